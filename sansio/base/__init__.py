@@ -1,0 +1,1 @@
+"""Ground floor: the machine contract and the values that every protocol shares."""
