@@ -1,0 +1,1 @@
+"""A LiveKit client for Trio."""
