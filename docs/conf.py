@@ -1,0 +1,19 @@
+"""Sphinx configuration."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+
+project = "trio-livekit"
+author = "The trio-livekit authors"
+copyright = "2026, the trio-livekit authors"
+version = release = installed_version("trio-livekit")
+
+extensions = ["myst_parser"]
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+
+html_theme = "alabaster"
+html_title = "trio-livekit"
+html_show_sphinx = False

@@ -1,0 +1,102 @@
+"""The project's checks. ``nox`` runs them all; ``nox -s unit`` runs one; ``nox --no-venv`` uses the Python it runs on."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "unit", "sim", "docs", "package", "interop"]
+nox.options.reuse_existing_virtualenvs = True
+nox.needs_version = ">=2024.4"
+
+CODE = ("sansio", "trio_client", "tests", "fuzz", "docs", "noxfile.py")
+UNIT = ("tests/unit", "tests/properties", "tests/driver")
+
+
+def python(session: nox.Session, *args: str, extras: str = "") -> None:
+    """Run Python with the project and ``extras`` installed: in the session's own environment, if it has one."""
+    if session.virtualenv.is_sandboxed:
+        if extras:
+            session.install("-q", "-e", f".[{extras}]")
+        session.run("python", *args)
+    else:
+        session.run(sys.executable, *args, external=True)
+
+
+def present(*folders: str) -> list[str]:
+    """Those of the folders that hold tests."""
+    return [folder for folder in folders if any(Path(folder).rglob("test_*.py"))]
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Unit, property and driver tests; every line and branch of the core must be run by them."""
+    data = Path(session.create_tmp()).resolve() / "coverage"
+    env = {"COVERAGE_FILE": str(data)}
+    session.env.update(env)
+    python(session, "-m", "coverage", "run", "-m", "pytest", *present(*UNIT), *session.posargs, extras="test,dev")
+    if not session.posargs:
+        python(session, "-m", "coverage", "report", "--skip-covered")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and the usual mistakes."""
+    python(session, "-m", "ruff", "check", *CODE, extras="dev")
+    python(session, "-m", "ruff", "format", "--check", *CODE)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types of both packages."""
+    python(session, "-m", "mypy", extras="dev,test")
+
+
+@nox.session
+def sim(session: nox.Session) -> None:
+    """Whole sessions in virtual time, and the same trace from every run of one seed."""
+    python(session, "-m", "pytest", "tests/sim", *session.posargs, extras="test")
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Against a real server and LiveKit's own clients; see tests/interop/README.md. Says so when there is none."""
+    python(session, "-m", "pytest", "tests/interop", *session.posargs, extras="test,interop")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What a packet costs, as ratios to a calibration loop."""
+    python(session, "-m", "pytest", "tests/bench", "-s", *session.posargs, extras="test,interop")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Each fuzz target for some seconds (10 unless given after ``--``)."""
+    python(session, "-m", "fuzz", "--all", "--seconds", *(session.posargs or ["10"]), extras="test")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation builds without a warning."""
+    out = Path(session.create_tmp()).resolve() / "docs"
+    python(session, "-m", "sphinx", "-W", "-q", "--keep-going", "-E", "-b", "html", "docs", str(out), extras="docs")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The wheel holds the two packages and nothing else, and works where only it is installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        python(session, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ".")
+        (wheel,) = Path(folder).glob("*.whl")
+        python(session, "tests/package.py", "contents", str(wheel))
+        python(session, "-m", "venv", f"{folder}/venv")
+        fresh = f"{folder}/venv/bin/python"
+        session.run(fresh, "-m", "pip", "install", "-q", str(wheel), external=True)
+        session.run(fresh, "-m", "pip", "check", external=True)
+        script = Path("tests/package.py").resolve()
+        with session.chdir(folder):
+            session.run(fresh, "-I", str(script), "imports", external=True)
