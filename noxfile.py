@@ -1,4 +1,4 @@
-"""The project's checks. ``nox`` runs them all; ``nox -s unit`` runs one; ``nox --no-venv`` uses the Python it runs on."""
+"""The checks: ``nox`` runs them all, ``nox -s unit`` runs one, ``nox --no-venv`` uses the Python it runs on."""
 
 from __future__ import annotations
 
