@@ -5,6 +5,16 @@ from __future__ import annotations
 # ---- ice
 
 # ---- dtls
+DTLS_RECORDS = 64
+"""Records looked at in one datagram; a handshake flight in the smallest fragments has fewer."""
+DTLS_MESSAGE = 32768
+"""Bytes of one handshake message; the format allows 16 MiB. Certificate chains of real peers have a few kB."""
+DTLS_MESSAGES_AHEAD = 9
+"""How far past the last answered handshake message a peer's message may be; also OpenSSL's own reach."""
+DTLS_EARLY_RECORDS = 100
+"""Encrypted records kept until the keys exist: OpenSSL's fixed bound, and ours in the plain engine."""
+SRTP_STREAMS = 4096
+"""SSRCs with a replay window and rollover counter in one receiver; each takes a few hundred bytes of libsrtp's memory."""
 
 # ---- sctp
 
@@ -17,6 +27,10 @@ SDP_LINES = 1 << 17
 """Lines of one session description."""
 SDP_LINE = 8192
 """Characters of one line."""
+SDP_REPEATS = 512
+"""Occurrences of one attribute in one section, such as candidates, sources, feedback."""
+SDP_FORMATS = 128
+"""Formats of one media section; RTP has no more payload types."""
 
 # ---- signal
 SIGNAL_MESSAGE_IN = 16 << 20
@@ -41,3 +55,25 @@ EARLY_DATAGRAMS = 8
 """DTLS datagrams kept while the remote description, and with it the fingerprint, is still on its way."""
 
 # ---- room
+PARTICIPANTS = 10_000
+"""Remote participants known at a time; whoever comes beyond is not shown."""
+TRACKS_PER_PARTICIPANT = 256
+"""Publications of one participant."""
+ATTRIBUTES_PER_PARTICIPANT = 1024
+"""Attributes of one participant; the server allows 64 KiB of them."""
+PARTICIPANT_INFO_BYTES = 1 << 20
+"""Encoded size of what the server tells about one participant; it allows 512 KiB of metadata."""
+ROOM_STATE_BYTES = 64 << 20
+"""The same, summed over all remote participants."""
+SHORT_LIST = 32
+"""Entries kept of repeated fields that are short by nature, such as features and capabilities."""
+PENDING_REQUESTS = 256
+"""User operations that wait for the server's answer."""
+DATA_PACKET_BYTES = 64_000
+"""A whole encoded data packet that we send; the server reads up to 65 535 and adds fields of its own."""
+DATA_SENDERS = 4096
+"""Senders whose last reliable sequence number is remembered."""
+DATA_SENDER_TTL = 30.0
+"""Seconds after which a silent sender's sequence number may be forgotten."""
+DATA_RESEND_BYTES = 1 << 20
+"""Reliable packets kept for sending again after a resume."""
