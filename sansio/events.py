@@ -1,0 +1,606 @@
+"""The events of a room: one class per fact, frozen, past tense.
+
+An event says what happened *then*, the room's objects show what is *now*: values that may change again before a
+handler runs are carried as a snapshot (``previous``, ``changed``, the new value). Each class knows its forms:
+
+* ``name`` and ``arguments``: the snake_case name and the positional arguments of a callback on the room, in the order
+  of the JavaScript client;
+* ``participant_name`` and ``participant_arguments``: the same for a callback on the participant that the event is
+  about (``source``); empty when there is no such form.
+
+``RoomEvent`` and ``ParticipantEvent`` name them, ``BY_NAME`` and ``PARTICIPANT_BY_NAME`` lead to the classes, and
+``table()`` yields the rows of the documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import field, fields, frozen
+
+from .types import (
+    ConnectionQuality,
+    ConnectionState,
+    DataPacketKind,
+    DisconnectReason,
+    EncryptionType,
+    Permissions,
+    StreamState,
+    SubscriptionError,
+)
+
+if TYPE_CHECKING:
+    from .room.participant import LocalParticipant, Participant, RemoteParticipant
+    from .room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
+
+
+@frozen
+class Event:
+    """Base of all events."""
+
+    name: ClassVar[str] = ""
+    arguments: ClassVar[tuple[str, ...]] = ()
+    participant_name: ClassVar[str] = ""
+    participant_arguments: ClassVar[tuple[str, ...]] = ()
+    follows: ClassVar[str] = ""
+    """What a listener may expect next, for the documentation."""
+
+    @property
+    def source(self) -> Participant | None:
+        """The participant that the event is about, or None."""
+        return getattr(self, "participant", None)
+
+    def args(self) -> tuple[Any, ...]:
+        """Positional arguments of a callback on the room."""
+        return tuple([getattr(self, name) for name in self.arguments])
+
+    def participant_args(self) -> tuple[Any, ...]:
+        """Positional arguments of a callback on the participant."""
+        return tuple([getattr(self, name) for name in self.participant_arguments])
+
+
+# ------------------------------------------------------------------ connection
+
+
+@frozen
+class Connected(Event):
+    """The room was joined and media can flow."""
+
+    name = "connected"
+    follows = "Everything else. Participants who were there before are in `remote_participants`, without an event."
+
+
+@frozen
+class ConnectionStateChanged(Event):
+    """The room's connection state changed."""
+
+    state: ConnectionState
+    previous: ConnectionState
+
+    name = "connection_state_changed"
+    arguments = ("state",)
+    follows = "The event that says why, such as Connected or Disconnected."
+
+
+@frozen
+class Disconnected(Event):
+    """The session ended for good, by `reason`."""
+
+    reason: DisconnectReason
+
+    name = "disconnected"
+    arguments = ("reason",)
+    follows = "Nothing: it is the last event of a room. Participants and publications stay as they last were."
+
+
+@frozen
+class Moved(Event):
+    """The server moved this participant to the room called `room_name`."""
+
+    room_name: str
+    previous_name: str
+
+    name = "moved"
+    arguments = ("room_name",)
+    follows = (
+        "ParticipantConnected and TrackPublished for those in the new room. Whoever is not there was told as "
+        "disconnected before."
+    )
+
+
+@frozen
+class TokenRefreshed(Event):
+    """The server sent a fresh access token; reconnects use it. The token is a secret and not shown in the repr."""
+
+    token: str = field(repr=False)
+
+    name = "token_refreshed"
+    follows = "Nothing in particular."
+
+
+# ------------------------------------------------------------------ room
+
+
+@frozen
+class RoomMetadataChanged(Event):
+    """The room's metadata changed."""
+
+    metadata: str
+    previous: str
+
+    name = "room_metadata_changed"
+    arguments = ("metadata",)
+    follows = "RoomUpdated."
+
+
+@frozen
+class RecordingStatusChanged(Event):
+    """A recording of the room began (`recording` true) or ended."""
+
+    recording: bool
+
+    name = "recording_status_changed"
+    arguments = ("recording",)
+    follows = "RoomUpdated."
+
+
+@frozen
+class RoomUpdated(Event):
+    """Anything the server says about the room changed; `changed` has the new values by attribute name."""
+
+    changed: Mapping[str, Any]
+
+    name = "room_updated"
+    follows = "Nothing in particular. The changes that have an event of their own were told before."
+
+
+@frozen
+class ActiveSpeakersChanged(Event):
+    """Somebody began or stopped speaking, or the order or loudness of the speakers changed; loudest first."""
+
+    speakers: tuple[Participant, ...]
+    levels: tuple[float, ...]
+    """Loudness of each speaker, 0 to 1."""
+
+    name = "active_speakers_changed"
+    arguments = ("speakers",)
+    follows = "Nothing in particular."
+
+
+# ------------------------------------------------------------------ participants
+
+
+@frozen
+class ParticipantConnected(Event):
+    """A remote participant appeared in the room."""
+
+    participant: RemoteParticipant
+
+    name = "participant_connected"
+    arguments = ("participant",)
+    follows = "ParticipantActive when it can exchange media already, then TrackPublished for each of its tracks."
+
+
+@frozen
+class ParticipantDisconnected(Event):
+    """A remote participant left, by `reason` as far as the server told it."""
+
+    participant: RemoteParticipant
+    reason: DisconnectReason
+
+    name = "participant_disconnected"
+    arguments = ("participant",)
+    follows = (
+        "Nothing for this object. A participant who comes back gets a new one, in a new ParticipantConnected. Its "
+        "tracks were told as unpublished before."
+    )
+
+
+@frozen
+class ParticipantActive(Event):
+    """A participant's media connection is up."""
+
+    participant: Participant
+
+    name = "participant_active"
+    arguments = ("participant",)
+    participant_name = "active"
+    follows = "Nothing in particular."
+
+
+@frozen
+class ParticipantMetadataChanged(Event):
+    """A participant's metadata changed."""
+
+    previous: str
+    participant: Participant
+    metadata: str
+
+    name = "participant_metadata_changed"
+    arguments = ("previous", "participant")
+    participant_name = "participant_metadata_changed"
+    participant_arguments = ("previous", "participant")
+    follows = "Nothing in particular."
+
+
+@frozen
+class ParticipantNameChanged(Event):
+    """A participant's display name changed to `new_name`."""
+
+    new_name: str
+    participant: Participant
+    previous: str
+
+    name = "participant_name_changed"
+    arguments = ("new_name", "participant")
+    participant_name = "participant_name_changed"
+    participant_arguments = ("new_name",)
+    follows = "Nothing in particular."
+
+
+@frozen
+class ParticipantAttributesChanged(Event):
+    """Attributes of a participant changed; `changed` has the new values, "" for one that was deleted."""
+
+    changed: Mapping[str, str]
+    participant: Participant
+    previous: Mapping[str, str]
+    """All attributes as they were before."""
+
+    name = "participant_attributes_changed"
+    arguments = ("changed", "participant")
+    participant_name = "attributes_changed"
+    participant_arguments = ("changed",)
+    follows = "Nothing in particular."
+
+
+@frozen
+class ParticipantPermissionsChanged(Event):
+    """What a participant may do changed."""
+
+    previous: Permissions | None
+    participant: Participant
+    permissions: Permissions
+
+    name = "participant_permissions_changed"
+    arguments = ("previous", "participant")
+    participant_name = "participant_permissions_changed"
+    participant_arguments = ("previous",)
+    follows = "LocalTrackUnpublished for each own track that may no longer be published."
+
+
+@frozen
+class ConnectionQualityChanged(Event):
+    """The server's opinion of a participant's connection changed. `score` is its raw number, up to 5."""
+
+    quality: ConnectionQuality
+    participant: Participant
+    previous: ConnectionQuality
+    score: float
+
+    name = "connection_quality_changed"
+    arguments = ("quality", "participant")
+    participant_name = "connection_quality_changed"
+    participant_arguments = ("quality",)
+    follows = "Nothing in particular."
+
+
+@frozen
+class IsSpeakingChanged(Event):
+    """A participant began (`speaking` true) or stopped speaking."""
+
+    participant: Participant
+    speaking: bool
+
+    participant_name = "is_speaking_changed"
+    participant_arguments = ("speaking",)
+    follows = "ActiveSpeakersChanged on the room."
+
+
+# ------------------------------------------------------------------ publications
+
+
+@frozen
+class TrackPublished(Event):
+    """A remote participant published a track."""
+
+    publication: RemoteTrackPublication
+    participant: RemoteParticipant
+
+    name = "track_published"
+    arguments = ("publication", "participant")
+    participant_name = "track_published"
+    participant_arguments = ("publication",)
+    follows = "Its media, when it is subscribed."
+
+
+@frozen
+class TrackUnpublished(Event):
+    """A remote participant's track is gone."""
+
+    publication: RemoteTrackPublication
+    participant: RemoteParticipant
+
+    name = "track_unpublished"
+    arguments = ("publication", "participant")
+    participant_name = "track_unpublished"
+    participant_arguments = ("publication",)
+    follows = "Nothing for this publication; ParticipantDisconnected when its participant has left."
+
+
+@frozen
+class TrackMuted(Event):
+    """A track was muted: a remote one by its publisher, an own one by the server."""
+
+    publication: TrackPublication
+    participant: Participant
+
+    name = "track_muted"
+    arguments = ("publication", "participant")
+    participant_name = "track_muted"
+    participant_arguments = ("publication",)
+    follows = "TrackUnmuted, if ever."
+
+
+@frozen
+class TrackUnmuted(Event):
+    """A track was unmuted."""
+
+    publication: TrackPublication
+    participant: Participant
+
+    name = "track_unmuted"
+    arguments = ("publication", "participant")
+    participant_name = "track_unmuted"
+    participant_arguments = ("publication",)
+    follows = "Nothing in particular."
+
+
+@frozen
+class TrackStreamStateChanged(Event):
+    """The server paused a subscribed video for want of bandwidth, or goes on with it."""
+
+    publication: RemoteTrackPublication
+    state: StreamState
+    participant: RemoteParticipant
+
+    name = "track_stream_state_changed"
+    arguments = ("publication", "state", "participant")
+    participant_name = "track_stream_state_changed"
+    participant_arguments = ("publication", "state")
+    follows = "Nothing in particular."
+
+
+@frozen
+class TrackSubscriptionPermissionChanged(Event):
+    """The publisher allowed this participant to subscribe to a track, or took that back."""
+
+    publication: RemoteTrackPublication
+    allowed: bool
+    participant: RemoteParticipant
+
+    name = "track_subscription_permission_changed"
+    arguments = ("publication", "allowed", "participant")
+    participant_name = "track_subscription_permission_changed"
+    participant_arguments = ("publication", "allowed")
+    follows = "The media of the track ends, or comes back if it is wanted."
+
+
+@frozen
+class TrackSubscriptionFailed(Event):
+    """The server gave up on a subscription. `participant` is None when nobody known publishes the track."""
+
+    track_sid: str
+    participant: RemoteParticipant | None
+    error: SubscriptionError
+
+    name = "track_subscription_failed"
+    arguments = ("track_sid", "participant", "error")
+    participant_name = "track_subscription_failed"
+    participant_arguments = ("track_sid", "error")
+    follows = "Nothing: subscribe again to retry."
+
+
+@frozen
+class LocalTrackPublished(Event):
+    """The server accepted a track of ours."""
+
+    publication: LocalTrackPublication
+    participant: LocalParticipant
+
+    name = "local_track_published"
+    arguments = ("publication", "participant")
+    participant_name = "local_track_published"
+    participant_arguments = ("publication",)
+    follows = "LocalTrackSubscribed with the first subscriber."
+
+
+@frozen
+class LocalTrackUnpublished(Event):
+    """A track of ours is no longer published."""
+
+    publication: LocalTrackPublication
+    participant: LocalParticipant
+
+    name = "local_track_unpublished"
+    arguments = ("publication", "participant")
+    participant_name = "local_track_unpublished"
+    participant_arguments = ("publication",)
+    follows = "Nothing for this publication."
+
+
+@frozen
+class LocalTrackSubscribed(Event):
+    """The first remote participant subscribed to a track of ours."""
+
+    publication: LocalTrackPublication
+    participant: LocalParticipant
+
+    name = "local_track_subscribed"
+    arguments = ("publication", "participant")
+    participant_name = "local_track_subscribed"
+    participant_arguments = ("publication",)
+    follows = "Nothing in particular."
+
+
+# ------------------------------------------------------------------ data
+
+
+@frozen
+class DataReceived(Event):
+    """A data packet arrived.
+
+    `participant` is None for packets from the server API (then `identity` is empty too) and for a sender who is not
+    announced yet: the server tells a newcomer up to three seconds late, `identity` and `sid` are right at once.
+    """
+
+    payload: bytes
+    participant: RemoteParticipant | None
+    reliable: bool
+    topic: str
+    encryption: EncryptionType
+    identity: str
+    sid: str
+
+    name = "data_received"
+    arguments = ("payload", "participant", "kind", "topic", "encryption")
+    participant_name = "data_received"
+    participant_arguments = ("payload", "kind", "encryption")
+    follows = "Nothing in particular."
+
+    @property
+    def kind(self) -> DataPacketKind:
+        """RELIABLE or LOSSY."""
+        return DataPacketKind.RELIABLE if self.reliable else DataPacketKind.LOSSY
+
+
+# ------------------------------------------------------------------ names
+
+
+class RoomEvent(Enum):
+    """Names of the events of a room; the member is called as the class, the value is the snake_case name."""
+
+    Connected = "connected"
+    ConnectionStateChanged = "connection_state_changed"
+    Disconnected = "disconnected"
+    Moved = "moved"
+    TokenRefreshed = "token_refreshed"
+    RoomMetadataChanged = "room_metadata_changed"
+    RecordingStatusChanged = "recording_status_changed"
+    RoomUpdated = "room_updated"
+    ActiveSpeakersChanged = "active_speakers_changed"
+    ParticipantConnected = "participant_connected"
+    ParticipantDisconnected = "participant_disconnected"
+    ParticipantActive = "participant_active"
+    ParticipantMetadataChanged = "participant_metadata_changed"
+    ParticipantNameChanged = "participant_name_changed"
+    ParticipantAttributesChanged = "participant_attributes_changed"
+    ParticipantPermissionsChanged = "participant_permissions_changed"
+    ConnectionQualityChanged = "connection_quality_changed"
+    TrackPublished = "track_published"
+    TrackUnpublished = "track_unpublished"
+    TrackMuted = "track_muted"
+    TrackUnmuted = "track_unmuted"
+    TrackStreamStateChanged = "track_stream_state_changed"
+    TrackSubscriptionPermissionChanged = "track_subscription_permission_changed"
+    TrackSubscriptionFailed = "track_subscription_failed"
+    LocalTrackPublished = "local_track_published"
+    LocalTrackUnpublished = "local_track_unpublished"
+    LocalTrackSubscribed = "local_track_subscribed"
+    DataReceived = "data_received"
+
+
+class ParticipantEvent(Enum):
+    """Names of the events of one participant; the value is the snake_case name."""
+
+    Active = "active"
+    ParticipantMetadataChanged = "participant_metadata_changed"
+    ParticipantNameChanged = "participant_name_changed"
+    AttributesChanged = "attributes_changed"
+    ParticipantPermissionsChanged = "participant_permissions_changed"
+    ConnectionQualityChanged = "connection_quality_changed"
+    IsSpeakingChanged = "is_speaking_changed"
+    TrackPublished = "track_published"
+    TrackUnpublished = "track_unpublished"
+    TrackMuted = "track_muted"
+    TrackUnmuted = "track_unmuted"
+    TrackStreamStateChanged = "track_stream_state_changed"
+    TrackSubscriptionPermissionChanged = "track_subscription_permission_changed"
+    TrackSubscriptionFailed = "track_subscription_failed"
+    LocalTrackPublished = "local_track_published"
+    LocalTrackUnpublished = "local_track_unpublished"
+    LocalTrackSubscribed = "local_track_subscribed"
+    DataReceived = "data_received"
+
+
+ALL: tuple[type[Event], ...] = (
+    Connected,
+    ConnectionStateChanged,
+    Disconnected,
+    Moved,
+    TokenRefreshed,
+    RoomMetadataChanged,
+    RecordingStatusChanged,
+    RoomUpdated,
+    ActiveSpeakersChanged,
+    ParticipantConnected,
+    ParticipantDisconnected,
+    ParticipantActive,
+    ParticipantMetadataChanged,
+    ParticipantNameChanged,
+    ParticipantAttributesChanged,
+    ParticipantPermissionsChanged,
+    ConnectionQualityChanged,
+    IsSpeakingChanged,
+    TrackPublished,
+    TrackUnpublished,
+    TrackMuted,
+    TrackUnmuted,
+    TrackStreamStateChanged,
+    TrackSubscriptionPermissionChanged,
+    TrackSubscriptionFailed,
+    LocalTrackPublished,
+    LocalTrackUnpublished,
+    LocalTrackSubscribed,
+    DataReceived,
+)
+"""Every event class, in the order of the documentation."""
+
+BY_NAME: Mapping[str, type[Event]] = {event.name: event for event in ALL if event.name}
+"""Room form: snake_case name to class."""
+
+PARTICIPANT_BY_NAME: Mapping[str, type[Event]] = {
+    event.participant_name: event for event in ALL if event.participant_name
+}
+"""Participant form: snake_case name to class."""
+
+
+@frozen
+class EventRow:
+    """One row of the documentation's event table."""
+
+    class_name: str
+    name: str
+    arguments: tuple[str, ...]
+    participant_name: str
+    participant_arguments: tuple[str, ...]
+    attributes: tuple[str, ...]
+    when: str
+    follows: str
+
+
+def table() -> Iterator[EventRow]:
+    """The rows of the event table: names, arguments, when each event fires and what follows it."""
+    for event in ALL:
+        yield EventRow(
+            class_name=event.__name__,
+            name=event.name,
+            arguments=event.arguments,
+            participant_name=event.participant_name,
+            participant_arguments=event.participant_arguments,
+            attributes=tuple([attribute.name for attribute in fields(event)]),
+            when=" ".join((event.__doc__ or "").split()),
+            follows=event.follows,
+        )
