@@ -81,9 +81,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     "sansio/events.py": {
         "typing-only import of sansio.room": "events carry the room's live objects, and say so to type checkers only",
     },
-    "sansio/events.py": {
-        "import of sansio.room from events": "the participants and publications in events, for type checkers only",
-    },
 }
 """Exceptions: file, start of the complaint, and the reason."""
 

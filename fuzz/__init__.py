@@ -1,0 +1,1 @@
+"""Fuzzing: a target is a function ``one(data)`` in ``fuzz_<name>.py``; see README.md."""
