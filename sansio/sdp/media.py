@@ -378,7 +378,7 @@ def _read_codecs(part: _Attributes, formats: list[str]) -> tuple[Codec, ...]:
         feedback.setdefault(format_, []).append(rest)
     everywhere = feedback.get("*", [])
     found = []
-    for format_ in formats:
+    for format_ in dict.fromkeys(formats):
         encoding = maps.get(format_) or _STATIC.get(format_)
         if encoding is None:
             continue
@@ -388,8 +388,8 @@ def _read_codecs(part: _Attributes, formats: list[str]) -> tuple[Codec, ...]:
             Codec(
                 _number(format_, 127, "payload type"),
                 name,
-                _number(clock, 1 << 31, "clock rate"),
-                _number(channels, 255, "channel count") if channels else 1,
+                _number(clock, 1 << 31, "clock rate", 1),
+                _number(channels, 255, "channel count", 1) if channels else 1,
                 fmtps.get(format_, ""),
                 tuple(feedback.get(format_, []) + everywhere),
             )
@@ -416,7 +416,7 @@ def _read_extensions(values: list[str]) -> tuple[Extension, ...]:
         if len(words) < 2:
             raise ParseError("unreadable extmap")
         id_, _, direction = words[0].partition("/")
-        found.append(Extension(_number(id_, 4351, "extension id"), words[1], direction))
+        found.append(Extension(_number(id_, 4351, "extension id", 1), words[1], direction))
     return tuple(found)
 
 
@@ -491,7 +491,7 @@ def parse_fmtp(text: str) -> dict[str, str]:
     return found
 
 
-def _number(text: str, most: int, what: str) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > 20 or int(text) > most:
+def _number(text: str, most: int, what: str, least: int = 0) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
         raise ParseError(f"unreadable {what}")
     return int(text)

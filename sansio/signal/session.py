@@ -164,7 +164,7 @@ class SignalSession:
     def start(self, signal: int, *, resume: bool, now: float) -> None:
         """The owner is opening WebSocket ``signal``: to resume the session, or to join as new.
 
-        A new join forgets the requests that were queued, since they speak of the old session, and the last rtt.
+        A new join forgets the requests that were queued, since they speak of the old session.
         """
         if self._state is not _State.DOWN:
             raise LocalProtocolError("the signalling link is already open or opening")
@@ -175,10 +175,10 @@ class SignalSession:
         self._undecodable = 0
         self._early.clear()
         self._pings.clear()
+        self.rtt = None
         self._timers.arm(_LINK, self._now + self._options.open_timeout)
         if not resume:
             self._queue.clear()
-            self.rtt = None
             self._ping_interval = self._ping_timeout = 0.0
 
     def send(self, kind: str, message: Any, now: float) -> bool:

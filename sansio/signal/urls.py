@@ -53,8 +53,8 @@ class JoinSettings:
     adaptive_stream: bool = False
     subscriber_allow_pause: bool = False
     disable_ice_lite: bool = False
-    metadata: str = ""
-    attributes: Mapping[str, str] = field(factory=dict)
+    metadata: str = field(default="", repr=False)
+    attributes: Mapping[str, str] = field(factory=dict, repr=False)
     client_protocol: int = 0
     capabilities: tuple[int, ...] = ()
     os: str = ""
