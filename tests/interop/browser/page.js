@@ -1,0 +1,86 @@
+// What the page does; the commands and events of ../native_peer.py.
+'use strict';
+const { Room, RoomEvent, DataPacket_Kind } = LivekitClient;
+const room = new Room();
+let echoing = false;
+
+const encode = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+const decode = (text) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+const facts = (participant) => ({
+  identity: participant.identity,
+  sid: participant.sid,
+  name: participant.name || '',
+  metadata: participant.metadata || '',
+  attributes: { ...participant.attributes },
+  tracks: Object.fromEntries([...participant.trackPublications].map(([sid, publication]) => [sid, publication.trackName])),
+});
+const argument = (value) => {
+  if (value === null || value === undefined) return null;
+  if (['number', 'string', 'boolean'].includes(typeof value)) return value;
+  if (Array.isArray(value)) return value.map(argument);
+  if (value.identity !== undefined && value.trackPublications) return facts(value);
+  if (Object.getPrototypeOf(value) === Object.prototype) return JSON.parse(JSON.stringify(value));
+  return { sid: value.trackSid || value.sid || null, name: value.trackName || value.constructor.name };
+};
+
+const told = {
+  participant_connected: RoomEvent.ParticipantConnected,
+  participant_disconnected: RoomEvent.ParticipantDisconnected,
+  participant_active: RoomEvent.ParticipantActive,
+  participant_name_changed: RoomEvent.ParticipantNameChanged,
+  participant_metadata_changed: RoomEvent.ParticipantMetadataChanged,
+  participant_attributes_changed: RoomEvent.ParticipantAttributesChanged,
+  track_published: RoomEvent.TrackPublished,
+  track_unpublished: RoomEvent.TrackUnpublished,
+  track_subscribed: RoomEvent.TrackSubscribed,
+  track_unsubscribed: RoomEvent.TrackUnsubscribed,
+  room_metadata_changed: RoomEvent.RoomMetadataChanged,
+  reconnecting: RoomEvent.Reconnecting,
+  reconnected: RoomEvent.Reconnected,
+  disconnected: RoomEvent.Disconnected,
+  connection_state_changed: RoomEvent.ConnectionStateChanged,
+};
+for (const [name, event] of Object.entries(told)) {
+  room.on(event, (...args) => window.tell({ event: name, args: args.map(argument) }));
+}
+room.on(RoomEvent.DataReceived, (data, participant, kind, topic) => {
+  const reliable = kind === DataPacket_Kind.RELIABLE;
+  if (echoing && participant) {
+    room.localParticipant.publishData(data, { reliable, topic, destinationIdentities: [participant.identity] });
+    return;
+  }
+  const identity = participant ? participant.identity : null;
+  window.tell({ event: 'data_received', data: encode(data), reliable, topic: topic || '', identity });
+});
+
+const who = () => ({
+  local: facts(room.localParticipant),
+  remote: [...room.remoteParticipants.values()].map(facts),
+  room: { name: room.name, metadata: room.metadata || '' },
+});
+
+window.commands = {
+  who,
+  async join({ url, token, auto_subscribe = true }) {
+    await room.connect(url, token, { autoSubscribe: auto_subscribe });
+    return who();
+  },
+  send: ({ data, reliable = true, topic = '', to = [] }) => room.localParticipant.publishData(
+    decode(data), { reliable, topic, destinationIdentities: to }),
+  async send_many({ count, size, reliable = true, topic = '' }) {
+    for (let number = 0; number < count; number += 1) {
+      const payload = new Uint8Array(size).fill(0xa5);
+      new DataView(payload.buffer).setUint32(0, number);
+      await room.localParticipant.publishData(payload, { reliable, topic });
+    }
+  },
+  echo: ({ on = true }) => { echoing = on; },
+  set_name: ({ name }) => room.localParticipant.setName(name),
+  set_metadata: ({ metadata }) => room.localParticipant.setMetadata(metadata),
+  set_attributes: ({ attributes }) => room.localParticipant.setAttributes(attributes),
+  async publish_audio() {
+    const publication = await room.localParticipant.setMicrophoneEnabled(true);
+    return { sid: publication.trackSid };
+  },
+  leave: () => room.disconnect(),
+};

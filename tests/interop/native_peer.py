@@ -1,0 +1,162 @@
+"""LiveKit's own Python client (the ``livekit`` wheel) as a process: commands and events are lines of JSON.
+
+Commands on standard input: ``{"id": 1, "do": "join", "url": ..., "token": ...}``; each is answered by
+``{"reply": 1, ...}`` or ``{"reply": 1, "error": ...}``. Events on standard output: ``{"event": name, ...}``. Bytes
+travel as base64. The process leaves its room and ends when its input ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from typing import Any
+
+from livekit import rtc
+
+
+def say(**fields: Any) -> None:
+    print(json.dumps(fields), flush=True)
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def facts(participant: rtc.Participant) -> dict[str, Any]:
+    return {
+        "identity": participant.identity,
+        "sid": participant.sid,
+        "name": participant.name,
+        "metadata": participant.metadata,
+        "attributes": dict(participant.attributes),
+        "kind": participant.kind,
+        "tracks": {sid: publication.name for sid, publication in participant.track_publications.items()},
+    }
+
+
+class Peer:
+    def __init__(self) -> None:
+        self.room = rtc.Room()
+        self.echoing = False
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.sources: list[rtc.AudioSource] = []
+        for name in (
+            *("participant_connected", "participant_disconnected", "participant_active"),
+            *("participant_name_changed", "participant_metadata_changed", "participant_attributes_changed"),
+            *("track_published", "track_unpublished", "track_subscribed", "track_unsubscribed", "track_muted"),
+            *("track_unmuted", "active_speakers_changed", "connection_quality_changed", "room_metadata_changed"),
+            *("reconnecting", "reconnected", "disconnected", "connection_state_changed"),
+        ):
+            self.room.on(name, lambda *args, name=name: say(event=name, args=[self.argument(a) for a in args]))
+        self.room.on("data_received", self.data_received)
+
+    def argument(self, value: Any) -> Any:
+        if isinstance(value, rtc.Participant):
+            return facts(value)
+        if isinstance(value, int | str | float | bool | dict | None):
+            return value
+        if isinstance(value, list):
+            return [self.argument(item) for item in value]
+        return {"sid": getattr(value, "sid", None), "name": getattr(value, "name", type(value).__name__)}
+
+    def data_received(self, packet: rtc.DataPacket) -> None:
+        sender = packet.participant.identity if packet.participant else None
+        reliable = packet.kind == rtc.DataPacketKind.KIND_RELIABLE
+        if self.echoing and sender is not None:
+            self.start(
+                self.room.local_participant.publish_data(
+                    packet.data, reliable=reliable, topic=packet.topic or "", destination_identities=[sender]
+                )
+            )
+            return
+        say(event="data_received", data=text(packet.data), reliable=reliable, topic=packet.topic, identity=sender)
+
+    def start(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    # ---- commands
+
+    async def join(self, url: str, token: str, auto_subscribe: bool = True) -> dict[str, Any]:
+        await self.room.connect(url, token, rtc.RoomOptions(auto_subscribe=auto_subscribe))
+        return await self.who()
+
+    async def who(self) -> dict[str, Any]:
+        return {
+            "local": facts(self.room.local_participant),
+            "remote": [facts(p) for p in self.room.remote_participants.values()],
+            "room": {"name": self.room.name, "metadata": self.room.metadata},
+        }
+
+    async def send(self, data: str, reliable: bool = True, topic: str = "", to: list[str] | None = None) -> None:
+        await self.room.local_participant.publish_data(
+            base64.b64decode(data), reliable=reliable, topic=topic, destination_identities=to or []
+        )
+
+    async def send_many(self, count: int, size: int, reliable: bool = True, topic: str = "") -> None:
+        """``count`` packets of ``size`` bytes (at least 4), each beginning with its number."""
+        for number in range(count):
+            payload = number.to_bytes(4, "big").ljust(size, b"\xa5")
+            await self.room.local_participant.publish_data(payload, reliable=reliable, topic=topic)
+
+    async def echo(self, on: bool = True) -> None:
+        """Send each data packet back to its sender instead of reporting it."""
+        self.echoing = on
+
+    async def set_name(self, name: str) -> None:
+        await self.room.local_participant.set_name(name)
+
+    async def set_metadata(self, metadata: str) -> None:
+        await self.room.local_participant.set_metadata(metadata)
+
+    async def set_attributes(self, attributes: dict[str, str]) -> None:
+        await self.room.local_participant.set_attributes(attributes)
+
+    async def publish_audio(self, name: str = "voice") -> dict[str, Any]:
+        """Publish a microphone track of silence; it goes on until the peer leaves."""
+        source = rtc.AudioSource(48000, 1)
+        track = rtc.LocalAudioTrack.create_audio_track(name, source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        publication = await self.room.local_participant.publish_track(track, options)
+        self.sources.append(source)
+        self.start(self.silence(source))
+        return {"sid": publication.sid}
+
+    async def silence(self, source: rtc.AudioSource) -> None:
+        while True:
+            await source.capture_frame(rtc.AudioFrame(bytes(960), 48000, 1, 480))
+
+    async def leave(self) -> None:
+        await self.room.disconnect()
+
+    # ---- the loop
+
+    async def run(self) -> None:
+        reader = asyncio.StreamReader(limit=1 << 24)
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        say(event="ready")
+        while line := await reader.readline():
+            command = json.loads(line)
+            number, name = command.pop("id"), command.pop("do")
+            try:
+                result = await getattr(self, name)(**command)
+            except Exception as error:
+                say(reply=number, error=f"{type(error).__name__}: {error}")
+            else:
+                say(reply=number, result=result)
+        for task in list(self.tasks):
+            task.cancel()
+        if self.room.isconnected():
+            await self.room.disconnect()
+
+
+async def main() -> None:
+    await Peer().run()  # a Room belongs to the loop in which it is made
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
