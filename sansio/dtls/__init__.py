@@ -11,6 +11,7 @@ from .engine import (
     EngineFactory,
     Role,
     default_engine,
+    preload,
 )
 from .identity import DtlsIdentity, parse_fingerprint
 
@@ -28,4 +29,5 @@ __all__ = [
     "Role",
     "default_engine",
     "parse_fingerprint",
+    "preload",
 ]

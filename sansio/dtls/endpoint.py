@@ -90,7 +90,18 @@ class DtlsEndpoint:
     __slots__ = (
         *("datagrams", "plaintexts", "outbox", "connected", "counters"),
         *("_identity", "_entropy", "_factory", "_mtu", "_options", "_expected", "_engine", "_state", "_server", "_now"),
-        *("_first", "_timeout", "_resend_at", "_sent_at", "_deadline", "_alert", "_flight", "_record_seq", "_refused"),
+        *(
+            "_first",
+            "_timeout",
+            "_resend_at",
+            "_sent_at",
+            "_deadline",
+            "_alert",
+            "_flight",
+            "_record_seq",
+            "_fed",
+            "_refused",
+        ),
         *("_seen", "_answered"),
     )
 
@@ -131,6 +142,7 @@ class DtlsEndpoint:
         self._alert = -1  # description of an alert that anybody may have sent
         self._flight: list[Part] = []  # ours, unanswered
         self._record_seq = 0
+        self._fed = 0  # records of epoch 0 that the engine has had
         self._refused = False
         self._seen = -1  # highest handshake message number of the peer,
         self._answered = -1  # and the highest when we sent our flight
@@ -230,7 +242,13 @@ class DtlsEndpoint:
                     # OpenSSL takes these for fatal, but anybody can send them
                     self.counters.add("dtls_malformed")
                     continue
-            kept.append(data[start:end])
+            if epoch == 0:
+                # OpenSSL's replay window trusts these numbers, which nothing protects: a forged high one would make it
+                # drop all that follows. It drops repeated messages by their own numbers anyway.
+                kept.append(data[start : start + 5] + self._fed.to_bytes(6, "big") + data[start + 11 : end])
+                self._fed += 1
+            else:
+                kept.append(data[start:end])
         if kept and not self._run(b"".join(kept)) and repeated:
             # RFC 6347 section 4.2.4: the peer repeats its flight, so it has not got ours
             self._resend_for_peer()

@@ -9,8 +9,7 @@ Encrypted records cannot be remade; they are repeated byte for byte, and a peer 
 from __future__ import annotations
 
 from struct import Struct
-
-from attrs import field, frozen
+from typing import NamedTuple
 
 from ..base.errors import ParseError
 from ..base.limits import DTLS_RECORDS
@@ -48,8 +47,7 @@ def split_records(data: bytes) -> tuple[list[tuple[int, int, int, int]], bool]:
     return records, start == size
 
 
-@frozen
-class Fragment:
+class Fragment(NamedTuple):
     """A piece of a handshake message, as it stands in a record (RFC 6347 section 4.2.2)."""
 
     kind: int
@@ -57,7 +55,7 @@ class Fragment:
     """Of the whole message."""
     seq: int
     offset: int
-    body: bytes = field(repr=False)
+    body: bytes
 
 
 def parse_fragments(data: bytes, start: int, end: int) -> list[Fragment]:
@@ -80,30 +78,27 @@ def parse_fragments(data: bytes, start: int, end: int) -> list[Fragment]:
     return fragments
 
 
-@frozen
-class Message:
+class Message(NamedTuple):
     """A whole handshake message that is sent in the clear."""
 
     version: int
     kind: int
     seq: int
-    body: bytes = field(repr=False)
+    body: bytes
 
 
-@frozen
-class Plain:
+class Plain(NamedTuple):
     """An unencrypted record that is not a handshake message: ChangeCipherSpec or an alert."""
 
     version: int
     content: int
-    body: bytes = field(repr=False)
+    body: bytes
 
 
-@frozen
-class Sealed:
+class Sealed(NamedTuple):
     """An encrypted record with its header, in practice Finished or an alert."""
 
-    record: bytes = field(repr=False)
+    record: bytes
 
 
 Part = Message | Plain | Sealed
