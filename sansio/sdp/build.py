@@ -312,7 +312,9 @@ def _check_sources(section: LocalSection, ssrcs: dict[int, None]) -> None:
         raise LocalProtocolError("a sending section needs a track and its sources")
     if section.msid is not None:
         _check_words(section.msid.stream, section.msid.track)
-    _check_words(*section.rids)
+    for rid in section.rids:
+        if not rid.isascii() or not rid.replace("-", "").replace("_", "").isalnum():
+            raise LocalProtocolError("a rid has letters, digits, - and _ only (RFC 8851)")
     if section.streams:
         _check_words(section.cname)
     for pair in section.streams:
