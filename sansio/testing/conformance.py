@@ -22,8 +22,8 @@ from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError
 
 HISTORY_SHOWN = 20
-QUIET_CHECK = 2.0
-"""Seconds after which a machine without a deadline must still be quiet."""
+QUIET_SHORT, QUIET_LONG = 0.005, 2.0
+"""Seconds for which a machine is left alone before its deadline; mostly few, so that conversations come about."""
 CLOSING_TURNS = 1000
 SIZE_CHECKED_EVERY = 50
 MISUSE_EVERY = 10
@@ -69,7 +69,8 @@ class Subject:
     ``make``: a fresh machine; the same each time for the same entropy. ``script``: draws inputs. ``drains``: the deques
     it fills. ``misuse``: inputs that must raise LocalProtocolError in the state that the machine is in. ``close`` and
     ``closed``: how to end it for good, if it can be, and how to see that it has ended. ``repeats``: whether outputs are
-    the same byte for byte in a second run (not so with OpenSSL). ``most``: what ``size`` may reach.
+    the same byte for byte in a second run (not so with OpenSSL). ``backwards``: whether it must cope with a time that
+    goes back; a part of a machine need not if its owner does. ``most``: what ``size`` may reach.
     """
 
     make: Callable[[Entropy], Any]
@@ -79,6 +80,7 @@ class Subject:
     close: Input | None = None
     closed: Callable[[Any], bool] = attrgetter("closed")
     repeats: bool = True
+    backwards: bool = True
     most: int = 100_000
 
 
@@ -200,7 +202,7 @@ class Exercise:
             return max(self.now, self.due) if self.due < INF else self.now + 1.0
         if kind == 18:
             return self.now + self.draw.uniform(0.0, 20.0)
-        return self.now - self.draw.uniform(0.0, 5.0)
+        return self.now - (self.draw.uniform(0.0, 5.0) if self.subject.backwards else 0.0)
 
     def turn(self, item: Input | None, given: float) -> list[Any]:
         """One input (None: only time) at the time ``given``, and the checks after it; what came out."""
@@ -217,8 +219,8 @@ class Exercise:
             raise ContractBroken(
                 f"C4: a second advance at the same time returns {again}, the first returned {self.due}"
             )
-        wait = QUIET_CHECK if self.due == INF else (self.due - self.now) / 2
-        quiet = min(self.now + wait, math.nextafter(self.due, NOW))
+        wait = QUIET_LONG if len(self.history) % 16 == 0 else QUIET_SHORT
+        quiet = min(self.now + wait, self.now + (self.due - self.now) / 2, math.nextafter(self.due, NOW))
         later = self._advance(quiet)
         self._nothing("C5", f"an advance at {quiet}, before the deadline {self.due},")
         if later != self.due:

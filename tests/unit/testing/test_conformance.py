@@ -257,6 +257,13 @@ def test_time_is_drawn_in_every_way():
     assert 1.0 in [run._time() - run.now for _ in range(400)]
 
 
+def test_a_part_of_a_machine_may_be_spared_a_time_that_goes_back():
+    spared = subject(Rewound, backwards=False)
+    run = exercise(spared, b"1")
+    times = [now for now, _ in run.history]
+    assert times == sorted(times)
+
+
 def test_an_input_without_a_time():
     class Timeless(Pinger):
         def note(self, what):

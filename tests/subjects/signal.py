@@ -1,0 +1,97 @@
+"""The signalling session, with a server that says whatever it likes."""
+
+from __future__ import annotations
+
+from sansio import proto
+from sansio.base.contract import SendSignal, SignalFailure
+from sansio.base.entropy import Entropy
+from sansio.base.wallclock import WallClock
+from sansio.signal.session import SignalSession
+from sansio.testing.conformance import Input, Script, Subject, call
+
+from .duet import mutated
+
+
+def messages() -> list[bytes]:
+    """A message of each sort that a server sends."""
+    rtc, models = proto.rtc, proto.models
+    contents = [
+        {"join": rtc.JoinResponse(ping_interval=2, ping_timeout=5)},
+        {"join": rtc.JoinResponse()},
+        {"reconnect": rtc.ReconnectResponse()},
+        {"leave": rtc.LeaveRequest(action=rtc.LeaveRequest.RESUME)},
+        {"leave": rtc.LeaveRequest(reason=models.DisconnectReason.DUPLICATE_IDENTITY)},
+        {"refresh_token": "new-token"},
+        {"refresh_token": "t" * 70_000},
+        {"pong": 5},
+        {"pong_resp": rtc.Pong(last_ping_timestamp=1)},
+        {"update": rtc.ParticipantUpdate(participants=[models.ParticipantInfo(sid="PA_x", identity="x")])},
+        {"answer": rtc.SessionDescription(type="answer", sdp="v=0")},
+        {"trickle": rtc.TrickleRequest(candidateInit="{}")},
+    ]
+    found = [bytes(rtc.SignalResponse(**content).SerializeToString()) for content in contents]
+    return [*found, b"", b"\xff\xff"]
+
+
+def script(entropy: Entropy) -> Script:
+    choices, signal = messages(), 0
+    expected: list[Input] = []
+    queries = proto.rtc.TrackPermission
+    turn = yield None
+    while True:
+        pings = []
+        for output in turn.outputs:
+            if isinstance(output, SendSignal):
+                request = proto.rtc.SignalRequest.FromString(output.data)
+                if request.WhichOneof("message") == "ping_req":
+                    pings.append(request.ping_req.timestamp)
+        kind = entropy.below(20)
+        item: Input | None = None
+        if expected and kind < 16:
+            item = expected.pop(0)
+        elif kind < 3:
+            signal += 1
+            resume = bool(entropy.below(2))
+            item = call("start", signal, resume=resume)
+            expected = [call("handle_opened"), call("handle_message", choices[2 if resume else entropy.below(2)])]
+        elif kind < 6:
+            item = call("handle_opened")
+        elif kind == 6:
+            failure = entropy.choice(["dns", "tcp", "tls", "http", "protocol", "timeout"])
+            item = call("handle_failed", SignalFailure(failure, "why", status=entropy.choice([0, 401, 404, 503])))
+        elif kind == 7:
+            item = call("handle_closed", entropy.choice(["", "gone"]))
+        elif pings and kind < 14:
+            pong = proto.rtc.Pong(last_ping_timestamp=pings[-1])
+            item = call("handle_message", bytes(proto.rtc.SignalResponse(pong_resp=pong).SerializeToString()))
+        elif kind < 14:
+            item = call("handle_message", entropy.choice(choices))
+        elif kind == 14:
+            item = call("handle_message", mutated(entropy.choice(choices), entropy))
+        elif kind == 15:
+            item = call("flush")
+        elif kind == 16 and entropy.below(4) == 0:
+            item = call("leave")
+        elif kind < 19:
+            item = entropy.choice(
+                [
+                    call("send", "trickle", proto.rtc.TrickleRequest(candidateInit="{}")),
+                    call("send", "mute", proto.rtc.MuteTrackRequest(sid="TR_x", muted=True)),
+                    call("send", "mute", queries()),
+                    call("send", "nothing", queries()),
+                ]
+            )
+        turn = yield item
+
+
+SUBJECTS = {
+    "signal.session.SignalSession": [
+        Subject(
+            make=lambda entropy: SignalSession(wall=WallClock(1.8e9, 1000.0)),
+            script=script,
+            drains=("outbox",),
+            misuse=lambda machine: [call("send", "nothing", None), call("send", "mute", proto.rtc.TrackPermission())],
+            # a session may always be started again, so it never ends for good
+        )
+    ],
+}
