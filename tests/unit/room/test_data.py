@@ -1,0 +1,276 @@
+"""Data packets."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sansio import events, proto
+from sansio.base import limits
+from sansio.base.errors import LocalProtocolError, ParseError
+from sansio.room.data import DataReceiver, DataSender, decode_data_packet
+from sansio.room.state import RoomState
+from sansio.types import EncryptionType
+
+from .build import info, join
+
+
+def packet(**fields):
+    return proto.models.DataPacket(**fields).SerializeToString()
+
+
+def user(payload=b"hi", **fields):
+    return proto.models.UserPacket(payload=payload, **fields)
+
+
+@pytest.fixture
+def state():
+    state = RoomState(deque())
+    state.apply_join(join(info("bob", "PA_bob")))
+    return state
+
+
+@pytest.fixture
+def receiver(state):
+    return DataReceiver(state)
+
+
+# ------------------------------------------------------------------ sending
+
+
+def test_reliable_packets_are_numbered():
+    sender = DataSender()
+    first = sender.encode(b"one", reliable=True, topic="t", destination_identities=["bob", "carol"])
+    assert decode_data_packet(first) == proto.models.DataPacket(
+        user=user(b"one", topic="t"), destination_identities=["bob", "carol"], sequence=1
+    )
+    # the channel was full: the number is not used up
+    assert decode_data_packet(sender.encode(b"again", reliable=True)).sequence == 1
+    sender.sent(first)
+    assert decode_data_packet(sender.encode(b"two", reliable=True)).sequence == 2
+
+
+def test_lossy_packets_have_no_number():
+    sent = decode_data_packet(DataSender().encode(b"x", reliable=False))
+    assert sent == proto.models.DataPacket(user=user(b"x"), kind=proto.models.DataPacket.LOSSY)
+    assert not sent.user.HasField("topic")
+
+
+@pytest.mark.parametrize("payload", [bytearray(b"abc"), memoryview(b"abc"), b"abc", b""])
+def test_payloads_are_bytes_of_any_kind(payload):
+    assert decode_data_packet(DataSender().encode(payload, reliable=True)).user.payload == bytes(payload)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"payload": "text"}, "must be bytes, not str"),
+        ({"payload": 5}, "must be bytes, not int"),
+        ({"destination_identities": "bob"}, "not one string"),
+        ({"destination_identities": [1]}, "must be text"),
+        ({"destination_identities": 5}, "must be text"),
+        ({"destination_identities": ["\ud800"]}, "must be text"),
+        ({"topic": 5}, "must be text"),
+        ({"topic": "\ud800"}, "must be text"),
+    ],
+)
+def test_wrong_arguments(arguments, words):
+    sender = DataSender()
+    with pytest.raises(LocalProtocolError, match=words):
+        sender.encode(**{"payload": b"x", "reliable": True, **arguments})
+    assert decode_data_packet(sender.encode(b"x", reliable=True)).sequence == 1
+
+
+def test_the_whole_packet_is_limited():
+    sender = DataSender()
+    overhead = len(sender.encode(b"x" * 60_000, reliable=True)) - 60_000
+    most = limits.DATA_PACKET_BYTES - overhead
+    assert len(sender.encode(b"x" * most, reliable=True)) == limits.DATA_PACKET_BYTES
+    with pytest.raises(LocalProtocolError, match="64001 bytes in all, more than the 64000"):
+        sender.encode(b"x" * (most + 1), reliable=True)
+
+
+def test_the_peer_may_take_less():
+    sender = DataSender()
+    sender.remote_limit(1000)
+    with pytest.raises(LocalProtocolError, match="more than the 1000"):
+        sender.encode(b"x" * 1000, reliable=True)
+    sender.remote_limit(0)
+    assert sender.max_size == limits.DATA_PACKET_BYTES
+    sender.remote_limit(1 << 30)
+    assert sender.max_size == limits.DATA_PACKET_BYTES
+
+
+def send(sender, *payloads):
+    for payload in payloads:
+        data = sender.encode(payload, reliable=True)
+        sender.sent(data)
+
+
+def kept(sender):
+    return [(sent.sequence, sent.user.payload) for sent in map(decode_data_packet, sender.to_resend())]
+
+
+def test_packets_are_kept_for_a_resume():
+    sender = DataSender()
+    send(sender, b"a", b"b", b"c", b"d")
+    assert kept(sender) == [(1, b"a"), (2, b"b"), (3, b"c"), (4, b"d")]
+    sender.received(2)
+    sender.received(1)
+    assert kept(sender) == [(3, b"c"), (4, b"d")]
+    send(sender, b"e")
+    sender.received(99)
+    assert kept(sender) == []
+    send(sender, b"f")
+    assert kept(sender) == [(6, b"f")]
+    sender.reset()
+    assert kept(sender) == []
+    send(sender, b"g")
+    assert kept(sender) == [(1, b"g")]
+
+
+def test_what_is_kept_is_bounded():
+    sender = DataSender()
+    count = 2 * limits.DATA_RESEND_BYTES // 60_000
+    send(sender, *[b"x" * 60_000] * count)
+    numbers = [number for number, _ in kept(sender)]
+    assert numbers == list(range(count - len(numbers) + 1, count + 1))
+    assert sum(map(len, sender.to_resend())) <= limits.DATA_RESEND_BYTES < 60_100 * (len(numbers) + 1)
+    sender.received(count - 1)
+    assert [number for number, _ in kept(sender)] == [count]
+
+
+# ------------------------------------------------------------------ receiving
+
+
+def test_a_packet_becomes_an_event(receiver, state):
+    data = packet(user=user(b"hi", topic="t"), participant_identity="bob", participant_sid="PA_bob", sequence=3)
+    bob = state.remote_participants["bob"]
+    none = EncryptionType.NONE
+    assert receiver.receive(data, True, 0.0) == events.DataReceived(b"hi", bob, True, "t", none, "bob", "PA_bob")
+    assert receiver.receive(data, False, 0.0) == events.DataReceived(b"hi", bob, False, "t", none, "bob", "PA_bob")
+    assert receiver.counters.snapshot() == {}
+
+
+def test_newcomers_and_the_server_have_no_participant(receiver):
+    stranger = receiver.receive(packet(user=user(), participant_identity="new", participant_sid="PA_n"), True, 0.0)
+    assert (stranger.participant, stranger.identity, stranger.sid) == (None, "new", "PA_n")
+    server = receiver.receive(packet(user=user()), True, 0.0)
+    assert (server.participant, server.identity, server.sid) == (None, "", "")
+
+
+def test_duplicates_of_a_session_are_dropped(receiver):
+    def receive(sequence, sid="PA_bob", reliable=True):
+        data = packet(user=user(), participant_identity="bob", participant_sid=sid, sequence=sequence)
+        return receiver.receive(data, reliable, 0.0) is not None
+
+    assert [receive(n) for n in (3, 3, 2, 5, 4, 6)] == [True, False, False, True, False, True]
+    assert receive(1, sid="PA_other")
+    assert receive(0)  # without a number
+    assert receive(0)
+    assert receive(1, sid="")
+    assert receive(1, sid="")
+    assert receive(1, reliable=False)
+    assert receiver.counters["data_duplicate"] == 3
+    assert receiver.last_sequences() == [("PA_bob", 6), ("PA_other", 1)]
+
+
+def test_duplicates_of_any_payload_count(receiver):
+    rpc = packet(rpc_ack={"request_id": "x"}, participant_sid="PA_bob", sequence=2)
+    assert receiver.receive(rpc, True, 0.0) is None
+    assert receiver.receive(packet(user=user(), participant_sid="PA_bob", sequence=2), True, 0.0) is None
+    assert receiver.counters["data_duplicate"] == 1
+
+
+def test_our_own_packets_are_ignored(receiver):
+    assert receiver.receive(packet(user=user(), participant_identity="alice"), True, 0.0) is None
+    assert receiver.counters["data_from_ourselves"] == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "counter"),
+    [
+        (packet(rpc_ack={"request_id": "x"}), "data_unhandled_payload"),
+        (packet(encrypted_packet={"iv": b"x"}), "data_unhandled_payload"),
+        (packet(participant_identity="bob"), "data_unknown_payload"),
+        (b"", "data_unknown_payload"),
+        (b"\xfa\x07\x01x", "data_unknown_payload"),  # field 127
+        (b"\x12\x05ab", "data_undecodable"),
+        (b"\xff" * 20, "data_undecodable"),
+        (b"\x22\x02\xff\xff", "data_undecodable"),  # an identity that is no UTF-8
+    ],
+)
+def test_what_is_not_for_the_user_is_counted(receiver, data, counter):
+    assert receiver.receive(data, True, 0.0) is None
+    assert receiver.counters.snapshot() == {counter: 1}
+
+
+def test_senders_are_bounded(receiver):
+    def receive(sid, now, sequence=1):
+        data = packet(user=user(), participant_sid=sid, sequence=sequence)
+        return receiver.receive(data, True, now) is not None
+
+    for number in range(limits.DATA_SENDERS + 5):
+        assert receive(f"PA_{number}", 0.0)
+    assert len(receiver.last_sequences()) == limits.DATA_SENDERS
+    assert receiver.counters["data_sender_forgotten"] == 5
+    assert not receive("PA_5", 1.0)
+    assert receive("PA_0", 1.0)  # forgotten, hence new
+
+
+def test_silent_senders_are_forgotten(receiver):
+    def receive(sid, now, sequence):
+        data = packet(user=user(), participant_sid=sid, sequence=sequence)
+        return receiver.receive(data, True, now) is not None
+
+    ttl = limits.DATA_SENDER_TTL
+    assert receive("PA_silent", 0.0, 7)
+    assert receive("PA_talks", 0.0, 7)
+    assert receive("PA_talks", ttl, 8)
+    assert not receive("PA_silent", ttl + 1.0, 7)  # still known: nothing new came since
+    assert receive("PA_third", 3 * ttl, 1)
+    assert receiver.last_sequences() == [("PA_third", 1)]
+    assert receive("PA_silent", 3 * ttl, 7)
+
+
+# ------------------------------------------------------------------ bytes
+
+
+def test_every_truncation_is_a_packet_or_a_parse_error():
+    data = packet(
+        user=user(b"hi there", topic="t"), participant_identity="bob", participant_sid="PA_bob", sequence=300,
+        destination_identities=["alice"],
+    )  # fmt: skip
+    refused = 0
+    for end in range(len(data)):
+        try:
+            decode_data_packet(data[:end])
+        except ParseError:
+            refused += 1
+    assert refused > len(data) // 2
+
+
+@given(st.binary(max_size=200), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_survived(data, reliable):
+    state = RoomState(deque())
+    state.apply_join(join(info("bob", "PA_bob")))
+    receiver = DataReceiver(state)
+    receiver.receive(data, reliable, 0.0)
+    assert sum(receiver.counters.snapshot().values()) <= 1
+
+
+@given(st.binary(max_size=2000), st.text(max_size=20), st.lists(st.text(max_size=10), max_size=4), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_what_is_sent_is_received(payload, topic, destinations, reliable):
+    state = RoomState(deque())
+    try:
+        data = DataSender().encode(payload, reliable=reliable, topic=topic, destination_identities=destinations)
+    except LocalProtocolError:
+        assert any("\ud800" <= c <= "\udfff" for c in topic + "".join(destinations))
+        return
+    event = DataReceiver(state).receive(data, reliable, 0.0)
+    assert (event.payload, event.topic, event.reliable) == (payload, topic, reliable)
