@@ -44,7 +44,7 @@ class Input:
         return f"{self.name}{self.args!r:.120}{dict(self.kwargs) or ''}"
 
 
-def call(name: str, *args: Any, **kwargs: Any) -> Input:
+def call(name: str, /, *args: Any, **kwargs: Any) -> Input:
     """An input: the method ``name`` with these arguments and the time."""
     return Input(name, args, kwargs)
 
