@@ -1,5 +1,5 @@
 """Protection of RTP and RTCP (RFC 3711, RFC 7714)."""
 
-from .context import SrtpReceiver, SrtpSender, trailer
+from .context import SrtpReceiver, SrtpSender, preload, trailer
 
-__all__ = ["SrtpReceiver", "SrtpSender", "trailer"]
+__all__ = ["SrtpReceiver", "SrtpSender", "preload", "trailer"]

@@ -38,6 +38,13 @@ FAILURES = {
 }
 
 
+def preload() -> None:
+    """Import now what the first context imports otherwise: about 5 ms."""
+    import pylibsrtp
+
+    del pylibsrtp
+
+
 def trailer(profile: str) -> int:
     """How many bytes longer protection makes an RTP packet."""
     return PROFILES[profile][2]

@@ -21,7 +21,17 @@ from sansio.dtls import (
     DtlsOptions,
     preload,
 )
-from sansio.dtls.flights import ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, pack_record, parse_flight
+from sansio.dtls.engine import EngineError
+from sansio.dtls.flights import (
+    ALERT,
+    APPLICATION_DATA,
+    CHANGE_CIPHER_SPEC,
+    HANDSHAKE,
+    Sealed,
+    pack_flight,
+    pack_record,
+    parse_flight,
+)
 from sansio.dtls.plain import PlainEngine, plain_identity
 
 DATA = Path(__file__).parents[2] / "data" / "dtls"
@@ -45,10 +55,7 @@ def message(kind, seq, length, offset, body, number=500):
 
 def renumbered(datagram, number):
     """The same records with other sequence numbers in epoch 0, as a peer that retransmits sends them."""
-    parts = parse_flight(datagram)
-    from sansio.dtls.flights import pack_flight
-
-    (again,), _ = pack_flight(parts, 65000, number)
+    (again,), _ = pack_flight(parse_flight(datagram), 65000, number)
     return again
 
 
@@ -692,18 +699,13 @@ class Repeater(PlainEngine):
         return opened
 
     def again(self):
-        parts = parse_flight(self.last)
+        """The last flight with fresh numbers everywhere."""
         self._sent_sealed += 5
-        return (
-            b"".join(
-                self._encrypted(HANDSHAKE, part.record[21:-16])
-                if hasattr(part, "record")
-                else renumbered(self.last, 900)[: 13 + len(part.body) + (12 if hasattr(part, "seq") else 0)]
-                for part in parts[-2:]
-            )
-            if len(parts) == 2
-            else renumbered(self.last, 900)
-        )
+        parts = parse_flight(self.last)
+        if isinstance(parts[-1], Sealed):
+            parts[-1] = Sealed(self._encrypted(HANDSHAKE, parts[-1].record[21:-16]))
+        (datagram,), _ = pack_flight(parts, 65000, 900)
+        return datagram
 
     def take(self):
         taken = super().take()
@@ -762,6 +764,24 @@ def test_a_connected_engine_that_repeats_its_last_flight_has_it_sent(repeaters):
     assert new[14:] != old[14:]
     client.handle_datagram(new, 1.0)
     assert client.connected
+
+
+def test_an_engine_may_give_up_on_its_own_clock():
+    class Impatient(PlainEngine):
+        __slots__ = ()
+
+        def handshake(self, datagram):
+            if self._sent_messages:
+                raise EngineError(DtlsFailure.PROTOCOL, "read timeout expired")
+            return super().handshake(datagram)
+
+    end = DtlsEndpoint(plain_identity(Entropy(b"x")), entropy=Entropy(b"x"), engine=Impatient)
+    end.set_remote_fingerprint("sha-256", "00" * 32)
+    end.start("client", 0.0)
+    end.datagrams.clear()
+    assert end.advance(0.08) == INF
+    assert list(end.outbox) == [DtlsFailed(DtlsFailure.PROTOCOL, "read timeout expired")]
+    assert not end.datagrams
 
 
 def test_a_connected_engine_may_send_alerts(pair):
