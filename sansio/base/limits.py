@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 # ---- ice
+MAX_REMOTE_CANDIDATES = 64
+"""Candidates of the peer, signalled and discovered, of one ICE generation."""
+MAX_PAIRS = 100
+"""Candidate pairs of one check list (RFC 8445 section 6.1.2.5 suggests 100); worse ones give way to better ones."""
+MAX_CHECKS_IN_FLIGHT = 64
+"""Connectivity checks under way at once; further pairs wait for an answer or a timeout."""
+MAX_EARLY_CHECKS = 32
+"""Sources of checks remembered while the remote credentials are still on their way."""
+MAX_SOURCES = 256
+"""Transport addresses from which data is accepted, those of the generation before an ICE restart included."""
+MAX_GATHER_HOSTS = 16
+"""Addresses of this host that get a socket."""
+MAX_STUN_SERVERS = 8
+"""STUN server addresses that are asked, after name resolution."""
 
 # ---- dtls
 DTLS_RECORDS = 64
@@ -17,6 +31,42 @@ SRTP_STREAMS = 4096
 """SSRCs with a replay window and rollover counter in one receiver; each takes a few hundred bytes of libsrtp's memory."""
 
 # ---- sctp
+SCTP_WINDOW = 4 << 20
+"""Bytes received that nobody has read yet, each chunk charged SCTP_CHUNK_COST on top; beyond them the window is shut."""
+SCTP_OVERRUN = 1 << 20
+"""Bytes beyond the window taken in all the same while they fill holes in front of data that waits for them."""
+SCTP_CHUNK_COST = 96
+"""Bytes of bookkeeping charged to the window for each chunk held, so that tiny messages cannot grow without bound."""
+SCTP_GAPS = 256
+"""Runs of TSNs received out of order; a chunk that would start one more is dropped. As many fit in one SACK."""
+SCTP_TSN_AHEAD = 65535
+"""How far ahead of the cumulative TSN a chunk may be; gap blocks have 16 bits."""
+SCTP_DUPLICATES = 16
+"""Duplicate TSNs reported in one SACK."""
+SCTP_STREAMS = 1024
+"""Incoming streams with state at a time; the data of further ones is acknowledged and dropped."""
+SCTP_MESSAGE_IN = 1 << 20
+"""Bytes of one incoming message; a longer one is acknowledged and dropped."""
+SCTP_EARLY_MESSAGES = 64
+"""Messages kept on a stream whose channel has not been opened yet; the oldest go first."""
+SCTP_LOSSY_RING = 256
+"""Unread messages of an unordered, partially reliable channel; the oldest go first."""
+SCTP_PARAMETERS = 64
+"""Parameters or error causes looked at in one chunk."""
+SCTP_CHUNKS = 512
+"""Chunks looked at in one packet; a packet of single-byte messages in our own MTU has fewer than 100."""
+SCTP_COOKIE = 768
+"""Bytes of a peer's state cookie; it has to fit into one packet with some data behind it."""
+SCTP_CONTROL = 32
+"""Bodies of answers (to heartbeats, INITs, errors) waiting for the next advance."""
+SCTP_HEARTBEAT = 512
+"""Bytes of a heartbeat's content that we send back."""
+SCTP_DETAIL = 200
+"""Bytes kept of the reason in a peer's ABORT."""
+SCTP_RESETS = 16
+"""Stream reset requests of the peer that wait for outstanding data, and answers remembered for repeated requests."""
+SCTP_CHANNELS = 512
+"""Data channels at a time that the peer opened; further ones are reset."""
 
 # ---- sdp
 SDP_SIZE = 4 << 20
@@ -77,3 +127,11 @@ DATA_SENDER_TTL = 30.0
 """Seconds after which a silent sender's sequence number may be forgotten."""
 DATA_RESEND_BYTES = 1 << 20
 """Reliable packets kept for sending again after a resume."""
+
+# ---- sfu
+SFU_PARTICIPANTS = 1024
+"""Participants of all rooms of the development server together."""
+SFU_ADDRESSES = 8192
+"""Client addresses that the shared port of the development server tells apart."""
+SFU_JOIN_REQUEST = 1 << 20
+"""Bytes of an unpacked join request."""
