@@ -320,6 +320,9 @@ def _read_media(index: int, section: Section, session: _Attributes) -> SdpMedia:
     setup = part.first("setup") or session.first("setup")
     if setup and setup not in SETUPS:
         raise ParseError("unknown setup value")
+    mid = part.first("mid")
+    if len(mid.split()) > 1:
+        raise ParseError("unreadable mid")
     ssrcs, cnames, ssrc_msid = _read_ssrcs(part)
     return SdpMedia(
         index=index,
@@ -327,7 +330,7 @@ def _read_media(index: int, section: Section, session: _Attributes) -> SdpMedia:
         port=_number(port.split("/")[0], 65535, "port"),
         protocol=protocol,
         formats=tuple(formats),
-        mid=part.first("mid"),
+        mid=mid,
         direction=part.direction or session.direction or "sendrecv",
         setup=setup,
         ice_ufrag=part.first("ice-ufrag") or session.first("ice-ufrag"),

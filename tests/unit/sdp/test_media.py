@@ -219,6 +219,7 @@ def test_a_fingerprint_prints_as_it_is_written() -> None:
     "line",
     [
         "setup:nonsense",
+        "mid:a b",
         "fingerprint:sha-256",
         "fingerprint:sha-256 GG",
         "fingerprint:sha-256 AB CD",
