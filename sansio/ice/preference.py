@@ -96,6 +96,16 @@ def usable_address(address: str) -> bool:
     return _scope(address) != _UNUSABLE
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an IP address never leaves this host."""
+    return _scope(address) == _LOOPBACK
+
+
+def is_link_local(address: str) -> bool:
+    """Whether an IP address is valid on one link only."""
+    return _scope(address) == _LINK_LOCAL
+
+
 def can_pair(local: str, remote: str) -> bool:
     """Whether packets can go between two IP addresses: of one family, and both global, link-local or loopback."""
     return (":" in local) == (":" in remote) and _scope(local) == _scope(remote)

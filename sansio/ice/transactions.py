@@ -12,7 +12,8 @@ T = TypeVar("T")
 
 
 class Transaction(Generic[T]):
-    """One request under way. ``owner`` is whatever its maker wants back with the answer.
+    """One request under way. ``owner`` is whatever its maker wants back with the answer, and ``key`` is
+    what the answer must be signed with.
 
     Retransmission (RFC 8489 section 6.2.1): after ``rto``, then doubling each time, ``left`` more times; the last one
     is given as long as the interval would be. On reliable transports nothing is sent again (``left`` 0) and ``rto`` is
