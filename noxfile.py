@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "unit", "sim", "docs", "package", "interop"]
+nox.options.sessions = ["lint", "types", "docs", "package", "interop", "sim", "unit"]
 nox.options.reuse_existing_virtualenvs = True
 nox.needs_version = ">=2024.4"
 

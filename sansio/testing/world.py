@@ -14,6 +14,7 @@ Used as a context manager it adds the seed and the last lines of the trace to an
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
@@ -121,6 +122,7 @@ class World:
         self.now = start
         self.trace: list[TraceLine] = []
         self.names: dict[str, list[str]] = {}
+        self._contents = hashlib.sha256()
         self.signal_latency = signal_latency
         self._default = link or Link()
         self._kind = kind
@@ -322,6 +324,7 @@ class World:
     def _note(self, source: str, target: str | Address, data: bytes, verdict: str, kind: str = "") -> None:
         name = target if isinstance(target, str) else f"{target[0]}:{target[1]}"
         self.trace.append(TraceLine(self.now, source, name, len(data), kind or self._kind(data), verdict))
+        self._contents.update(data)
 
     # ------------------------------------------------------------------ requests
 
@@ -429,6 +432,10 @@ class World:
             del self._pipes[node.name, signal]
 
     # ------------------------------------------------------------------ telling
+
+    def digest(self) -> str:
+        """A hash of the contents of all that was sent, in order: equal traces with equal digests are equal runs."""
+        return self._contents.hexdigest()
 
     def story(self, lines: int = TRACE_SHOWN) -> str:
         """The seed and the last lines of the trace."""

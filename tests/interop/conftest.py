@@ -96,8 +96,8 @@ def native(server: servers.Server, room: str) -> Iterator[Callable[..., Peer]]:
 
 
 @pytest.fixture(scope="session")
-def _page() -> Iterator[browsers.Setup | str]:
-    setup = browsers.find()
+def _page(_server: servers.Server | None) -> Iterator[browsers.Setup | str]:
+    setup = browsers.find() if _server else "No browser without a server."
     yield setup
     if isinstance(setup, browsers.Setup):
         setup.close()

@@ -1,0 +1,76 @@
+"""Ready-made pairs: two machines of a kind, wired to each other through a world.
+
+Each function adds its two nodes to the world under the names "a" and "b" and returns the machines; what happens on the
+way is up to ``world.link``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..base.contract import Address
+from ..base.entropy import Entropy
+from ..dtls.endpoint import DEFAULT_OPTIONS, DtlsEndpoint, DtlsOptions
+from ..dtls.engine import EngineFactory
+from ..dtls.identity import DtlsIdentity
+from ..dtls.plain import PlainEngine, plain_identity
+from .world import World
+
+A: Address = ("10.0.0.1", 5000)
+B: Address = ("10.0.0.2", 5000)
+
+
+def wire(world: World, a: Any, b: Any, sending: str, receiving: str = "handle_datagram") -> None:
+    """Wire two machines that know one peer only.
+
+    ``sending``: the attribute that holds their outgoing bytes. ``receiving``: the method that takes bytes and ``now``.
+    """
+    for name, machine, here, there in (("a", a, A, B), ("b", b, B, A)):
+        world.add(
+            name,
+            machine,
+            {1: here},
+            peer=there,
+            transmits=getattr(machine, sending),
+            deliver=_bytes_only(getattr(machine, receiving)),
+        )
+
+
+def _bytes_only(take: Callable[[bytes, float], None]) -> Callable[[int, bytes, Address, float], None]:
+    return lambda port, data, addr, now: take(data, now)
+
+
+def identities(seed: Entropy) -> tuple[DtlsIdentity, DtlsIdentity]:
+    """Two identities for the plain engine."""
+    return plain_identity(seed.fork("identity a")), plain_identity(seed.fork("identity b"))
+
+
+def dtls_pair(
+    world: World,
+    *,
+    engine: EngineFactory = PlainEngine,
+    names: tuple[DtlsIdentity, DtlsIdentity] | None = None,
+    options: DtlsOptions = DEFAULT_OPTIONS,
+    mtu: int = 1200,
+) -> tuple[DtlsEndpoint, DtlsEndpoint]:
+    """A DTLS client "a" and a server "b", both started; ``names`` are their identities."""
+    first, second = names or identities(world.entropy)
+    a, b = [
+        DtlsEndpoint(own, entropy=world.entropy.fork(label), engine=engine, mtu=mtu, options=options)
+        for own, label in ((first, "dtls a"), (second, "dtls b"))
+    ]
+    a.set_remote_fingerprint(*second.fingerprint)
+    b.set_remote_fingerprint(*first.fingerprint)
+    wire(world, a, b, "datagrams")
+    b.start("server", world.now)
+    a.start("client", world.now)
+    return a, b
+
+
+def drain(queue: deque[Any]) -> list[Any]:
+    """Take everything out of a deque."""
+    items = list(queue)
+    queue.clear()
+    return items

@@ -1,0 +1,34 @@
+"""The ready-made pairs come up and talk, over a good network and a bad one."""
+
+from __future__ import annotations
+
+import pytest
+
+from sansio.base.entropy import Entropy
+from sansio.dtls import DtlsConnected, DtlsIdentity, default_engine
+from sansio.testing.netem import Link
+from sansio.testing.pairs import drain, dtls_pair
+from sansio.testing.world import World
+
+BAD = Link(latency=0.03, jitter=0.01, loss=0.15, duplication=0.1, reorder=0.1)
+
+
+@pytest.mark.parametrize("link", [Link(), BAD], ids=["good", "bad"])
+@pytest.mark.parametrize("engine", ["plain", "openssl"])
+def test_dtls(engine, link):
+    options = {}
+    if engine == "openssl":
+        names = (DtlsIdentity.generate(1.8e9, Entropy(b"a")), DtlsIdentity.generate(1.8e9, Entropy(b"b")))
+        options = {"engine": default_engine, "names": names}
+    with World(seed=3, link=link) as world:
+        a, b = dtls_pair(world, **options)
+        world.run(lambda: a.connected and b.connected, limit=30)
+        (up,) = [output for output in world.node("a").outputs if isinstance(output, DtlsConnected)]
+        (other,) = [output for output in world.node("b").outputs if isinstance(output, DtlsConnected)]
+        assert (up.local_key, up.remote_key) == (other.remote_key, other.local_key)
+        world.link("a", "b").loss = 0.0
+        a.datagrams.append(a.seal(b"hello"))
+        world.poke("a")
+        world.run(lambda: b.plaintexts, limit=30)
+        assert drain(b.plaintexts) == [b"hello"]
+        assert not b.plaintexts
