@@ -14,9 +14,19 @@ from pathlib import Path
 import pytest
 
 from sansio import events, proto
+from sansio.room.data import DataReceiver
 from sansio.room.requests import Requests
 from sansio.room.state import RoomState
-from sansio.types import ConnectionQuality, DisconnectReason, ParticipantState, TrackKind, TrackSource
+from sansio.types import (
+    ConnectionQuality,
+    ConnectionState,
+    DisconnectReason,
+    ParticipantState,
+    TrackKind,
+    TrackSource,
+)
+
+from .build import Room, info, track
 
 DATA = Path(__file__).parents[2] / "data" / "room"
 SESSIONS = sorted(DATA.glob("*.json"))
@@ -265,3 +275,24 @@ def test_simulcast_is_seen():
     assert publication.simulcast
     assert publication.subscribed
     assert publication.dimensions.width > publication.dimensions.height > 0
+
+
+def test_every_declared_event_is_emitted_by_some_session():
+    """By a recorded one, or by the few messages at the end that no recording has. The engine tells of fresh tokens."""
+    seen = set()
+    for path in SESSIONS:
+        seen.update(map(type, replay(path.stem)[0].outbox))
+    room = Room(info(tracks=[track()]))
+    room.set_connection_state(ConnectionState.CONNECTING)
+    room.connected()
+    moved = proto.rtc.RoomMovedResponse(room=proto.models.Room(name="hall", active_recording=True, metadata="m"))
+    moved.other_participants.append(info(tracks=[track()]))
+    room.apply_room_moved(moved)
+    state = proto.rtc.StreamStateInfo(participant_sid="PA_bob", track_sid="TR_1", state=1)
+    room.apply_stream_state(proto.rtc.StreamStateUpdate(stream_states=[state]))
+    room.apply_subscription_response(proto.rtc.SubscriptionResponse(track_sid="TR_1", err=1))
+    room.disconnected(DisconnectReason.CLIENT_INITIATED)
+    seen.update(map(type, room.events()))
+    data = proto.models.DataPacket(user=proto.models.UserPacket(payload=b"x"))
+    seen.add(type(DataReceiver(room).receive(data.SerializeToString(), True, 0.0)))
+    assert set(events.ALL) - seen == {events.TokenRefreshed}
