@@ -234,6 +234,10 @@ def test_a_broken_machine_is_caught(kind, message):
     assert "the last inputs" in caught.value.__notes__[0]
 
 
+def test_a_handler_may_be_known_to_answer():
+    exercise(subject(Returning, answering=("handle_datagram",)), b"1")
+
+
 def test_what_leaves_a_machine_is_not_hidden():
     with pytest.raises(IndexError) as caught:
         exercise(subject(Raising), b"1")
