@@ -676,9 +676,11 @@ class IceAgent:
 
     def advance(self, now: float) -> float:
         """Do what is due; the time of the next call. See ``sansio.base.contract``."""
+        if now > self._now:
+            self._now = now
         if now < self._due:
             return self._due
-        now = self._now = max(now, self._now)
+        now = self._now
         if self.state >= _FAILED:
             self._due = INF
             return INF
