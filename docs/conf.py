@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "trio-livekit"
 author = "The trio-livekit authors"
 copyright = "2026, the trio-livekit authors"
 version = release = installed_version("trio-livekit")
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "events_table"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
