@@ -68,6 +68,44 @@ SCTP_RESETS = 16
 SCTP_CHANNELS = 512
 """Data channels at a time that the peer opened; further ones are reset."""
 
+# ---- rtp
+RTP_UNSIGNALLED_SSRCS = 16
+"""Sources whose packets are kept although no description has told of them yet."""
+RTP_UNSIGNALLED_PACKETS = 64
+"""Packets kept of each of them."""
+RTP_MISSING = 256
+"""Packets of one stream that are waited for and asked for again at a time; beyond, the stream goes on without them."""
+RTP_REORDER_AUDIO = 128
+"""Audio packets of one stream kept behind a gap."""
+RTP_REORDER_VIDEO = 2048
+"""Video packets of one stream kept behind a gap: a second at 20 Mbit/s."""
+RTP_FRAMES_AUDIO = 50
+"""Audio frames of one stream that wait for a reader: a second."""
+RTP_FRAMES_VIDEO = 60
+"""Video frames of one stream that wait for a reader."""
+RTP_FRAME_BYTES = 4 << 20
+"""Payload of one video frame."""
+RTP_FRAME_PACKETS = 4096
+"""Packets of one video frame."""
+RTP_HISTORY_AUDIO = 128
+"""Sent audio packets of one stream that can be sent again."""
+RTP_HISTORY_VIDEO = 1024
+"""Sent video packets of one encoding that can be sent again: a second at 10 Mbit/s."""
+RTCP_REFERENCES = 32
+"""Receivers whose reference times are answered for their round-trip times."""
+TWCC_SENT = 8192
+"""Sent packets that the peer's transport-wide feedback is matched with; a power of two."""
+TWCC_RESULTS = 4096
+"""Results of it that wait for an estimator."""
+TWCC_WINDOW = 4096
+"""How far apart two unreported transport-wide numbers may be."""
+TWCC_STATUSES = 400
+"""Packets in one report of ours, which keeps it within a datagram."""
+PACER_BYTES = 4 << 20
+"""Bytes of RTP that wait to be sent."""
+RED_BLOCKS = 8
+"""Copies in one payload of redundant audio."""
+
 # ---- sdp
 SDP_SIZE = 4 << 20
 """Characters of one session description; a room with a thousand dormant sections has about 3 million."""
