@@ -19,5 +19,6 @@ myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 
 html_theme = "alabaster"
+html_theme_options = {"page_width": "1040px"}
 html_title = "trio-livekit"
 html_show_sphinx = False

@@ -1,4 +1,4 @@
-"""The directive ``events-table``: every event of ``sansio.events``, from the classes themselves."""
+"""The directive ``events-table``: a list of every event of ``sansio.events``, from the classes themselves."""
 
 from __future__ import annotations
 
@@ -10,33 +10,30 @@ from sphinx.util.docutils import SphinxDirective
 
 from sansio import events
 
-HEADER = "| event | callback on the room | callback on the participant | when | what follows |\n|---|---|---|---|---|"
-
 
 def form(name: str, arguments: tuple[str, ...]) -> str:
-    """A callback's name and arguments, or nothing where there is no such form."""
-    return f"`{name}({', '.join(arguments)})`" if name else ""
+    """A callback's name and arguments."""
+    return f"`{name}({', '.join(arguments)})`"
 
 
-def rows() -> Iterator[str]:
-    """The table in Markdown."""
-    yield HEADER
+def entries() -> Iterator[str]:
+    """The events as a Markdown list of definitions."""
     for row in events.table():
-        cells = [
-            f"`{row.class_name}({', '.join(row.attributes)})`",
-            form(row.name, row.arguments),
-            form(row.participant_name, row.participant_arguments),
-            row.when,
-            row.follows,
-        ]
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        callbacks = [form(row.name, row.arguments)] if row.name else []
+        if row.participant_name:
+            callbacks.append(f"{form(row.participant_name, row.participant_arguments)} on the participant")
+        yield f"`{row.class_name}({', '.join(row.attributes)})`"
+        yield f": {row.when}"
+        if row.follows:
+            yield f"\n  *Then:* {row.follows}"
+        yield f"\n  *Callback:* {'; '.join(callbacks)}\n"
 
 
 class EventsTable(SphinxDirective):
-    """The table, parsed as if it stood in the document."""
+    """The list, parsed as if it stood in the document."""
 
     def run(self) -> list[nodes.Node]:
-        return self.parse_text_to_nodes("\n".join(rows()))
+        return self.parse_text_to_nodes("\n".join(entries()))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
