@@ -132,7 +132,7 @@ class World:
         self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._scheduled = 0
         self._next_port = 40000
-        self._servers: dict[str, Node] = {}
+        self._servers: dict[str, tuple[Node, bool]] = {}
         self._pipes: dict[tuple[str, int], _Pipe] = {}
         self._next_signal = 1000
 
@@ -204,12 +204,13 @@ class World:
         """A node by its name."""
         return self._nodes[name]
 
-    def listen(self, host: str, name: str) -> None:
+    def listen(self, host: str, name: str, *, judges: bool = False) -> None:
         """Let a node take the signalling links to ``host`` (as in the URL, with the port if that has one).
 
-        Its machine has ``signal_accepted(signal, url, headers, now)`` beside the inputs of a client's link.
+        Its machine has ``signal_accepted(signal, url, headers, now)`` beside the inputs of a client's link. With
+        ``judges`` a link opens only when ``accept_signal`` is called, and does not when ``refuse_signal`` is.
         """
-        self._servers[host] = self._nodes[name]
+        self._servers[host] = (self._nodes[name], judges)
 
     # ------------------------------------------------------------------ running
 
@@ -378,9 +379,26 @@ class World:
             for node, signal in pipe.ends:
                 self._answer(node, 0.0, "signal_closed", signal, reason)
 
+    def accept_signal(self, name: str, signal: int) -> None:
+        """The server ``name`` takes the link; nothing when the client has given it up meanwhile."""
+        there = self._other_end(self._nodes[name], signal)
+        if there is not None:
+            pipe, client, number = there
+            self._answer(client, self.signal_latency, "signal_opened", number)
+            pipe.last = self.now + self.signal_latency
+
+    def refuse_signal(self, name: str, signal: int, status: int, body: str) -> None:
+        """The server ``name`` answers the request for a link with an HTTP error."""
+        there = self._other_end(self._nodes[name], signal)
+        if there is not None:
+            pipe, client, number = there
+            self._drop(pipe)
+            failure = SignalFailure("http", f"the server answered {status}", status, body)
+            self._answer(client, self.signal_latency, "signal_failed", number, failure)
+
     def _open_signal(self, node: Node, request: OpenSignal) -> None:
         host = request.url.partition("://")[2].partition("/")[0].partition("?")[0]
-        server = self._servers.get(host)
+        server, judges = self._servers.get(host, (None, False))
         self._note(node.name, host, b"", OK if server else "refused", "signal-open")
         if server is None:
             failure = SignalFailure("tcp", f"nobody listens at {host}")
@@ -392,7 +410,8 @@ class World:
         self._pipes[server.name, self._next_signal] = pipe
         half = self.signal_latency
         self._answer(server, half, "signal_accepted", self._next_signal, request.url, request.headers)
-        self._answer(node, 2 * half, "signal_opened", request.signal)
+        if not judges:
+            self._answer(node, 2 * half, "signal_opened", request.signal)
         pipe.last = self.now + 2 * half
 
     def _other_end(self, node: Node, signal: int) -> tuple[_Pipe, Node, int] | None:

@@ -312,6 +312,41 @@ def test_a_cut_link_tells_both_ends_and_loses_what_was_on_its_way():
     assert len(client.answers) == 2
 
 
+def judging_world():
+    client, server = Client(OpenSignal(1, "ws://sfu.test/rtc")), Client()
+    world = World(signal_latency=0.05)
+    world.add("c", client)
+    world.add("s", server)
+    world.listen("sfu.test", "s", judges=True)
+    world.run_until_quiet()
+    assert client.answers == []
+    assert server.answers == [("signal_accepted", 1001, "ws://sfu.test/rtc", ())]
+    return world, client, server
+
+
+def test_a_server_that_judges_takes_a_link_and_says_the_first_word():
+    world, client, server = judging_world()
+    world.accept_signal("s", 1001)
+    server.ask(SendSignal(1001, b"join"))
+    world.poke("s")
+    world.run_until_quiet()
+    assert client.answers == [("signal_opened", 1), ("signal_received", 1, b"join")]
+
+
+def test_a_server_that_judges_refuses_a_link():
+    world, client, server = judging_world()
+    world.refuse_signal("s", 1001, 401, "no permission")
+    world.run_until_quiet()
+    assert client.answers == [
+        ("signal_failed", 1, SignalFailure("http", "the server answered 401", 401, "no permission"))
+    ]
+    assert len(server.answers) == 1
+    world.accept_signal("s", 1001)
+    world.refuse_signal("s", 1001, 401, "")
+    world.run_until_quiet()
+    assert len(client.answers) == 1
+
+
 def test_nobody_listens():
     client, world = Client(OpenSignal(1, "ws://other.test:7880")), World()
     world.add("c", client)
