@@ -24,7 +24,7 @@ DTLS_RECORDS = 64
 DTLS_MESSAGE = 32768
 """Bytes of one handshake message; the format allows 16 MiB. Certificate chains of real peers have a few kB."""
 DTLS_MESSAGES_AHEAD = 9
-"""How far past the last answered handshake message a peer's message may be; also OpenSSL's own reach."""
+"""How far past the next handshake message a message of the peer may be and still be kept."""
 DTLS_EARLY_RECORDS = 100
 """Encrypted records kept until the keys exist: OpenSSL's fixed bound, and ours in the plain engine."""
 SRTP_STREAMS = 4096
@@ -139,6 +139,10 @@ SIGNAL_ERROR_BODY = 500
 """Characters kept of the body of an HTTP error."""
 
 # ---- peer
+SECTIONS = 1024
+"""Media sections of one peer connection; a room with many dormant transceivers legitimately has hundreds."""
+SECTION_REQUESTS = 3
+"""Times that an identical, unmet request of the server for media sections is followed by a new offer."""
 EARLY_DATAGRAMS = 8
 """DTLS datagrams kept while the remote description, and with it the fingerprint, is still on its way."""
 
@@ -173,3 +177,5 @@ SFU_ADDRESSES = 8192
 """Client addresses that the shared port of the development server tells apart."""
 SFU_JOIN_REQUEST = 1 << 20
 """Bytes of an unpacked join request."""
+SFU_HELD_DATA = 100_000
+"""Bytes of reliable data held for a participant whose channels are not open yet."""

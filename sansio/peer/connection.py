@@ -1,0 +1,245 @@
+"""PeerConnection: the descriptions of one peer connection, and the transport they describe.
+
+Roles are fixed for life: a publisher (or single) connection is always offered by us, a subscriber connection always
+by the server, so there is no glare. Sections keep their order and only grow in number.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from attrs import frozen
+
+from ..base.contract import INF, NOW, Transmit
+from ..base.counters import Counters
+from ..base.entropy import Entropy
+from ..base.errors import LocalProtocolError, ParseError
+from ..base.limits import SECTIONS
+from ..dtls.engine import EngineFactory, Role, default_engine
+from ..dtls.identity import DtlsIdentity
+from ..ice.agent import IceOptions
+from ..ice.candidate import Candidate, parse_candidate
+from ..sctp.association import SctpOptions
+from ..sdp.build import LocalSection, LocalTransport, build_answer, build_offer
+from ..sdp.codecs import AUDIO_EXTENSIONS, AUDIO_RECEIVE_CODECS, VIDEO_CODECS, VIDEO_EXTENSIONS
+from ..sdp.media import Fingerprint, SdpSession, parse_sdp
+from .transport import PeerTransport
+
+ANSWER_TIMEOUT = 15.0
+"""Seconds that the server has to answer an offer; one it cannot parse is never answered."""
+
+
+@frozen
+class NegotiationFailed:
+    """A description could not be used, or no answer came."""
+
+    detail: str
+
+
+class PeerConnection:
+    """One peer connection with the server.
+
+    ``outbox``: NegotiationFailed and what ``PeerTransport`` tells. ``described`` says whether a description of ours
+    went out, after which new candidates have to be trickled. ``max_message_size`` is the peer's.
+    """
+
+    def __init__(
+        self,
+        entropy: Entropy,
+        identity: DtlsIdentity,
+        transmits: deque[Transmit],
+        *,
+        offerer: bool,
+        ice_options: IceOptions | None = None,
+        sctp_options: SctpOptions | None = None,
+        dtls_engine: EngineFactory = default_engine,
+    ) -> None:
+        self.outbox: deque[Any] = deque()
+        self.counters = Counters()
+        self.transport = PeerTransport(
+            entropy,
+            identity,
+            transmits,
+            controlling=offerer,
+            ice_options=ice_options,
+            sctp_options=sctp_options,
+            dtls_engine=dtls_engine,
+        )
+        self.described = False
+        self.max_message_size = 0
+        self.remote: SdpSession | None = None
+        self._fingerprint = Fingerprint(
+            identity.fingerprint[0], bytes.fromhex(identity.fingerprint[1].replace(":", ""))
+        )
+        self._session_id = entropy.fork("sdp").uint(62)
+        self._version = 0
+        self._sections = [LocalSection(kind="application", mid="0")]
+        self._candidates: list[Candidate] = []
+        self._offer_id = 0
+        self._answer_due = INF
+        self._due = NOW
+
+    # ------------------------------------------------------------------ candidates
+
+    def add_local_candidate(self, candidate: Candidate, port: int, now: float) -> None:
+        """A candidate of ours; it stands in every description from now on."""
+        self._candidates.append(candidate)
+        self.transport.add_local(candidate, port, now)
+        self._due = NOW
+
+    def add_remote_candidate(self, candidate: Candidate, now: float) -> None:
+        """A trickled candidate of the peer. mDNS names and the void second component are passed over."""
+        self.transport.add_remote(candidate, now)
+        self._due = NOW
+
+    # ------------------------------------------------------------------ we offer
+
+    @property
+    def negotiating(self) -> bool:
+        """Whether an offer of ours waits for its answer."""
+        return self._answer_due != INF
+
+    def add_receive_sections(self, audios: int, videos: int) -> None:
+        """Room for this many more tracks of the server; they are in the next offer."""
+        for kind, count in (("audio", audios), ("video", videos)):
+            for _ in range(min(count, SECTIONS - len(self._sections))):
+                self._sections.append(
+                    LocalSection(
+                        kind=kind,
+                        mid=str(len(self._sections)),
+                        direction="recvonly",
+                        codecs=AUDIO_RECEIVE_CODECS if kind == "audio" else VIDEO_CODECS,
+                        extensions=AUDIO_EXTENSIONS if kind == "audio" else VIDEO_EXTENSIONS,
+                    )
+                )
+
+    def create_offer(self, now: float) -> tuple[str, int]:
+        """An offer of the present sections, and its number. One offer may be outstanding at a time."""
+        if self.negotiating:
+            raise LocalProtocolError("an offer is outstanding: wait for its answer")
+        self._offer_id += 1
+        self._answer_due = now + ANSWER_TIMEOUT
+        self._due = NOW
+        return build_offer(self._session_id, self._next_version(), self._local(), self._sections), self._offer_id
+
+    def handle_answer(self, sdp: str, number: int, now: float) -> None:
+        """The answer to our offer ``number`` (0: unnumbered). Stale ones are dropped."""
+        if not self.negotiating or (number and number != self._offer_id):
+            self.counters.add("stale_answer")
+            return
+        self._answer_due = INF
+        try:
+            remote = parse_sdp(sdp)
+            # The answerer chose from our actpass: an active peer is the DTLS client, and we are the server.
+            self._apply(remote, now, "client" if _setup(remote) == "passive" else "server")
+        except ParseError as error:
+            self._fail(f"the answer cannot be used: {error}")
+
+    # ------------------------------------------------------------------ the server offers
+
+    def handle_offer(self, sdp: str, now: float) -> str | None:
+        """Our answer to an offer of the server, or None when the offer cannot be used."""
+        try:
+            remote = parse_sdp(sdp)
+            self._apply(remote, now, "client")
+        except ParseError as error:
+            self._fail(f"the offer cannot be used: {error}")
+            return None
+        return build_answer(remote, self._session_id, self._next_version(), self._local())
+
+    # ------------------------------------------------------------------ both
+
+    def _next_version(self) -> int:
+        self._version += 1
+        self.described = True
+        return self._version
+
+    def _local(self) -> LocalTransport:
+        ice = self.transport.ice
+        return LocalTransport(
+            ice_ufrag=ice.local_ufrag,
+            ice_pwd=ice.local_pwd,
+            fingerprint=self._fingerprint,
+            candidates=tuple([candidate.to_sdp() for candidate in self._candidates]),
+        )
+
+    def _apply(self, remote: SdpSession, now: float, role: Role) -> None:
+        media = remote.transport
+        if media is None:
+            raise ParseError("every section is rejected")
+        if not media.fingerprints or not media.ice_ufrag or not media.ice_pwd:
+            raise ParseError("ICE credentials or fingerprint are missing")
+        fingerprint = media.fingerprints[0]
+        candidates = []
+        for line in remote.candidates:
+            try:
+                candidates.append(parse_candidate(line))
+            except ParseError:
+                self.counters.add("bad_candidate")
+        application = remote.application
+        if application is not None:
+            self.max_message_size = application.max_message_size or 65535
+        self.remote = remote
+        self.transport.set_remote(
+            ufrag=media.ice_ufrag,
+            pwd=media.ice_pwd,
+            lite=remote.ice_lite,
+            fingerprint=(fingerprint.algorithm, fingerprint.digest.hex(":").upper()),
+            role=role,
+            now=now,
+        )
+        for candidate in candidates:
+            self.transport.add_remote(candidate, now)
+        if media.end_of_candidates:
+            self.transport.end_of_remote(now)
+        self._due = NOW
+
+    def _fail(self, detail: str) -> None:
+        self.counters.add("negotiation_failed")
+        self.outbox.append(NegotiationFailed(detail))
+
+    # ------------------------------------------------------------------ time
+
+    def advance(self, now: float) -> float:
+        """Do everything owed; the next deadline."""
+        if self.transport.closed:
+            return INF
+        if self._answer_due <= now:
+            self._answer_due = INF
+            self._fail(f"the server did not answer an offer within {ANSWER_TIMEOUT:g} s")
+        due = self.transport.advance(now)
+        if self.transport.outbox:
+            self.outbox.extend(self.transport.outbox)
+            self.transport.outbox.clear()
+        return min(due, self._answer_due)
+
+    def close(self, now: float) -> None:
+        """Close the transport."""
+        self._answer_due = INF
+        self.transport.close(now)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Counters of every layer, JSON-ready."""
+        transport = self.transport
+        return {
+            "negotiation": self.counters.snapshot(),
+            "transport": transport.counters.snapshot(),
+            "ice": {
+                "state": transport.ice.state.name,
+                "selected": transport.ice.selected_addr,
+                **transport.ice.counters.snapshot(),
+            },
+            "dtls": {"profile": transport.profile, **transport.dtls.counters.snapshot()},
+            "sctp": transport.association.counters.snapshot(),
+        }
+
+
+def _setup(remote: SdpSession) -> str:
+    for media in remote.media:
+        if media.setup:
+            return media.setup
+    return "active"
+
+
+__all__ = ["NegotiationFailed", "PeerConnection"]

@@ -1,0 +1,321 @@
+"""ICE, DTLS and SCTP on one packet path.
+
+``receive_datagram`` is the per-packet entry and stays straight-line: classify by the first byte (RFC 7983), decrypt,
+hand to SCTP. Everything owed (checks, flights, acknowledgements, bundles) leaves in ``advance``, once per burst.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from attrs import frozen
+
+from ..base.contract import INF, NOW, Address, Transmit
+from ..base.counters import Counters
+from ..base.entropy import Entropy
+from ..base.limits import EARLY_DATAGRAMS
+from ..dtls.endpoint import DtlsEndpoint
+from ..dtls.engine import DtlsClosed, DtlsConnected, DtlsFailed, EngineFactory, Role, default_engine
+from ..dtls.identity import DtlsIdentity
+from ..ice.agent import IceAgent, IceOptions, IceState, IceStateChanged, PairReport, PairSelected
+from ..ice.candidate import Candidate
+from ..sctp.association import SctpAssociation, SctpLost, SctpOptions, SctpUp
+from ..sctp.channel import DataChannels
+
+MAX_ROUNDS = 64
+"""Turns of the settling loop before it counts as a bug."""
+
+
+@frozen
+class TransportConnected:
+    """DTLS is connected over a nominated pair; keys for SRTP are exported, SCTP has begun."""
+
+    profile: str | None
+    rtt: float
+
+
+@frozen
+class TransportFailed:
+    """This transport cannot go on. ``layer``: "ice", "dtls" or "sctp"."""
+
+    layer: str
+    detail: str
+
+
+class PeerTransport:
+    """The packets of one peer connection: an ICE agent, a DTLS endpoint and an SCTP association with its channels.
+
+    ``transmits`` is the owner's deque: final datagrams are appended to it directly. ``outbox`` carries
+    TransportConnected, TransportFailed, PairSelected and the channel events of ``sansio.sctp.channel``.
+    """
+
+    def __init__(
+        self,
+        entropy: Entropy,
+        identity: DtlsIdentity,
+        transmits: deque[Transmit],
+        *,
+        controlling: bool,
+        ice_options: IceOptions | None = None,
+        sctp_options: SctpOptions | None = None,
+        dtls_engine: EngineFactory = default_engine,
+    ) -> None:
+        self.transmits = transmits
+        self.outbox: deque[Any] = deque()
+        self.counters = Counters()
+        self.ice = IceAgent(entropy.fork("ice"), controlling=controlling, options=ice_options or IceOptions())
+        self.dtls = DtlsEndpoint(identity, entropy=entropy.fork("dtls"), engine=dtls_engine)
+        self.association = SctpAssociation(entropy.fork("sctp"), options=sctp_options or SctpOptions())
+        self.channels: DataChannels | None = None
+        self.closed = False
+        self.profile: str | None = None
+        self.local_key = b""
+        self.remote_key = b""
+        self._role: Role | None = None
+        self._dtls_started = False
+        self._early: deque[bytes] = deque()
+        self._inbound = False
+        self._ice_due = NOW
+        self._dtls_due = INF
+        self._sctp_due = INF
+
+    # ------------------------------------------------------------------ local operations
+
+    def add_local(self, candidate: Candidate, port: int, now: float) -> None:
+        """A candidate of ours on an open port."""
+        self.ice.add_local(candidate, port, now)
+        self._ice_due = NOW
+
+    def remove_local(self, port: int, now: float) -> None:
+        """A port of ours is gone."""
+        self.ice.remove_local(port, now)
+        self._ice_due = NOW
+
+    def create_channels(self, role: Role) -> DataChannels:
+        """The data channels of this transport, which number their streams by DTLS role (RFC 8832 section 6)."""
+        assert self.channels is None
+        self.channels = DataChannels(self.association, role=role)
+        return self.channels
+
+    def set_remote(
+        self,
+        *,
+        ufrag: str,
+        pwd: str,
+        lite: bool,
+        fingerprint: tuple[str, str],
+        role: Role,
+        now: float,
+    ) -> None:
+        """What the remote description says of the transport; ``role`` is our DTLS role.
+
+        Repeated for each description: only new credentials (an ICE restart) change anything later on.
+        """
+        self.ice.set_remote_credentials(ufrag, pwd, now, lite=lite)
+        self._ice_due = NOW
+        if self._role is None:
+            self._role = role
+            self.dtls.set_remote_fingerprint(*fingerprint)
+            if self.channels is None:
+                self.create_channels(role)
+            if role == "server":
+                self._start_dtls(now)
+            self._sctp_due = NOW
+
+    def add_remote(self, candidate: Candidate, now: float) -> None:
+        """A remote candidate, from a description or trickled."""
+        self.ice.add_remote(candidate, now)
+        self._ice_due = NOW
+
+    def end_of_remote(self, now: float) -> None:
+        """The peer has no more candidates."""
+        self.ice.end_of_remote(now)
+        self._ice_due = NOW
+
+    def restart_ice(self, now: float) -> None:
+        """New ICE credentials; traffic stays on the old pair until a new one is selected."""
+        self.ice.restart(now)
+        self._ice_due = NOW
+
+    def touch_data(self) -> None:
+        """The owner sent or read on ``channels``: what that owes leaves in the next ``advance``."""
+        self._sctp_due = NOW
+
+    def set_blocked(self, blocked: bool) -> None:
+        """The socket would block: SCTP stops producing data until it is writable again."""
+        self.association.blocked = blocked
+        if not blocked:
+            self._sctp_due = NOW
+
+    @property
+    def connected(self) -> bool:
+        """Whether DTLS is connected."""
+        return self.dtls.connected
+
+    def pairs_report(self) -> list[PairReport]:
+        """How each candidate pair ended, for errors and diagnostics."""
+        return self.ice.pairs_report()
+
+    def close(self, now: float) -> None:
+        """Abort SCTP, say close_notify, stop ICE. What that sends is in ``transmits`` on return."""
+        if self.closed:
+            return
+        if self.dtls.connected:
+            self.association.abort(now)
+            self.association.advance(now)
+            self._flush_sctp()
+            self.dtls.close(now)
+            self._flush_dtls()
+        self.ice.close(now)
+        self._drop(self.ice.outbox)
+        self.closed = True
+
+    @staticmethod
+    def _drop(queue: deque[Any]) -> None:
+        queue.clear()
+
+    # ------------------------------------------------------------------ packets in
+
+    def receive_datagram(self, port: int, data: bytes, src: Address, now: float) -> None:
+        """One datagram from the network."""
+        if not data or self.closed:
+            return
+        first = data[0]
+        if first < 4:
+            self.ice.handle_stun(port, data, src, now)
+            self._ice_due = NOW
+            return
+        if not self.ice.is_valid_source(port, src):
+            self.counters.add("unknown_source")
+            return
+        if 20 <= first < 64:
+            if not self._dtls_started:
+                if len(self._early) < EARLY_DATAGRAMS:
+                    self._early.append(data)
+                else:
+                    self.counters.add("early_overflow")
+                return
+            dtls = self.dtls
+            dtls.handle_datagram(data, now)
+            plaintexts = dtls.plaintexts
+            if plaintexts:
+                assert self.channels is not None
+                handle = self.channels.handle_packet
+                while plaintexts:
+                    handle(plaintexts.popleft(), now)
+                self._inbound = True
+                self._sctp_due = NOW
+            else:
+                self._dtls_due = NOW
+            return
+        self.counters.add("media" if 128 <= first < 192 else "unknown_kind")
+
+    # ------------------------------------------------------------------ time
+
+    def advance(self, now: float) -> float:
+        """Do everything owed; the next deadline."""
+        if self.closed:
+            return INF
+        if self._inbound:
+            self._inbound = False
+            self.ice.note_inbound(now)
+        for _ in range(MAX_ROUNDS):
+            due = min(self._ice_due, self._dtls_due, self._sctp_due)
+            if due > now:
+                return due
+            if self._ice_due <= now:
+                self._ice_due = self.ice.advance(now)
+                self._drain_ice(now)
+            if self._dtls_due <= now:
+                self._dtls_due = self.dtls.advance(now)
+                self._flush_dtls()
+                self._drain_dtls(now)
+            if self._sctp_due <= now:
+                self._sctp_due = self._advance_sctp(now)
+        raise AssertionError("children never settle")
+
+    def _drain_ice(self, now: float) -> None:
+        if self.ice.transmits:
+            self.transmits.extend(self.ice.transmits)
+            self.ice.transmits.clear()
+        while self.ice.outbox:
+            event = self.ice.outbox.popleft()
+            match event:
+                case PairSelected():
+                    self.dtls.set_rtt(event.rtt)
+                    if self._role == "client" and not self._dtls_started:
+                        self._start_dtls(now)
+                    self._dtls_due = NOW
+                    self._sctp_due = NOW
+                    self.outbox.append(event)
+                case IceStateChanged(state=IceState.FAILED):
+                    self.outbox.append(TransportFailed("ice", "no candidate pair works"))
+                case _:
+                    self.outbox.append(event)
+
+    def _start_dtls(self, now: float) -> None:
+        assert self._role is not None
+        self._dtls_started = True
+        self.dtls.start(self._role, now)
+        while self._early:
+            self.dtls.handle_datagram(self._early.popleft(), now)
+        self._dtls_due = NOW
+
+    def _flush_dtls(self) -> None:
+        addr = self.ice.selected_addr
+        if addr is None:
+            return  # kept: a client hello may arrive before the answer to our own nomination
+        port = self.ice.selected_port
+        datagrams = self.dtls.datagrams
+        while datagrams:
+            self.transmits.append(Transmit(port, datagrams.popleft(), addr))
+
+    def _drain_dtls(self, now: float) -> None:
+        while self.dtls.outbox:
+            event = self.dtls.outbox.popleft()
+            match event:
+                case DtlsConnected(profile=profile, local_key=local, remote_key=remote):
+                    self.profile, self.local_key, self.remote_key = profile, local, remote
+                    self.association.start(now)
+                    self._sctp_due = NOW
+                    self.outbox.append(TransportConnected(profile, self.ice.rtt))
+                case DtlsFailed(reason=reason, detail=detail):
+                    self.outbox.append(TransportFailed("dtls", f"{reason}: {detail}"))
+                case DtlsClosed():
+                    # LiveKit's server says close_notify when it closes a peer connection; the signalling tells why.
+                    self.counters.add("close_notify")
+        if self.dtls.plaintexts:
+            assert self.channels is not None
+            while self.dtls.plaintexts:
+                self.channels.handle_packet(self.dtls.plaintexts.popleft(), now)
+            self._sctp_due = NOW
+
+    def _advance_sctp(self, now: float) -> float:
+        channels = self.channels
+        if channels is None or not self.dtls.connected:
+            return INF
+        due = channels.advance(now)
+        while channels.outbox:
+            event = channels.outbox.popleft()
+            match event:
+                case SctpLost(reason=reason, detail=detail):
+                    self.outbox.append(TransportFailed("sctp", f"{reason}: {detail}"))
+                case SctpUp():
+                    pass
+                case _:
+                    self.outbox.append(event)
+        self._flush_sctp()
+        return due
+
+    def _flush_sctp(self) -> None:
+        packets = self.association.packets
+        if not packets:
+            return
+        addr = self.ice.selected_addr
+        if addr is None:
+            packets.clear()  # between two paths: SCTP repeats what it needs
+            return
+        port, seal, append = self.ice.selected_port, self.dtls.seal, self.transmits.append
+        while packets:
+            append(Transmit(port, seal(packets.popleft()), addr))

@@ -1,0 +1,499 @@
+"""RoomEngine: one participant's session as one machine. The thing that drivers embed.
+
+A driver feeds it what its sockets and timers say and performs the requests in ``outbox``; users' operations are plain
+method calls. See ``sansio.base.contract`` for the shape of both.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from ..base.contract import (
+    INF,
+    NOW,
+    Address,
+    ClosePort,
+    CloseSignal,
+    Interface,
+    OpenSignal,
+    SignalFailure,
+    Transmit,
+)
+from ..base.counters import Counters
+from ..base.entropy import Entropy
+from ..base.errors import LocalProtocolError, ParseError
+from ..base.wallclock import WallClock
+from ..dtls.identity import DtlsIdentity
+from ..events import DataReceived, TokenRefreshed
+from ..ice.agent import PairReport
+from ..signal import urls
+from ..signal.refusal import Refusal, RefusalKind
+from ..signal.session import ServerMessage, SignalJoined, SignalLost, SignalOptions, SignalRefused, SignalSession
+from ..types import ConnectionState, DisconnectReason
+from .options import EngineOptions
+from .requests import RequestDone, RequestFailed, Requests
+from .state import Factories, RoomState
+from .transports import DataReadable, DataWritable, Transports, TransportsFailed, TransportsUp
+
+if TYPE_CHECKING:
+    from .. import proto
+
+MAX_ROUNDS = 64
+
+
+@frozen
+class MediaFailure:
+    """Signalling worked, but no peer connection came up. ``pairs`` tells how each candidate pair ended."""
+
+    detail: str
+    pairs: tuple[PairReport, ...] = ()
+
+
+@frozen
+class JoinFailed:
+    """The session never began, because the server refused it or because media could not be connected."""
+
+    error: Refusal | MediaFailure
+
+
+@frozen
+class Ended:
+    """Everything is closed and nothing is owed. Appears exactly once, last."""
+
+    reason: DisconnectReason
+
+
+class RoomEngine:
+    """A participant in a LiveKit room.
+
+    ``state`` is always current; events in ``outbox`` tell what changed after it has changed. After ``Ended`` all
+    inputs are ignored.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        options: EngineOptions | None = None,
+        *,
+        entropy: Entropy,
+        wall: WallClock,
+        identity: DtlsIdentity,
+        factories: Factories | None = None,
+    ) -> None:
+        self.options = options or EngineOptions()
+        urls.validate_url(url)
+        self.url = url
+        self.transmits: deque[Transmit] = deque()
+        self.outbox: deque[Any] = deque()
+        self.counters = Counters()
+        self.state = RoomState(self.outbox, factories)
+        self.closed = False
+        self._wall = wall
+        self._token = token
+        self._session = self._new_session()
+        self._requests = Requests(self.outbox, timeout=self.options.request_timeout)
+        single = self.options.single_peer_connection is not False
+        self._transports = Transports(
+            entropy.fork("transports"), identity, self.transmits, self.state, self.options, single=single
+        )
+        self._signal = 0
+        self._signal_open = False
+        self._joined = False
+        self._connected = False
+        self._media_deadline = INF
+        self._stopping: DisconnectReason | None = None
+        self._flush_deadline = INF
+        self._offer_in_join = False
+        self._due: dict[str, float] = {"session": INF, "requests": INF, "self": INF}
+        self._now = NOW
+
+    def __repr__(self) -> str:
+        return f"<RoomEngine {self.state.name!r} {self.state.connection.name}>"
+
+    def _new_session(self) -> SignalSession:
+        options = SignalOptions(
+            open_timeout=self.options.open_timeout, first_message_timeout=self.options.first_message_timeout
+        )
+        return SignalSession(wall=self._wall, options=options)
+
+    # ------------------------------------------------------------------ the driver's inputs
+
+    def start(self, interfaces: Sequence[Interface], now: float) -> None:
+        """Begin to join: sockets first, so that the host candidates travel inside the join request."""
+        if self._due["self"] != INF or self.closed:
+            raise LocalProtocolError("this engine was started before")
+        self._transports.gather(interfaces, loopback=urls.is_loopback(self.url), now=now)
+        self._transports.due = NOW
+        self._due["self"] = NOW
+
+    def port_opened(self, port: int, address: Address, now: float) -> None:
+        """OpenUdp succeeded; ``address`` is the bound one."""
+        self._transports.port_opened(port, address, now)
+        self._transports.due = self._due["self"] = NOW
+
+    def port_failed(self, port: int, error: str, now: float) -> None:
+        """OpenUdp failed."""
+        self._transports.port_failed(port, error, now)
+        self._transports.due = self._due["self"] = NOW
+
+    def port_handler(self, port: int) -> Callable[[int, bytes, Address, float], None]:
+        """The per-packet entry of a port: look it up once, call it with (port, data, source, now)."""
+        return self._transports.port_handler(port)
+
+    def handle_datagram(self, port: int, data: bytes, addr: Address, now: float) -> None:
+        """One datagram that arrived on a port."""
+        self._transports.port_handler(port)(port, data, addr, now)
+
+    def port_send_failed(self, port: int, addr: Address, error: str, now: float) -> None:
+        """The system refused to send (no route, filtered)."""
+        self.counters.add("send_failed")
+
+    def port_blocked(self, port: int, now: float) -> None:
+        """The socket of a port is full."""
+        self._transports.port_blocked(port, True)
+
+    def port_writable(self, port: int, now: float) -> None:
+        """The socket of a port takes datagrams again."""
+        self._transports.port_blocked(port, False)
+        self._transports.due = NOW
+
+    def signal_opened(self, signal: int, now: float) -> None:
+        """The WebSocket is open."""
+        if signal == self._signal and not self.closed:
+            self._session.handle_opened(now)
+            self._due["session"] = NOW
+
+    def signal_failed(self, signal: int, failure: SignalFailure, now: float) -> None:
+        """The WebSocket could not be opened."""
+        if signal == self._signal and not self.closed:
+            self._signal_open = False
+            self._session.handle_failed(failure, now)
+            self._due["session"] = NOW
+
+    def signal_received(self, signal: int, data: bytes, now: float) -> None:
+        """One binary message arrived."""
+        if signal == self._signal and not self.closed:
+            self._session.handle_message(data, now)
+            self._due["session"] = NOW
+
+    def signal_closed(self, signal: int, reason: str, now: float) -> None:
+        """The WebSocket was closed, by whoever."""
+        if signal == self._signal and not self.closed:
+            self._signal_open = False
+            self._session.handle_closed(reason, now)
+            self._due["session"] = NOW
+
+    def resolved(self, token: int, addresses: list[str], now: float) -> None:
+        """A name was looked up."""
+        self._transports.resolved(token, addresses, now)
+        self._transports.due = NOW
+
+    # ------------------------------------------------------------------ the user's operations
+
+    def publish_data(
+        self,
+        payload: bytes,
+        *,
+        reliable: bool = True,
+        topic: str = "",
+        destination_identities: Iterable[str] = (),
+        now: float,
+    ) -> bool:
+        """Queue one data packet (livekit.DataPacket with a UserPacket).
+
+        True: queued whole within the byte budget. False: the budget is full and nothing was queued; try again after
+        ``DataWritable(reliable)``. Raises LocalProtocolError for a packet above 64 000 bytes and when the session is
+        not connected.
+        """
+        if not self._joined or self._stopping is not None:
+            raise LocalProtocolError("not connected: data can be published between connect and disconnect")
+        self._transports.due = NOW
+        return self._transports.publish_data(payload, reliable, topic, destination_identities, now)
+
+    def read_data(self) -> DataReceived | None:
+        """The next received data packet, or None. Unread reliable data closes the SCTP window to the server."""
+        self._transports.due = NOW
+        return self._transports.read_data(self._now)
+
+    def set_name(self, name: str, now: float) -> int:
+        """Ask the server to change our name; answered by RequestDone or RequestFailed with the returned token."""
+        return self._request_metadata(now, name=name)
+
+    def set_metadata(self, metadata: str, now: float) -> int:
+        """Ask the server to change our metadata."""
+        return self._request_metadata(now, metadata=metadata)
+
+    def set_attributes(self, attributes: Mapping[str, str], now: float) -> int:
+        """Ask the server to set (or with "" to delete) attributes of ours."""
+        return self._request_metadata(now, attributes=attributes)
+
+    def _request_metadata(self, now: float, **changes: Any) -> int:
+        if not self._joined or self._stopping is not None:
+            raise LocalProtocolError("not connected: nothing can be requested")
+        token, kind, message = self._requests.update_metadata(now, **changes)
+        try:
+            self._session.send(kind, message, now)
+        except LocalProtocolError:
+            self._requests.cancel(token)
+            raise
+        self._due["session"] = self._due["requests"] = NOW
+        return token
+
+    def cancel(self, token: int, now: float) -> None:
+        """Forget a request: its answer will be ignored."""
+        self._requests.cancel(token)
+
+    def stop(self, now: float) -> None:
+        """Leave: reliable data in flight gets ``flush_timeout`` to be acknowledged, then the server is told."""
+        if self.closed or self._stopping is not None:
+            return
+        self._stopping = DisconnectReason.CLIENT_INITIATED
+        flush = self._connected and self._transports.unacknowledged
+        self._flush_deadline = now + self.options.flush_timeout if flush else NOW
+        self._due["self"] = NOW
+
+    # ------------------------------------------------------------------ time
+
+    def advance(self, now: float) -> float:
+        """Do everything owed; the next deadline."""
+        now = self._now = max(now, self._now)
+        if self.closed:
+            return INF
+        due, transports = self._due, self._transports
+        for _ in range(MAX_ROUNDS):
+            first = min(transports.due, *due.values())
+            if first > now:
+                return first
+            if due["session"] <= now:
+                due["session"] = self._session.advance(now)
+                self._drain_session(now)
+            if transports.due <= now:
+                transports.advance(now)
+                self._drain_transports(now)
+            if due["requests"] <= now:
+                due["requests"] = self._requests.advance(now)
+            if due["self"] <= now:
+                due["self"] = self._advance_self(now)
+            if self.closed:
+                return INF
+        raise AssertionError("children never settle")
+
+    def why_due(self) -> str:
+        """Which part produced the current deadline."""
+        due = {"transports": self._transports.due, **self._due}
+        return min(due, key=lambda name: due[name])
+
+    def _advance_self(self, now: float) -> float:
+        if self._stopping is not None:
+            if self._transports.unacknowledged and now < self._flush_deadline and self._connected:
+                return self._flush_deadline
+            self._finish(self._stopping, now)
+            return INF
+        if self._signal == 0 and self._transports.ready:
+            self._open_signal(now)
+        if now >= self._media_deadline:
+            self._media_failed("media did not connect in time", now)
+        return self._media_deadline
+
+    # ------------------------------------------------------------------ signalling
+
+    def _open_signal(self, now: float) -> None:
+        self._signal += 1
+        self._signal_open = True
+        single = self._transports.single
+        settings = urls.JoinSettings(
+            auto_subscribe=self.options.auto_subscribe,
+            metadata=self.options.metadata,
+            attributes=dict(self.options.attributes),
+        )
+        if single:
+            offer = self._transports.first_offer(now)
+            url = urls.join_url(self.url, settings, offer=offer)
+            self._offer_in_join = urls.fits_request_line(url)
+            if not self._offer_in_join:
+                url = urls.join_url(self.url, settings)
+        else:
+            url = urls.join_url(self.url, settings, single=False)
+        self._session.start(self._signal, resume=False, now=now)
+        self.outbox.append(OpenSignal(self._signal, url, urls.request_headers(self._token), self.options.open_timeout))
+        self._due["session"] = NOW
+
+    def _drain_session(self, now: float) -> None:
+        outbox = self._session.outbox
+        while outbox and not self.closed:
+            event = outbox.popleft()
+            match event:
+                case ServerMessage(kind=kind, message=message):
+                    self._handle_server(kind, message, now)
+                case SignalJoined(response=response):
+                    self._handle_join(response, now)
+                case SignalRefused(reason=refusal):
+                    self._handle_refused(refusal, now)
+                case SignalLost(reason=reason):
+                    self.counters.add("signal_lost")
+                    self._end(DisconnectReason.SIGNAL_CLOSE, now)
+                case _:
+                    self.outbox.append(event)  # SendSignal, CloseSignal
+
+    def _handle_refused(self, refusal: Refusal, now: float) -> None:
+        fall_back = (
+            refusal.kind is RefusalKind.SERVICE_NOT_FOUND
+            and self._transports.single
+            and self.options.single_peer_connection is None
+        )
+        if fall_back and self._stopping is None:
+            # A server from before /rtc/v1: the same join with two peer connections.
+            self._session = self._new_session()
+            self._transports.fall_back_to_dual(now)
+            self._transports.due = NOW
+            self._signal_reopen(now)
+            return
+        self.outbox.append(JoinFailed(refusal))
+        leave = refusal.leave
+        self._close(DisconnectReason(leave.reason) if leave is not None else DisconnectReason.JOIN_FAILURE, now)
+
+    def _signal_reopen(self, now: float) -> None:
+        if self._transports.ready:
+            self._open_signal(now)
+        else:
+            self._signal = -self._signal - 1
+
+    def _handle_join(self, response: proto.JoinResponse, now: float) -> None:
+        self._joined = True
+        self.state.apply_join(response)
+        self._media_deadline = now + self.options.media_timeout
+        self._due["self"] = min(self._due["self"], self._media_deadline)
+        self._transports.joined(response, offer_sent=self._offer_in_join, now=now)
+        self._transports.due = NOW
+
+    def _handle_server(self, kind: str, message: Any, now: float) -> None:
+        state = self.state
+        match kind:
+            case "update":
+                state.apply_update(message)
+            case "speakers_changed":
+                state.apply_speakers(message)
+            case "connection_quality":
+                state.apply_quality(message)
+            case "room_update":
+                state.apply_room_update(message)
+            case "mute":
+                state.apply_mute(message.sid, message.muted)
+            case "track_unpublished":
+                state.apply_track_unpublished(message)
+            case "track_subscribed":
+                state.apply_track_subscribed(message)
+            case "stream_state_update":
+                state.apply_stream_state(message)
+            case "subscription_permission_update":
+                state.apply_subscription_permission(message)
+            case "subscription_response":
+                state.apply_subscription_response(message)
+            case "room_moved":
+                self._token = message.token or self._token
+                state.apply_room_moved(message)
+            case "request_response":
+                self._requests.handle_response(message, now)
+            case "refresh_token":
+                self._token = message
+                self.outbox.append(TokenRefreshed(message))
+            case "leave":
+                self._handle_leave(message, now)
+            case "answer" | "offer" | "trickle" | "media_sections_requirement":
+                self._transports.handle_signal(kind, message, now)
+                self._transports.due = NOW
+            case _:
+                self.counters.add("signal_ignored")
+
+    def _handle_leave(self, message: proto.LeaveRequest, now: float) -> None:
+        self._end(DisconnectReason(message.reason), now)
+
+    # ------------------------------------------------------------------ transports
+
+    def _drain_transports(self, now: float) -> None:
+        outbox = self._transports.outbox
+        while outbox and not self.closed:
+            event = outbox.popleft()
+            match event:
+                case tuple():  # (kind, message): a signal request of the negotiation
+                    if self._session.connected:
+                        self._session.send(event[0], event[1], now)
+                        self._due["session"] = NOW
+                case TransportsUp():
+                    self._media_deadline = INF
+                    if not self._connected:
+                        self._connected = True
+                        self.state.connected()
+                case TransportsFailed(detail=detail):
+                    self._media_failed(detail, now)
+                case DataReadable() | DataWritable():
+                    self.outbox.append(event)
+                    if isinstance(event, DataWritable) and self._stopping is not None:
+                        self._due["self"] = NOW
+                case _:
+                    self.outbox.append(event)  # OpenUdp, ClosePort, Resolve
+        if self._stopping is not None or (self._signal <= 0 and self._transports.ready):
+            self._due["self"] = NOW
+
+    def _media_failed(self, detail: str, now: float) -> None:
+        if self._connected:
+            self._end(DisconnectReason.MEDIA_FAILURE, now)
+            return
+        self.outbox.append(JoinFailed(MediaFailure(detail, tuple(self._transports.pairs_report()))))
+        self._leave(now)
+        self._close(DisconnectReason.MEDIA_FAILURE, now)
+
+    # ------------------------------------------------------------------ the end
+
+    def _finish(self, reason: DisconnectReason, now: float) -> None:
+        self._leave(now)
+        self._end(reason, now)
+
+    def _leave(self, now: float) -> None:
+        if self._session.connected:
+            self._session.leave(now)
+            self._session.advance(now)
+            for request in self._session.outbox:
+                self.outbox.append(request)
+            self._session.outbox.clear()
+            self._signal_open = False
+
+    def _end(self, reason: DisconnectReason, now: float) -> None:
+        """The session is over: tell the user once, fail what is pending, close everything."""
+        if self._connected:
+            self.state.disconnected(reason)
+        self._close(reason, now)
+
+    def _close(self, reason: DisconnectReason, now: float) -> None:
+        self.state.set_connection_state(ConnectionState.DISCONNECTED)
+        self._requests.fail_all(reason)
+        self._transports.close(now)
+        while self._transports.outbox:
+            event = self._transports.outbox.popleft()
+            if isinstance(event, ClosePort):
+                self.outbox.append(event)
+        if self._signal_open:
+            self._signal_open = False
+            self.outbox.append(CloseSignal(self._signal))
+        self.closed = True
+        self.outbox.append(Ended(reason))
+
+    # ------------------------------------------------------------------ diagnostics
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Counters of every layer and the candidate pairs, JSON-ready and without any secret."""
+        return {
+            "connection": self.state.connection.name,
+            "mode": "single" if self._transports.single else "dual",
+            "signal": {"rtt": self._session.rtt, **self._session.counters.snapshot()},
+            "engine": self.counters.snapshot(),
+            "transports": self._transports.diagnostics(),
+        }
+
+
+__all__ = ["Ended", "JoinFailed", "ParseError", "RequestDone", "RequestFailed", "RoomEngine"]

@@ -1,0 +1,42 @@
+"""What a session may be told at construction."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import frozen
+
+from ..dtls.engine import EngineFactory, default_engine
+
+
+@frozen(kw_only=True)
+class EngineOptions:
+    """Options of a RoomEngine; every default is what a user would want.
+
+    ``single_peer_connection``: True forces ``/rtc/v1``, False forces ``/rtc``, None tries the first and falls back.
+    ``interfaces``: names of the network interfaces to use; empty means all. ``port_range``: UDP ports to bind, as
+    (lowest, highest); None lets the system choose. ``metadata`` and ``attributes`` need the canUpdateOwnMetadata
+    grant. ``ice_servers``: STUN URLs used beside those of the server.
+    """
+
+    auto_subscribe: bool = True
+    single_peer_connection: bool | None = None
+    metadata: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    interfaces: tuple[str, ...] = ()
+    port_range: tuple[int, int] | None = None
+    ice_servers: tuple[str, ...] = ()
+    open_timeout: float = 15.0
+    """Seconds for DNS, TCP, TLS and the WebSocket handshake together."""
+    first_message_timeout: float = 5.0
+    """Seconds from the open WebSocket to the first signal message."""
+    media_timeout: float = 15.0
+    """Seconds from the join response to a connected transport."""
+    request_timeout: float = 5.0
+    """Seconds that the server has to answer a request."""
+    flush_timeout: float = 1.0
+    """Seconds that leaving waits for reliable data in flight to be acknowledged."""
+    dtls_engine: EngineFactory = default_engine
+
+
+Mode = Literal["single", "dual"]

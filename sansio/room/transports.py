@@ -1,0 +1,507 @@
+"""One or two peer connections behind one face: negotiation, sockets and data channels of a session.
+
+Single mode (``/rtc/v1``): one peer connection, always offered by us, carries everything. Dual mode (``/rtc``): the
+publisher is offered by us and carries what we send, the subscriber is offered by the server and carries what we get.
+Only this file knows which it is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from .. import proto
+from ..base.contract import INF, NOW, Address, ClosePort, Interface, Transmit
+from ..base.counters import Counters
+from ..base.entropy import Entropy
+from ..base.errors import ParseError
+from ..base.limits import SECTION_REQUESTS
+from ..dtls.identity import DtlsIdentity
+from ..events import DataReceived
+from ..ice.agent import PairReport
+from ..ice.candidate import parse_init, to_init
+from ..ice.gather import CandidateFound, Gatherer, GatheringDone, GatherOptions, PortLost
+from ..peer.connection import NegotiationFailed, PeerConnection
+from ..peer.transport import TransportConnected, TransportFailed
+from ..sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable
+from .data import DataReceiver, DataSender
+from .options import EngineOptions
+from .state import RoomState
+
+if TYPE_CHECKING:
+    from ..proto import rtc
+
+RELIABLE = "_reliable"
+LOSSY = "_lossy"
+PUBLISHER = 0
+SUBSCRIBER = 1
+MAX_ROUNDS = 64
+
+RELIABLE_BUDGET = 1 << 20
+"""Bytes of reliable packets that may wait to be acknowledged before ``publish_data`` says no."""
+LOSSY_BUDGET = 1 << 16
+"""The same for lossy packets: what waits longer than this is stale."""
+
+
+@frozen
+class TransportsUp:
+    """The primary peer connection is up: media and data can flow."""
+
+
+@frozen
+class TransportsFailed:
+    """A peer connection cannot go on."""
+
+    detail: str
+
+
+@frozen
+class DataReadable:
+    """``read_data`` has something; read until it returns None."""
+
+
+@frozen
+class DataWritable:
+    """``publish_data`` of this kind takes packets again."""
+
+    reliable: bool
+
+
+class _Peer:
+    """A peer connection with the sockets that it owns."""
+
+    __slots__ = (
+        "channels",
+        "connection",
+        "due",
+        "gather_due",
+        "gatherer",
+        "lossy",
+        "negotiate",
+        "ready",
+        "target",
+        "up",
+    )
+
+    def __init__(self, target: int, connection: PeerConnection, gatherer: Gatherer) -> None:
+        self.target = target
+        self.connection = connection
+        self.gatherer = gatherer
+        self.due = INF
+        self.gather_due = NOW
+        self.ready = False
+        self.up = False
+        self.negotiate = False
+        self.channels: dict[str, int] = {}
+        self.lossy: dict[int, bool] = {}
+
+
+class Transports:
+    """The peer connections of a session. ``outbox``: requests for the driver, signal requests as (kind, message)
+    tuples, and TransportsUp, TransportsFailed, DataReadable, DataWritable. ``due`` is the next deadline; whoever gives
+    an input by another way than ``port_handler`` sets it to NOW.
+    """
+
+    def __init__(
+        self,
+        entropy: Entropy,
+        identity: DtlsIdentity,
+        transmits: deque[Transmit],
+        state: RoomState,
+        options: EngineOptions,
+        *,
+        single: bool,
+    ) -> None:
+        self.outbox: deque[Any] = deque()
+        self.counters = Counters()
+        self.single = single
+        self.due = INF
+        self._entropy = entropy
+        self._identity = identity
+        self._transmits = transmits
+        self._options = options
+        self._sender = DataSender()
+        self._receiver = DataReceiver(state)
+        self._interfaces: tuple[Interface, ...] = ()
+        self._next_port = 1
+        self._generation = 0
+        self._owner: dict[int, _Peer] = {}
+        self._peers: list[_Peer] = []
+        self._publisher: _Peer | None = None
+        self._primary: _Peer | None = None
+        self._readable: deque[tuple[_Peer, int]] = deque()
+        self._early: deque[tuple[bytes, bool]] = deque()
+        self._early_bytes = [0, 0]
+        self._refused = [False, False]
+        self._last_requirement: tuple[int, int] = (0, 0)
+        self._requirements = 0
+        self._first_offer: rtc.SessionDescription | None = None
+        self._announced = False
+        self._closed = False
+
+    # ------------------------------------------------------------------ sockets
+
+    def gather(self, interfaces: Sequence[Interface], *, loopback: bool, now: float) -> None:
+        """Open the sockets, on the loopback interface for a server that is on this machine."""
+        self._interfaces = tuple([interface for interface in interfaces if interface.loopback is loopback])
+        self._publisher = self._new_peer(PUBLISHER, now)
+        if not self.single:
+            self._new_peer(SUBSCRIBER, now)
+
+    def fall_back_to_dual(self, now: float) -> None:
+        """The server has no ``/rtc/v1``: two peer connections from here on."""
+        self._close_peers(now)
+        self.single = False
+        self._publisher = self._new_peer(PUBLISHER, now)
+        self._new_peer(SUBSCRIBER, now)
+
+    def _new_peer(self, target: int, now: float) -> _Peer:
+        self._generation += 1
+        entropy = self._entropy.fork(f"peer {self._generation}")
+        connection = PeerConnection(
+            entropy,
+            self._identity,
+            self._transmits,
+            offerer=target == PUBLISHER,
+            dtls_engine=self._options.dtls_engine,
+        )
+        low, high = self._options.port_range or (0, 0)
+        gather = GatherOptions(port_low=low, port_high=high, interfaces=self._options.interfaces)
+        gatherer = Gatherer(entropy.fork("gather"), self._allot, options=gather)
+        peer = _Peer(target, connection, gatherer)
+        self._peers.append(peer)
+        gatherer.start(self._interfaces, now)
+        return peer
+
+    def _allot(self) -> int:
+        port = self._next_port
+        self._next_port += 1
+        return port
+
+    @property
+    def ready(self) -> bool:
+        """Whether every socket asked for is open or has failed, so that descriptions carry our candidates."""
+        return bool(self._peers) and all(peer.ready for peer in self._peers)
+
+    def port_opened(self, port: int, address: Address, now: float) -> None:
+        if (peer := self._owner.get(port)) is not None:
+            peer.gatherer.port_opened(port, address, now)
+            peer.gather_due = NOW
+
+    def port_failed(self, port: int, error: str, now: float) -> None:
+        if (peer := self._owner.pop(port, None)) is not None:
+            peer.gatherer.port_failed(port, error, now)
+            peer.gather_due = NOW
+
+    def port_handler(self, port: int) -> Callable[[int, bytes, Address, float], None]:
+        peer = self._owner.get(port)
+        if peer is None:
+            return self._nobody
+        receive = peer.connection.transport.receive_datagram
+        gatherer = peer.gatherer
+
+        def handle(port: int, data: bytes, addr: Address, now: float) -> None:
+            self.due = NOW
+            if gatherer.active and gatherer.handle_stun(port, data, addr, now):
+                peer.gather_due = NOW
+                return
+            receive(port, data, addr, now)
+            peer.due = NOW
+
+        return handle
+
+    def _nobody(self, port: int, data: bytes, addr: Address, now: float) -> None:
+        self.counters.add("unknown_port")
+
+    def port_blocked(self, port: int, blocked: bool) -> None:
+        if (peer := self._owner.get(port)) is not None:
+            peer.connection.transport.set_blocked(blocked)
+            peer.due = NOW
+
+    def resolved(self, token: int, addresses: list[str], now: float) -> None:
+        for peer in self._peers:
+            peer.gatherer.resolved(token, addresses, now)
+            peer.gather_due = NOW
+
+    # ------------------------------------------------------------------ negotiation
+
+    def first_offer(self, now: float) -> rtc.SessionDescription:
+        """The offer that travels inside the join request."""
+        assert self._publisher is not None
+        self._first_offer = self._description("offer", *self._publisher.connection.create_offer(now))
+        return self._first_offer
+
+    @staticmethod
+    def _description(kind: str, sdp: str, number: int) -> rtc.SessionDescription:
+        return proto.rtc.SessionDescription(type=kind, sdp=sdp, id=number)
+
+    def joined(self, response: rtc.JoinResponse, *, offer_sent: bool, now: float) -> None:
+        """The server let us in: what it says of servers and of who is primary."""
+        assert self._publisher is not None
+        self._primary = self._peers[-1] if response.subscriber_primary and not self.single else self._publisher
+        urls = [url for server in response.ice_servers for url in server.urls if url.startswith("stun:")]
+        for peer in self._peers:
+            peer.gatherer.add_servers([*self._options.ice_servers, *urls], now)
+            peer.gather_due = NOW
+        if not offer_sent:
+            if self._first_offer is None:
+                self._first_offer = self.first_offer(now)
+            self.outbox.append(("offer", self._first_offer))
+
+    def _negotiate(self, peer: _Peer, now: float) -> None:
+        if peer.connection.negotiating:
+            peer.negotiate = True
+            return
+        peer.negotiate = False
+        self.outbox.append(("offer", self._description("offer", *peer.connection.create_offer(now))))
+        peer.due = NOW
+
+    def handle_signal(self, kind: str, message: Any, now: float) -> None:
+        """One negotiation message of the server."""
+        match kind:
+            case "answer":
+                if (peer := self._publisher) is not None:
+                    peer.connection.handle_answer(message.sdp, message.id, now)
+                    self._open_channels(peer, now)
+                    peer.due = NOW
+                    if peer.negotiate and not peer.connection.negotiating:
+                        self._negotiate(peer, now)
+            case "offer":
+                if self.single:
+                    self.counters.add("unexpected_offer")
+                    return
+                peer = self._peers[-1]
+                answer = peer.connection.handle_offer(message.sdp, now)
+                if answer is not None:
+                    self.outbox.append(("answer", self._description("answer", answer, message.id)))
+                peer.due = NOW
+            case "trickle":
+                self._trickle(message, now)
+            case "media_sections_requirement":
+                self._require_sections(message.num_audios, message.num_videos, now)
+
+    def _trickle(self, message: rtc.TrickleRequest, now: float) -> None:
+        index = 0 if self.single or message.target == PUBLISHER else -1
+        peer = self._peers[index]
+        try:
+            trickled = parse_init(message.candidateInit)
+        except ParseError:
+            self.counters.add("bad_trickle")
+            return
+        if trickled.candidate is not None:
+            peer.connection.add_remote_candidate(trickled.candidate, now)
+        peer.due = NOW
+
+    def _require_sections(self, audios: int, videos: int, now: float) -> None:
+        """The server wants to send more tracks than there are free sections: add exactly these, then offer.
+
+        An identical requirement that an offer did not meet is answered at once by the same one: it is followed a
+        few times only (a busy loop of thousands a second otherwise).
+        """
+        peer = self._publisher
+        if peer is None or not self.single:
+            self.counters.add("unexpected_requirement")
+            return
+        if (audios or videos) and (audios, videos) == self._last_requirement:
+            self._requirements += 1
+            if self._requirements > SECTION_REQUESTS:
+                self.counters.add("requirement_ignored")
+                return
+        else:
+            self._last_requirement, self._requirements = (audios, videos), 0
+        peer.connection.add_receive_sections(audios, videos)
+        self._negotiate(peer, now)
+
+    def _open_channels(self, peer: _Peer, now: float) -> None:
+        """Both channels at once: the server holds reliable data back until both exist."""
+        channels = peer.connection.transport.channels
+        if channels is None or peer.channels:
+            return
+        peer.channels[RELIABLE] = channels.open(RELIABLE, now=now)
+        peer.channels[LOSSY] = channels.open(LOSSY, ordered=False, max_retransmits=0, now=now)
+        peer.lossy[peer.channels[LOSSY]] = True
+        channels.set_thresholds(peer.channels[RELIABLE], RELIABLE_BUDGET // 4, RELIABLE_BUDGET)
+        channels.set_thresholds(peer.channels[LOSSY], LOSSY_BUDGET // 4, LOSSY_BUDGET)
+        self._sender.remote_limit(peer.connection.max_message_size)
+        while self._early:
+            data, reliable = self._early.popleft()
+            self._early_bytes[reliable] -= len(data)
+            channels.send(peer.channels[RELIABLE if reliable else LOSSY], data, now)
+        for reliable in (False, True):
+            if channels.writable(peer.channels[RELIABLE if reliable else LOSSY]):
+                self._tell_writable(reliable=reliable)
+
+    # ------------------------------------------------------------------ data
+
+    def publish_data(
+        self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str], now: float
+    ) -> bool:
+        """See RoomEngine.publish_data."""
+        peer = self._publisher
+        assert peer is not None
+        channels = peer.connection.transport.channels
+        channel = peer.channels.get(RELIABLE if reliable else LOSSY)
+        if channels is None or channel is None:
+            room = self._early_bytes[reliable] < (RELIABLE_BUDGET if reliable else LOSSY_BUDGET)
+        else:
+            room = channels.writable(channel)
+        if not room:
+            self._refused[reliable] = True
+            return False
+        data = self._sender.encode(
+            payload, reliable=reliable, topic=topic, destination_identities=destination_identities
+        )
+        if reliable:
+            self._sender.sent(data)
+        if channels is None or channel is None:
+            self._early.append((data, reliable))
+            self._early_bytes[reliable] += len(data)
+        else:
+            channels.send(channel, data, now)
+            peer.connection.transport.touch_data()
+            peer.due = NOW
+        return True
+
+    def read_data(self, now: float) -> DataReceived | None:
+        """The next user packet of any channel; other payloads and duplicates are passed over."""
+        readable = self._readable
+        while readable:
+            peer, channel = readable[0]
+            channels = peer.connection.transport.channels
+            data = channels.read(channel) if channels is not None else None
+            if data is None:
+                readable.popleft()
+                continue
+            peer.connection.transport.touch_data()
+            peer.due = NOW
+            event = self._receiver.receive(data, channel not in peer.lossy, now)
+            if event is not None:
+                return event
+        return None
+
+    @property
+    def unacknowledged(self) -> bool:
+        """Whether reliable data of ours is still on its way to the server."""
+        peer = self._publisher
+        if peer is None or peer.connection.transport.channels is None or not peer.channels:
+            return bool(self._early)
+        return not peer.connection.transport.association.sender.idle()
+
+    # ------------------------------------------------------------------ time
+
+    def advance(self, now: float) -> float:
+        """Do everything owed; the next deadline, which is also kept in ``due``."""
+        for _ in range(MAX_ROUNDS):
+            due = INF
+            for peer in self._peers:
+                if peer.gather_due <= now:
+                    peer.gather_due = peer.gatherer.advance(now)
+                    self._drain_gatherer(peer, now)
+                if peer.due <= now:
+                    peer.due = peer.connection.advance(now)
+                    self._drain_connection(peer, now)
+                due = min(due, peer.gather_due, peer.due)
+            if due > now:
+                self.due = due
+                return due
+        raise AssertionError("children never settle")
+
+    def _drain_gatherer(self, peer: _Peer, now: float) -> None:
+        self._transmits.extend(peer.gatherer.transmits)
+        peer.gatherer.transmits.clear()
+        while peer.gatherer.outbox:
+            event = peer.gatherer.outbox.popleft()
+            match event:
+                case CandidateFound(candidate=candidate, port=port):
+                    described = peer.connection.described
+                    peer.connection.add_local_candidate(candidate, port, now)
+                    peer.due = NOW
+                    if described:
+                        init = to_init(candidate, mid="0", index=0, ufrag=peer.connection.transport.ice.local_ufrag)
+                        trickle = proto.rtc.TrickleRequest(candidateInit=init)
+                        trickle.target = peer.target  # type: ignore[assignment]
+                        self.outbox.append(("trickle", trickle))
+                case PortLost(port=port):
+                    peer.connection.transport.remove_local(port, now)
+                    peer.due = NOW
+                case GatheringDone():
+                    pass
+                case ClosePort(port=port):
+                    self._owner.pop(port, None)
+                    self.outbox.append(event)
+                case _:
+                    if hasattr(event, "port"):
+                        self._owner[event.port] = peer
+                    self.outbox.append(event)
+        peer.ready = peer.gatherer.ports_settled
+
+    def _drain_connection(self, peer: _Peer, now: float) -> None:
+        outbox = peer.connection.outbox
+        while outbox:
+            event = outbox.popleft()
+            match event:
+                case ChannelReadable(channel=channel):
+                    if not self._readable:
+                        self.outbox.append(DataReadable())
+                    self._readable.append((peer, channel))
+                case BufferedLow(channel=channel):
+                    self._tell_writable(reliable=channel not in peer.lossy)
+                case TransportConnected():
+                    peer.up = True
+                    if peer is self._primary and not self._announced:
+                        self._announced = True
+                        self.outbox.append(TransportsUp())
+                case TransportFailed(layer=layer, detail=detail):
+                    self.outbox.append(TransportsFailed(f"{layer}: {detail}"))
+                case NegotiationFailed(detail=detail):
+                    self.outbox.append(TransportsFailed(f"negotiation: {detail}"))
+                case ChannelOpened(channel=channel, max_retransmits=limit):
+                    if limit is not None:
+                        peer.lossy[channel] = True
+                case ChannelClosed(channel=channel):
+                    peer.lossy.pop(channel, None)
+                case _:
+                    self.counters.add("event_ignored")
+
+    def _tell_writable(self, *, reliable: bool) -> None:
+        if self._refused[reliable]:
+            self._refused[reliable] = False
+            self.outbox.append(DataWritable(reliable))
+
+    # ------------------------------------------------------------------ the end
+
+    def close(self, now: float) -> None:
+        """Close every peer connection and socket."""
+        self._closed = True
+        self._close_peers(now)
+
+    def _close_peers(self, now: float) -> None:
+        for peer in self._peers:
+            peer.connection.close(now)
+        for port in self._owner:
+            self.outbox.append(ClosePort(port))
+        self._owner.clear()
+        self._peers.clear()
+        self._readable.clear()
+        self._early.clear()
+        self._publisher = self._primary = None
+
+    # ------------------------------------------------------------------ diagnostics
+
+    def pairs_report(self) -> list[PairReport]:
+        """How each candidate pair of each peer connection ended."""
+        return [report for peer in self._peers for report in peer.connection.transport.pairs_report()]
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Counters of every layer, JSON-ready."""
+        return {
+            **self.counters.snapshot(),
+            "data": self._receiver.counters.snapshot(),
+            "peers": [
+                {"target": "publisher" if peer.target == PUBLISHER else "subscriber", **peer.connection.diagnostics()}
+                for peer in self._peers
+            ],
+        }

@@ -1,0 +1,407 @@
+"""Rooms, joins, signalling answers and data relay: the server of the simulator and of the development server.
+
+A machine like every other. Its driver accepts WebSockets and tells ``signal_accepted`` with URL and headers *before*
+it answers the handshake; ``RefuseSignal`` or ``AcceptSignal`` says how to answer. All clients share one UDP port and
+are told apart by the STUN user name, later by their address.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from attrs import field, frozen
+
+from .. import proto
+from ..base.contract import INF, NOW, Address, CloseSignal, Transmit
+from ..base.counters import Counters
+from ..base.entropy import Entropy
+from ..base.errors import ParseError
+from ..base.limits import SFU_ADDRESSES, SFU_JOIN_REQUEST, SFU_PARTICIPANTS
+from ..base.wallclock import WallClock
+from ..dtls.engine import EngineFactory, default_engine
+from ..dtls.identity import DtlsIdentity
+from ..ice import stun
+from ..ice.candidate import Candidate
+from .participant import ServerParticipant
+from .token import Claims, TokenError, verify
+
+if TYPE_CHECKING:
+    from ..proto import rtc
+
+PORT = 1
+"""The one UDP port of the server."""
+
+
+@frozen
+class AcceptSignal:
+    """Answer the WebSocket handshake with 101."""
+
+    signal: int
+
+
+@frozen
+class RefuseSignal:
+    """Answer the WebSocket handshake with an HTTP error."""
+
+    signal: int
+    status: int
+    body: str
+
+
+@frozen(kw_only=True)
+class ServerOptions:
+    """``keys``: API key to secret. ``path_v1``: whether ``/rtc/v1`` exists, as it does not on old servers."""
+
+    keys: Mapping[str, str] = field(repr=False)
+    auto_create: bool = True
+    path_v1: bool = True
+    ping_interval: int = 5
+    ping_timeout: int = 15
+    dtls_engine: EngineFactory = default_engine
+
+
+class _Room:
+    def __init__(self, name: str, sid: str) -> None:
+        self.name = name
+        self.sid = sid
+        self.participants: dict[str, ServerParticipant] = {}
+
+
+class SfuServer:
+    """See the head of the module. ``address`` is that of the UDP port, as announced to clients."""
+
+    def __init__(
+        self,
+        address: Address,
+        options: ServerOptions,
+        *,
+        entropy: Entropy,
+        wall: WallClock,
+        identity: DtlsIdentity,
+    ) -> None:
+        self.transmits: deque[Transmit] = deque()
+        self.outbox: deque[Any] = deque()
+        self.counters = Counters()
+        self._options = options
+        self._entropy = entropy
+        self._wall = wall
+        self._identity = identity
+        self._candidate = Candidate("1", 1, "udp", 2130706431, address[0], address[1], "host")
+        self._rooms: dict[str, _Room] = {}
+        self._signals: dict[int, ServerParticipant] = {}
+        self._ufrags: dict[str, tuple[ServerParticipant, int]] = {}
+        self._addresses: dict[Address, tuple[ServerParticipant, int]] = {}
+        self._dues: dict[ServerParticipant, float] = {}
+        self._joins = 0
+
+    # ------------------------------------------------------------------ signalling links
+
+    def signal_accepted(self, signal: int, url: str, headers: tuple[tuple[str, str], ...], now: float) -> None:
+        """Somebody asks for a WebSocket."""
+        try:
+            join, single = self._parse(url)
+            claims = self._authorise(headers, url, now)
+        except _Refused as refused:
+            self.outbox.append(RefuseSignal(signal, refused.status, refused.body))
+            return
+        room = self._rooms.get(claims.room)
+        if room is None:
+            if not self._options.auto_create:
+                self.outbox.append(RefuseSignal(signal, 404, "requested room does not exist"))
+                return
+            room = self._rooms[claims.room] = _Room(claims.room, "RM_" + self._entropy.token(12, _ALNUM))
+        if len(self._dues) >= SFU_PARTICIPANTS:
+            self.outbox.append(RefuseSignal(signal, 503, "node limits reached"))
+            return
+        self.outbox.append(AcceptSignal(signal))
+        self._join(signal, room, claims, join, single, now)
+
+    def _parse(self, url: str) -> tuple[rtc.JoinRequest | None, bool]:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        if parts.path.endswith("/rtc/v1") and self._options.path_v1:
+            if "join_request" not in query:
+                raise _Refused(400, "join_request is required")
+            return _decode_join(query["join_request"][0]), True
+        if parts.path.endswith("/rtc"):
+            return None, False
+        raise _Refused(404, "404 page not found")
+
+    def _authorise(self, headers: tuple[tuple[str, str], ...], url: str, now: float) -> Claims:
+        token = ""
+        for name, value in headers:
+            if name.lower() == "authorization":
+                if not value.startswith("Bearer "):
+                    raise _Refused(401, "invalid authorization header. Must start with Bearer ")
+                token = value[7:]
+        token = token or parse_qs(urlsplit(url).query).get("access_token", [""])[0]
+        if not token:
+            raise _Refused(401, "no permissions to access the room")
+        try:
+            claims = verify(token, self._options.keys, self._wall.unix_at(now))
+        except TokenError as error:
+            raise _Refused(401, str(error)) from None
+        if not claims.room_join:
+            raise _Refused(401, "permissions denied")
+        if not claims.identity or not claims.room:
+            raise _Refused(400, "identity cannot be empty" if not claims.identity else "room name cannot be empty")
+        return claims
+
+    def _join(
+        self, signal: int, room: _Room, claims: Claims, join: rtc.JoinRequest | None, single: bool, now: float
+    ) -> None:
+        old = room.participants.get(claims.identity)
+        if old is not None:
+            self._dismiss(old, proto.models.DUPLICATE_IDENTITY, now)
+            self._forget(room, old, now)
+        self._joins += 1
+        participant = ServerParticipant(
+            "PA_" + self._entropy.token(12, _ALNUM),
+            claims,
+            signal,
+            self.outbox,
+            self.transmits,
+            self._entropy.fork(f"participant {self._joins}"),
+            self._identity,
+            self._options.dtls_engine,
+            self._candidate,
+            PORT,
+            single=single,
+            now=now,
+        )
+        participant.info.joined_at = int(self._wall.unix_at(now))
+        if join is not None:
+            if join.metadata:
+                participant.info.metadata = join.metadata
+            participant.info.attributes.update(join.participant_attributes)
+        others = list(room.participants.values())
+        room.participants[claims.identity] = participant
+        self._signals[signal] = participant
+        self._dues[participant] = NOW
+        for peer in participant.peers:
+            self._ufrags[peer.connection.transport.ice.local_ufrag] = (participant, peer.target)
+        self._send_join(room, participant, others)
+        if not single:
+            participant.offer_subscriber(now)
+        elif join is not None and join.HasField("publisher_offer"):
+            participant.handle_offer(join.publisher_offer, now)
+
+    def _send_join(self, room: _Room, participant: ServerParticipant, others: list[ServerParticipant]) -> None:
+        response = proto.rtc.JoinResponse()
+        response.room.sid, response.room.name = room.sid, room.name
+        response.room.num_participants = len(room.participants)
+        response.participant.CopyFrom(participant.info)
+        response.other_participants.extend([other.info for other in others if not other.claims.hidden])
+        response.subscriber_primary = not participant.single
+        response.fast_publish = True
+        response.ping_interval = self._options.ping_interval
+        response.ping_timeout = self._options.ping_timeout
+        response.server_info.version = "0.0.0-development"
+        response.server_info.protocol = 17
+        participant.send("join", response)
+
+    # ------------------------------------------------------------------ messages of clients
+
+    def signal_received(self, signal: int, data: bytes, now: float) -> None:
+        """A message of a client."""
+        participant = self._signals.get(signal)
+        if participant is None:
+            return
+        self._dues[participant] = NOW
+        try:
+            request = proto.rtc.SignalRequest.FromString(data)
+        except proto.DecodeError:
+            # LiveKit's server ends the session over a message that it cannot decode.
+            self._leave(participant, now)
+            return
+        kind = request.WhichOneof("message")
+        match kind:
+            case "offer":
+                participant.handle_offer(request.offer, now)
+            case "answer":
+                participant.handle_answer(request.answer, now)
+            case "trickle":
+                participant.handle_trickle(request.trickle, now)
+            case "ping_req":
+                pong = proto.rtc.Pong(last_ping_timestamp=request.ping_req.timestamp)
+                pong.timestamp = int(self._wall.unix_at(now) * 1000)
+                participant.send("pong_resp", pong)
+            case "update_metadata":
+                self._update_metadata(participant, request.update_metadata)
+            case "leave":
+                participant.send("leave", proto.rtc.LeaveRequest(reason=proto.models.CLIENT_INITIATED))
+                self._leave(participant, now)
+            case _:
+                self.counters.add("request_ignored")
+
+    def _update_metadata(self, participant: ServerParticipant, update: rtc.UpdateParticipantMetadata) -> None:
+        response = proto.rtc.RequestResponse(request_id=update.request_id)
+        if not participant.claims.can_update_own_metadata:
+            response.reason = proto.rtc.RequestResponse.NOT_ALLOWED
+            response.message = "does not have permission to update own metadata"
+            participant.send("request_response", response)
+            return
+        info = participant.info
+        info.name = update.name or info.name
+        info.metadata = update.metadata or info.metadata
+        for name, value in update.attributes.items():
+            if value:
+                info.attributes[name] = value
+            else:
+                info.attributes.pop(name, None)
+        info.version += 1
+        self._announce(self._rooms[participant.claims.room], participant)
+        participant.send("request_response", response)
+
+    def signal_closed(self, signal: int, reason: str, now: float) -> None:
+        """A client's WebSocket is gone. Its session lives on while its media does, as with LiveKit's server."""
+        participant = self._signals.pop(signal, None)
+        if participant is None:
+            return
+        participant.signal = 0
+        if not participant.active:
+            self._forget(self._rooms[participant.claims.room], participant, now)
+
+    # ------------------------------------------------------------------ coming and going
+
+    def _announce(self, room: _Room, participant: ServerParticipant) -> None:
+        if participant.claims.hidden:
+            return
+        update = proto.rtc.ParticipantUpdate(participants=[participant.info])
+        for other in room.participants.values():
+            other.send("update", update)
+
+    def _leave(self, participant: ServerParticipant, now: float) -> None:
+        signal = participant.signal
+        self._forget(self._rooms[participant.claims.room], participant, now)
+        if signal:
+            self.outbox.append(CloseSignal(signal))
+
+    def _dismiss(self, participant: ServerParticipant, reason: Any, now: float) -> None:
+        participant.send("leave", proto.rtc.LeaveRequest(reason=reason))
+        if participant.signal:
+            self.outbox.append(CloseSignal(participant.signal))
+
+    def _forget(self, room: _Room, participant: ServerParticipant, now: float) -> None:
+        if room.participants.get(participant.claims.identity) is participant:
+            del room.participants[participant.claims.identity]
+        self._signals.pop(participant.signal, None)
+        participant.signal = 0
+        participant.close(now)
+        self._dues.pop(participant, None)
+        self._ufrags = {ufrag: owner for ufrag, owner in self._ufrags.items() if owner[0] is not participant}
+        self._addresses = {addr: owner for addr, owner in self._addresses.items() if owner[0] is not participant}
+        participant.info.state = proto.models.ParticipantInfo.DISCONNECTED
+        participant.info.version += 1
+        self._announce(room, participant)
+
+    def remove(self, room: str, identity: str, now: float) -> bool:
+        """RemoveParticipant of the server API; False when there is nobody of that identity."""
+        participant = self._find(room, identity)
+        if participant is None:
+            return False
+        self._dismiss(participant, proto.models.PARTICIPANT_REMOVED, now)
+        self._forget(self._rooms[room], participant, now)
+        return True
+
+    def _find(self, room: str, identity: str) -> ServerParticipant | None:
+        found = self._rooms.get(room)
+        return found.participants.get(identity) if found is not None else None
+
+    # ------------------------------------------------------------------ packets and time
+
+    def handle_datagram(self, port: int, data: bytes, addr: Address, now: float) -> None:
+        """A datagram on the shared port: to the owner of its address, else to the owner of its STUN user name."""
+        owner = self._addresses.get(addr)
+        if owner is None or (data[:1] and data[0] < 4):
+            owner = self._owner_by_name(data, addr) or owner
+        if owner is None:
+            self.counters.add("unknown_address")
+            return
+        participant, target = owner
+        participant.receive_datagram(target, port, data, addr, now)
+        self._dues[participant] = NOW
+
+    def _owner_by_name(self, data: bytes, addr: Address) -> tuple[ServerParticipant, int] | None:
+        try:
+            name = stun.decode(data).attributes.get(stun.USERNAME, b"")
+        except ParseError:
+            return None
+        owner = self._ufrags.get(name.partition(b":")[0].decode("latin-1"))
+        if owner is not None and len(self._addresses) < SFU_ADDRESSES:
+            self._addresses[addr] = owner
+        return owner
+
+    def advance(self, now: float) -> float:
+        """Do everything owed; the next deadline."""
+        while True:
+            due = [participant for participant, at in self._dues.items() if at <= now]
+            if not due:
+                return min(self._dues.values(), default=INF)
+            for participant in due:
+                was_active = participant.active
+                self._dues[participant] = participant.advance(now)
+                room = self._rooms[participant.claims.room]
+                if participant.active and not was_active:
+                    participant.info.state = proto.models.ParticipantInfo.ACTIVE
+                    participant.info.version += 1
+                    self._announce(room, participant)
+                while participant.received:
+                    reliable, data = participant.received.popleft()
+                    self._relay(room, participant, reliable, data, now)
+                if participant.failed:
+                    self._leave(participant, now)
+
+    def _relay(self, room: _Room, sender: ServerParticipant, reliable: bool, data: bytes, now: float) -> None:
+        if not sender.claims.can_publish_data:
+            self.counters.add("data_not_allowed")
+            return
+        try:
+            packet = proto.models.DataPacket.FromString(data)
+        except proto.DecodeError:
+            self.counters.add("data_undecodable")
+            return
+        if reliable and packet.sequence:
+            if packet.sequence <= sender.last_sequence:
+                self.counters.add("data_duplicate")
+                return
+            sender.last_sequence = packet.sequence
+        packet.participant_identity = sender.claims.identity
+        packet.participant_sid = sender.sid
+        wanted = dict.fromkeys(packet.destination_identities)
+        encoded = packet.SerializeToString(deterministic=True)
+        for identity, other in room.participants.items():
+            if other is not sender and (not wanted or identity in wanted):
+                other.send_data(encoded, reliable, now)
+                self._dues[other] = NOW
+
+
+# ------------------------------------------------------------------ detail
+
+_ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(status, body)
+        self.status = status
+        self.body = body
+
+
+def _decode_join(text: str) -> rtc.JoinRequest:
+    try:
+        wrapped = proto.rtc.WrappedJoinRequest.FromString(base64.b64decode(text, altchars=b"-_", validate=True))
+        data = wrapped.join_request
+        if wrapped.compression == proto.rtc.WrappedJoinRequest.GZIP:
+            unpacker = zlib.decompressobj(wbits=31)
+            data = unpacker.decompress(data, SFU_JOIN_REQUEST)
+            if unpacker.unconsumed_tail:
+                raise _Refused(400, "join request too large")
+        return proto.rtc.JoinRequest.FromString(data)
+    except (ValueError, zlib.error, proto.DecodeError):
+        raise _Refused(400, "cannot decode join_request") from None
