@@ -15,7 +15,7 @@ from ..base.contract import INF
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError, ParseError
-from ..base.limits import DTLS_EARLY_RECORDS, DTLS_MESSAGE, DTLS_MESSAGES_AHEAD
+from ..base.limits import DTLS_EARLY_RECORDS
 from .engine import (
     DEFAULT_PROFILES,
     SRTP_PROFILES,
@@ -32,10 +32,10 @@ from .engine import (
 )
 from .flights import (
     ALERT,
-    APPLICATION_DATA,
     CHANGE_CIPHER_SPEC,
     HANDSHAKE,
     RECORD_HEADER,
+    VERSION,
     Part,
     Plain,
     Sealed,
@@ -47,6 +47,7 @@ from .flights import (
     split_records,
 )
 from .identity import DtlsIdentity, certificate_digest, parse_fingerprint
+from .reassembly import Reassembler
 
 LEAST_MTU = 256
 MOST_PLAINTEXT = 16384
@@ -54,6 +55,8 @@ MOST_PLAINTEXT = 16384
 APPLICATION_RECORD = b"\x17\xfe\xfd\x00\x01"
 """How a record of application data begins: type, version, epoch. There is no second epoch without renegotiation."""
 FATAL = 2
+WHOLE = 1 << 30
+"""An MTU that nothing reaches."""
 
 NEW, HANDSHAKING, CONNECTED, CLOSED = range(4)
 
@@ -90,19 +93,8 @@ class DtlsEndpoint:
     __slots__ = (
         *("datagrams", "plaintexts", "outbox", "connected", "counters"),
         *("_identity", "_entropy", "_factory", "_mtu", "_options", "_expected", "_engine", "_state", "_server", "_now"),
-        *(
-            "_first",
-            "_timeout",
-            "_resend_at",
-            "_sent_at",
-            "_deadline",
-            "_alert",
-            "_flight",
-            "_record_seq",
-            "_fed",
-            "_refused",
-        ),
-        *("_seen", "_answered"),
+        *("_first", "_timeout", "_resend_at", "_sent_at", "_deadline", "_alert", "_flight", "_record_seq"),
+        *("_inbound", "_fed", "_answered", "_refused"),
     )
 
     def __init__(
@@ -142,10 +134,10 @@ class DtlsEndpoint:
         self._alert = -1  # description of an alert that anybody may have sent
         self._flight: list[Part] = []  # ours, unanswered
         self._record_seq = 0
+        self._inbound = Reassembler()
         self._fed = 0  # records of epoch 0 that the engine has had
+        self._answered = -1  # number of the peer's last message when we sent our flight
         self._refused = False
-        self._seen = -1  # highest handshake message number of the peer,
-        self._answered = -1  # and the highest when we sent our flight
 
     # ------------------------------------------------------------------ operations
 
@@ -224,48 +216,42 @@ class DtlsEndpoint:
         records, whole = split_records(data)
         if not whole or not records:
             self.counters.add("dtls_malformed")
-        kept = []
+        parts: list[Part] = []
         repeated = False
         for content, epoch, start, end in records:
             body = start + RECORD_HEADER
-            if epoch == 0:
-                if content == ALERT:
-                    self._handle_clear_alert(data[body:end])
-                    continue
-                if content == HANDSHAKE:
-                    verdict = self._check_handshake(data, body, end)
-                    if verdict is None:
-                        self.counters.add("dtls_malformed")
-                        continue
-                    repeated = repeated or verdict
-                elif content == APPLICATION_DATA or data[body:end] != b"\1":
-                    # OpenSSL takes these for fatal, but anybody can send them
-                    self.counters.add("dtls_malformed")
-                    continue
-            if epoch == 0:
-                # OpenSSL's replay window trusts these numbers, which nothing protects: a forged high one would make it
-                # drop all that follows. It drops repeated messages by their own numbers anyway.
-                kept.append(data[start : start + 5] + self._fed.to_bytes(6, "big") + data[start + 11 : end])
-                self._fed += 1
+            if epoch:
+                parts.append(Sealed(data[start:end]))
+            elif content == HANDSHAKE:
+                repeated = self._collect(data, body, end) or repeated
+                parts += self._inbound.take()
+            elif content == ALERT:
+                self._handle_clear_alert(data[body:end])
+            elif content == CHANGE_CIPHER_SPEC and data[body:end] == b"\1":
+                parts.append(Plain(VERSION, CHANGE_CIPHER_SPEC, b"\1"))
             else:
-                kept.append(data[start:end])
-        if kept and not self._run(b"".join(kept)) and repeated:
+                # OpenSSL takes these for fatal, but anybody can send them
+                self.counters.add("dtls_malformed")
+        if parts:
+            # Record numbers of epoch 0 are ours: nothing protects the peer's, and OpenSSL's replay window trusts them.
+            (fed,), self._fed = pack_flight(parts, WHOLE, self._fed)
+            if self._run(fed):
+                return
+        if repeated:
             # RFC 6347 section 4.2.4: the peer repeats its flight, so it has not got ours
             self._resend_for_peer()
 
-    def _check_handshake(self, data: bytes, start: int, end: int) -> bool | None:
-        """None for what the engine should not see, else whether the peer has sent this before we sent our flight."""
+    def _collect(self, data: bytes, start: int, end: int) -> bool:
+        """Take the handshake messages of a record; True when the peer had sent one before we sent our flight."""
         try:
             fragments = parse_fragments(data, start, end)
         except ParseError:
-            return None
-        repeated = False
+            self.counters.add("dtls_malformed")
+            return False
         for piece in fragments:
-            if piece.length > DTLS_MESSAGE or piece.seq > self._answered + DTLS_MESSAGES_AHEAD:
-                return None
-            self._seen = max(self._seen, piece.seq)
-            repeated = repeated or piece.seq <= self._answered
-        return repeated
+            if not self._inbound.add(piece):
+                self.counters.add("dtls_malformed")
+        return any(piece.seq <= self._answered for piece in fragments)
 
     def _handle_clear_alert(self, body: bytes) -> None:
         if len(body) == 2 and body[0] == FATAL and self._alert < 0:
@@ -333,7 +319,7 @@ class DtlsEndpoint:
             self._flight = parts
             return False
         self._flight = fresh
-        self._answered = self._seen
+        self._answered = self._inbound.next - 1
         self._timeout = self._first
         self._send_flight()
         return True

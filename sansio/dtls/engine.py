@@ -64,7 +64,8 @@ class EngineError(Exception):
 class Engine(Protocol):
     """One end of one DTLS 1.2 association.
 
-    Datagrams consist of well-formed records; unauthenticated alerts and impossible handshake fragments never come in.
+    Datagrams consist of well-formed records. Handshake messages in the clear come whole, once and in order, a record
+    each; unauthenticated alerts do not come in.
     """
 
     def handshake(self, datagram: bytes) -> bool:

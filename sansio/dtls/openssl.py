@@ -141,6 +141,9 @@ class OpenSslEngine:
 
 def _engine_error(error: SSL.Error) -> EngineError:
     """OpenSSL's reasons in one line. It names a received alert in words, and its own errors never so."""
-    reasons = [reason for _, _, reason in error.args[0]] if error.args else []
-    detail = ", ".join(reasons) or "error state"
-    return EngineError(DtlsFailure.ALERT if " alert " in detail else DtlsFailure.PROTOCOL, detail)
+    reasons = error.args[0] if error.args else None
+    # a SysCallError has a number there
+    detail = ", ".join([reason for _, _, reason in reasons]) if isinstance(reasons, list) else ""
+    return EngineError(
+        DtlsFailure.ALERT if " alert " in detail else DtlsFailure.PROTOCOL, detail or "OpenSSL broke off"
+    )

@@ -11,7 +11,7 @@ import hashlib
 from collections import deque
 
 from ..base.entropy import Entropy
-from ..base.limits import DTLS_EARLY_RECORDS, DTLS_MESSAGES_AHEAD
+from ..base.limits import DTLS_EARLY_RECORDS
 from .engine import SRTP_PROFILES, Accept, DtlsFailure, EngineError, Role, SrtpProfile
 from .flights import (
     ALERT,
@@ -19,14 +19,13 @@ from .flights import (
     CHANGE_CIPHER_SPEC,
     HANDSHAKE,
     RECORD_HEADER,
-    Fragment,
+    VERSION,
     pack_record,
     parse_fragments,
     split_records,
 )
 from .identity import DtlsIdentity
 
-VERSION = 0xFEFD
 CLIENT_HELLO, SERVER_HELLO, CERTIFICATE, SERVER_KEY, CERTIFICATE_REQUEST = 1, 2, 11, 12, 13
 SERVER_DONE, CERTIFICATE_VERIFY, CLIENT_KEY, FINISHED = 14, 15, 16, 20
 
@@ -94,7 +93,6 @@ class PlainEngine:
         self._sent_messages = self._sent_clear = self._sent_sealed = 0
         self._next = 0
         self._expected = SERVER_FLIGHT if self._client else (CLIENT_HELLO, *CLIENT_FLIGHT)
-        self._pieces: dict[int, tuple[int, bytearray, bytearray]] = {}  # kind, body, a mark for each byte that has come
         self._early: list[bytes] = []
         self._cipher_changed = False
         self._transcript = hashlib.sha256()
@@ -119,30 +117,18 @@ class PlainEngine:
                     self._early.append(datagram[start:end])
             elif content == HANDSHAKE:
                 for piece in parse_fragments(datagram, start + RECORD_HEADER, end):
-                    self._collect(piece)
+                    self._expect(piece.kind)
+                    self._receive(piece.kind, piece.body)
             elif content == CHANGE_CIPHER_SPEC and self._next == len(self._expected):
                 self._cipher_changed = True
         if self._cipher_changed:
             self._finish()
         return self._complete
 
-    def _collect(self, piece: Fragment) -> None:
-        if not self._next <= piece.seq <= min(self._next + DTLS_MESSAGES_AHEAD, len(self._expected) - 1):
-            return
-        kind, body, marks = self._pieces.setdefault(
-            piece.seq, (piece.kind, bytearray(piece.length), bytearray(piece.length))
-        )
-        if (kind, len(body)) != (piece.kind, piece.length):
-            return
-        stop = piece.offset + len(piece.body)
-        body[piece.offset : stop] = piece.body
-        marks[piece.offset : stop] = b"\1" * len(piece.body)
-        while self._next in self._pieces and all(self._pieces[self._next][2]):
-            kind, body, _ = self._pieces.pop(self._next)
-            if kind != self._expected[self._next]:
-                raise self._fatal(UNEXPECTED_MESSAGE, f"message {kind} is not due")
-            self._next += 1
-            self._receive(kind, bytes(body))
+    def _expect(self, kind: int) -> None:
+        if self._next == len(self._expected) or kind != self._expected[self._next]:
+            raise self._fatal(UNEXPECTED_MESSAGE, f"message {kind} is not due")
+        self._next += 1
 
     def _receive(self, kind: int, body: bytes) -> None:
         self._transcript.update(body)

@@ -554,9 +554,9 @@ def test_handshake_messages_have_limits(pair, engine):
     wire = pair(engine)
     wire.settle()
     wire.server.handle_datagram(message(1, 0, DTLS_MESSAGE + 1, 0, b"x"), 0.0)
-    wire.server.handle_datagram(message(1, DTLS_MESSAGES_AHEAD, 50, 0, b"x"), 0.0)
+    wire.server.handle_datagram(message(1, DTLS_MESSAGES_AHEAD + 1, 50, 0, b"x"), 0.0)
     assert wire.server.counters["dtls_malformed"] == 2
-    wire.server.handle_datagram(message(1, DTLS_MESSAGES_AHEAD - 1, DTLS_MESSAGE, 0, b"x", 501), 0.0)
+    wire.server.handle_datagram(message(1, DTLS_MESSAGES_AHEAD, DTLS_MESSAGE, 0, b"x", 501), 0.0)
     assert wire.server.counters["dtls_malformed"] == 2
     wire.run()
     wire.exchange()

@@ -9,7 +9,7 @@ from OpenSSL import SSL
 from sansio.base.entropy import Entropy
 from sansio.dtls import DtlsConnected, DtlsEndpoint, DtlsFailed, DtlsFailure, DtlsIdentity
 from sansio.dtls.flights import ALERT, split_records
-from sansio.dtls.openssl import EXPORTER_LABEL
+from sansio.dtls.openssl import EXPORTER_LABEL, _engine_error
 
 OURS = DtlsIdentity.generate(1.8e9, Entropy(b"ours"))
 THEIRS = DtlsIdentity.generate(1.8e9, Entropy(b"theirs"))
@@ -303,6 +303,15 @@ def test_renegotiation_is_refused():
     (failed,) = end.outbox
     assert failed.reason == DtlsFailure.ALERT
     assert not end.connected
+
+
+def test_errors_in_one_line():
+    error = _engine_error(SSL.Error([("SSL routines", "", "bad length"), ("SSL routines", "", "decode error")]))
+    assert (error.reason, error.detail) == (DtlsFailure.PROTOCOL, "bad length, decode error")
+    error = _engine_error(SSL.Error([("SSL routines", "", "tlsv1 alert unknown ca")]))
+    assert (error.reason, error.detail) == (DtlsFailure.ALERT, "tlsv1 alert unknown ca")
+    for bare in (SSL.Error(), SSL.Error([]), SSL.SysCallError(-1, "Unexpected EOF")):
+        assert _engine_error(bare).detail == "OpenSSL broke off"
 
 
 def test_rsa_peer_is_refused_cleanly():
