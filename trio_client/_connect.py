@@ -1,0 +1,254 @@
+"""Joining a room and leaving it: the nurseries, and what comes out of the block."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import trio
+
+from ._core import DisconnectReason
+from ._errors import (
+    ConnectError,
+    ConnectReport,
+    DisconnectedError,
+    JoinRefused,
+    MediaFailed,
+    RoomNotFound,
+    ServerUnreachable,
+    TokenRejected,
+)
+from ._options import ConnectOptions, TokenSource
+from ._room import Room
+from ._subscription import EventKey, Handler
+
+if TYPE_CHECKING:
+    from ._core import MediaFailure, Refusal
+    from ._session import Session
+
+CANCELLED_CLOSE = 0.25
+"""Seconds that leaving may take when the block was cancelled from outside."""
+
+Handlers = Mapping[EventKey, Handler | Iterable[Handler]]
+
+
+def connect(
+    url: str,
+    token: str | TokenSource,
+    *,
+    auto_subscribe: bool = True,
+    options: ConnectOptions | None = None,
+    on: Handlers | None = None,
+) -> AbstractAsyncContextManager[Room]:
+    """Join a room for the length of a block::
+
+        async with trio_client.connect("wss://example.com", token) as room:
+            ...
+
+    Entering returns once media and data can flow. Leaving the block tells the server, then closes everything; no task
+    or socket outlives it, whether it ends by itself, by an exception or by cancellation.
+
+    ``url``: the server, as ws, wss, http or https. ``token``: an access token, or an async function that returns one.
+    ``auto_subscribe``: let the server send every track. ``on``: handlers by event, as for ``Room.on``, one or several
+    each; they miss nothing, since they are there before the join begins.
+
+    Raises a ConnectError when the room cannot be joined, and ValueError for an unusable address. An exception of the
+    block comes out as it is; several exceptions, of block, handlers and background tasks, come out as a group.
+    """
+    options = options or ConnectOptions()
+
+    async def prepare(session: Session) -> None:
+        from ._core import DtlsIdentity, EngineOptions, Factories, RoomEngine
+        from ._driver import Driver
+        from ._entropy import system_entropy, system_wall
+        from ._participant import LocalParticipant, RemoteParticipant
+        from ._signal import WebSocketLink
+
+        wall = system_wall()
+        engine = RoomEngine(
+            url,
+            token if isinstance(token, str) else await token(),
+            EngineOptions(
+                auto_subscribe=auto_subscribe,
+                single_peer_connection=options.single_peer_connection,
+                metadata=options.metadata,
+                attributes=tuple(options.attributes.items()),
+                interfaces=options.ice.interfaces,
+                port_range=options.ice.port_range,
+                ice_servers=options.ice.servers,
+                flush_timeout=options.close_timeout / 2,
+            ),
+            entropy=system_entropy(),
+            wall=wall,
+            identity=DtlsIdentity.generate(wall.unix),
+            factories=Factories(
+                local_participant=lambda: LocalParticipant(session),
+                remote_participant=lambda identity, sid: RemoteParticipant(session, identity, sid),
+            ),
+        )
+        session.attach(
+            engine, Driver(engine, session, open_link=lambda request: WebSocketLink(request, options.ssl_context))
+        )
+
+    return open_room(prepare, options, on or {})
+
+
+@asynccontextmanager
+async def open_room(
+    prepare: Callable[[Session], Awaitable[None]], options: ConnectOptions, on: Handlers
+) -> AsyncIterator[Room]:
+    """What ``connect`` is, for any engine and driver that ``prepare`` attaches to the session."""
+    from ._net import list_interfaces
+    from ._session import Session
+
+    inner: BaseException | None = None
+    try:
+        async with trio.open_nursery(strict_exception_groups=True) as outer:
+            session = Session()
+            await prepare(session)
+            room = Room(session, options.close_timeout)
+            for event, handlers in on.items():
+                for handler in [handlers] if callable(handlers) else handlers:
+                    room.on(event, handler)
+            try:
+                await _start_driver(session, outer)
+                async with trio.open_nursery(strict_exception_groups=True) as session.tasks:
+                    session.start(list_interfaces())
+                    await session.connected.wait()
+                    if session.refusal is not None or session.ended.is_set():
+                        raise _connect_error(session)
+                    with trio.CancelScope() as body:
+                        if options.cancel_on_disconnect:
+                            session.on_lost = body.cancel
+                        yield room
+                    session.on_lost = None
+                    if body.cancelled_caught:
+                        raise DisconnectedError(session.reason)
+                    session.tasks.cancel_scope.cancel()
+            except BaseExceptionGroup as group:
+                inner = group
+                raise
+            finally:
+                session.tasks, session.late_tasks = None, outer
+                await _leave(session, outer, options.close_timeout)
+    except BaseExceptionGroup as group:
+        error = _essence(group, inner)
+    else:
+        return
+    _raise(error)
+
+
+async def _start_driver(session: Session, outer: trio.Nursery) -> None:
+    # Nursery.start would not do: cancelled at the wrong moment it waits for a task that is shielded already.
+    outer.start_soon(session.driver.run, name="trio_client driver")
+    with trio.CancelScope(shield=True):
+        await session.driver.running.wait()
+
+
+async def _leave(session: Session, outer: trio.Nursery, close_timeout: float) -> None:
+    """Tell the server and close, within a bounded time, whatever is being cancelled around."""
+    driver = session.driver
+    try:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + close_timeout) as scope:
+            outer.start_soon(_hurry, scope, name="trio_client hurry")
+            session.stop()
+            if not driver.broken:
+                await session.ended.wait()
+                await driver.links_closed()
+            await session.late_handlers_done()
+    finally:
+        driver.shut()
+        outer.cancel_scope.cancel()
+
+
+async def _hurry(closing: trio.CancelScope) -> None:
+    """Leave quickly when the room is cancelled from outside, before or while it is leaving."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        closing.deadline = min(closing.deadline, trio.current_time() + CANCELLED_CLOSE)
+
+
+# ------------------------------------------------------------------ what comes out
+
+
+def _essence(group: BaseExceptionGroup[BaseException], inner: BaseException | None) -> BaseException:
+    """What happened, without the groups that our own nurseries put around it."""
+    errors: list[BaseException] = []
+    for error in group.exceptions:
+        errors += error.exceptions if error is inner and isinstance(error, BaseExceptionGroup) else [error]
+    real = [error for error in errors if not _is_cancelled(error)]
+    if not real:
+        return errors[0]
+    return real[0] if len(real) == 1 else BaseExceptionGroup("several things failed in a room", real)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(lambda leaf: not isinstance(leaf, trio.Cancelled)) is None
+    return isinstance(error, trio.Cancelled)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    """Raise an exception from elsewhere without making the groups that carried it its context."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+        del error, context
+
+
+def _connect_error(session: Session) -> ConnectError:
+    if session.refusal is None:
+        report = ConnectReport(
+            what="The session ended while it was being joined.",
+            why=f"The reason is {session.reason.name}.",
+            advice="Join anew.",
+            kind="ended",
+        )
+        return JoinRefused(report, session.reason)
+    return connect_error(session.refusal)
+
+
+def connect_error(failure: Refusal | MediaFailure) -> ConnectError:
+    """The exception for what the core says about a failed join."""
+    from ._core import Refusal, RefusalKind
+
+    if not isinstance(failure, Refusal):
+        return MediaFailed(
+            ConnectReport(
+                what="The server let us in, but no media connection came up.",
+                why=f"{failure.detail[:1].upper()}{failure.detail[1:]}.",
+                advice="Check that UDP may pass between this machine and the server's media address; report.pairs "
+                "lists what was tried.",
+                kind="media_failed",
+                pairs=tuple([_pair_line(pair) for pair in failure.pairs]),
+            )
+        )
+    report = ConnectReport(
+        what=failure.what,
+        why=failure.why,
+        advice=failure.advice,
+        kind=failure.kind.value,
+        status=failure.status,
+        body=failure.body,
+    )
+    match failure.kind:
+        case RefusalKind.TOKEN_REJECTED:
+            return TokenRejected(report)
+        case RefusalKind.ROOM_NOT_FOUND:
+            return RoomNotFound(report)
+        case RefusalKind.REFUSED | RefusalKind.SERVER_ERROR:
+            leave = failure.leave
+            return JoinRefused(report, DisconnectReason(leave.reason) if leave is not None else None)
+        case _:
+            return ServerUnreachable(report)
+
+
+def _pair_line(pair: Any) -> str:
+    local, remote = pair.local, pair.remote
+    line = f"{local.type} {local.host}:{local.port} -> {remote.type} {remote.host}:{remote.port} {pair.protocol}"
+    line += f": {pair.state}, {pair.checks_sent} checks sent"
+    return f"{line}, {pair.last_error}" if pair.last_error else line

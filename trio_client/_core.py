@@ -1,0 +1,226 @@
+"""The one door to the core: no other module of this package imports ``sansio``.
+
+The names in ``_LATER`` are what only a session needs. They are imported when a module of ours first asks for one, and
+those modules are imported when the first session starts, so that ``import trio_client`` stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import sansio
+
+if getattr(sansio, "PROJECT", None) != "trio-livekit":
+    raise ImportError(
+        f"the package 'sansio' that was found ({getattr(sansio, '__file__', None)}) is not the core of trio-livekit: "
+        "another distribution has installed one of that name; uninstall it and reinstall trio-livekit"
+    )
+
+from sansio import events
+from sansio.base.contract import (
+    INF,
+    Address,
+    ClosePort,
+    CloseSignal,
+    Interface,
+    OpenSignal,
+    OpenStream,
+    OpenUdp,
+    Resolve,
+    SendSignal,
+    SignalFailure,
+    Transmit,
+)
+from sansio.base.counters import Counters
+from sansio.base.entropy import Entropy
+from sansio.base.errors import LocalProtocolError
+from sansio.base.wallclock import WallClock
+from sansio.events import (
+    ActiveSpeakersChanged,
+    Connected,
+    ConnectionQualityChanged,
+    ConnectionStateChanged,
+    DataReceived,
+    Disconnected,
+    Event,
+    IsSpeakingChanged,
+    LocalTrackPublished,
+    LocalTrackSubscribed,
+    LocalTrackUnpublished,
+    Moved,
+    ParticipantActive,
+    ParticipantAttributesChanged,
+    ParticipantConnected,
+    ParticipantDisconnected,
+    ParticipantEvent,
+    ParticipantMetadataChanged,
+    ParticipantNameChanged,
+    ParticipantPermissionsChanged,
+    RecordingStatusChanged,
+    RoomEvent,
+    RoomMetadataChanged,
+    RoomUpdated,
+    TokenRefreshed,
+    TrackMuted,
+    TrackPublished,
+    TrackStreamStateChanged,
+    TrackSubscriptionFailed,
+    TrackSubscriptionPermissionChanged,
+    TrackUnmuted,
+    TrackUnpublished,
+)
+from sansio.room import participant as core_participant
+from sansio.room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
+from sansio.types import (
+    AudioFeature,
+    ConnectionQuality,
+    ConnectionState,
+    DataPacketKind,
+    Dimensions,
+    DisconnectReason,
+    EncryptionType,
+    ParticipantKind,
+    ParticipantState,
+    Permissions,
+    RequestReason,
+    ServerInfo,
+    StreamState,
+    SubscriptionError,
+    TrackKind,
+    TrackSource,
+    VideoQuality,
+)
+
+if TYPE_CHECKING:
+    from sansio.dtls import DtlsIdentity
+    from sansio.room.engine import Ended, JoinFailed, MediaFailure, RoomEngine
+    from sansio.room.options import EngineOptions
+    from sansio.room.requests import RequestDone, RequestError, RequestFailed
+    from sansio.room.state import Factories, RoomState
+    from sansio.room.transports import DataReadable, DataWritable
+    from sansio.signal.refusal import Refusal, RefusalKind
+
+__all__ = [
+    "INF",
+    "ActiveSpeakersChanged",
+    "Address",
+    "AudioFeature",
+    "ClosePort",
+    "CloseSignal",
+    "Connected",
+    "ConnectionQuality",
+    "ConnectionQualityChanged",
+    "ConnectionState",
+    "ConnectionStateChanged",
+    "Counters",
+    "DataPacketKind",
+    "DataReadable",
+    "DataReceived",
+    "DataWritable",
+    "Dimensions",
+    "DisconnectReason",
+    "Disconnected",
+    "DtlsIdentity",
+    "EncryptionType",
+    "Ended",
+    "EngineOptions",
+    "Entropy",
+    "Event",
+    "Factories",
+    "Interface",
+    "IsSpeakingChanged",
+    "JoinFailed",
+    "LocalProtocolError",
+    "LocalTrackPublication",
+    "LocalTrackPublished",
+    "LocalTrackSubscribed",
+    "LocalTrackUnpublished",
+    "MediaFailure",
+    "Moved",
+    "OpenSignal",
+    "OpenStream",
+    "OpenUdp",
+    "ParticipantActive",
+    "ParticipantAttributesChanged",
+    "ParticipantConnected",
+    "ParticipantDisconnected",
+    "ParticipantEvent",
+    "ParticipantKind",
+    "ParticipantMetadataChanged",
+    "ParticipantNameChanged",
+    "ParticipantPermissionsChanged",
+    "ParticipantState",
+    "Permissions",
+    "RecordingStatusChanged",
+    "Refusal",
+    "RefusalKind",
+    "RemoteTrackPublication",
+    "RequestDone",
+    "RequestError",
+    "RequestFailed",
+    "RequestReason",
+    "Resolve",
+    "RoomEngine",
+    "RoomEvent",
+    "RoomMetadataChanged",
+    "RoomState",
+    "RoomUpdated",
+    "SendSignal",
+    "ServerInfo",
+    "SignalFailure",
+    "StreamState",
+    "SubscriptionError",
+    "TokenRefreshed",
+    "TrackKind",
+    "TrackMuted",
+    "TrackPublication",
+    "TrackPublished",
+    "TrackSource",
+    "TrackStreamStateChanged",
+    "TrackSubscriptionFailed",
+    "TrackSubscriptionPermissionChanged",
+    "TrackUnmuted",
+    "TrackUnpublished",
+    "Transmit",
+    "VideoQuality",
+    "WallClock",
+    "core_participant",
+    "events",
+    "preload",
+]
+
+_LATER = {
+    "DataReadable": "room.transports",
+    "DataWritable": "room.transports",
+    "DtlsIdentity": "dtls",
+    "Ended": "room.engine",
+    "EngineOptions": "room.options",
+    "Factories": "room.state",
+    "JoinFailed": "room.engine",
+    "MediaFailure": "room.engine",
+    "Refusal": "signal.refusal",
+    "RefusalKind": "signal.refusal",
+    "RequestDone": "room.requests",
+    "RequestError": "room.requests",
+    "RequestFailed": "room.requests",
+    "RoomEngine": "room.engine",
+    "RoomState": "room.state",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module("sansio." + _LATER[name]), name)
+    globals()[name] = found
+    return found
+
+
+def preload() -> None:
+    """Import what a session needs, cryptography and protobuf included."""
+    from sansio import dtls, proto, srtp
+
+    dtls.preload()
+    srtp.preload()
+    _ = proto.rtc

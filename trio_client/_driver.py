@@ -1,0 +1,362 @@
+"""The driver: sockets, timers and tasks around one engine. It takes no protocol decision.
+
+Any task calls the engine directly (calls are synchronous, so they are atomic under Trio) and then ``pump``, which does
+what the engine owes: datagrams go straight to the sockets, requests are performed, everything else goes to the sink.
+There is no task, channel or hop per packet, and one deadline for all timers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from ._core import (
+    INF,
+    ClosePort,
+    CloseSignal,
+    Counters,
+    OpenSignal,
+    OpenStream,
+    OpenUdp,
+    Resolve,
+    SendSignal,
+    Transmit,
+)
+from ._net import resolve
+from ._ports import DATAGRAM_BYTES, Port, PortFactory, open_udp
+from ._signal import Link, LinkFactory, SignalError, WebSocketLink
+
+if TYPE_CHECKING:
+    from ._core import RoomEngine
+
+BURST = 64
+"""Datagrams that are read from one socket before the engine's work is done and others get their turn."""
+BACKLOG = 256
+"""Datagrams that one full socket holds back."""
+MAX_TURNS = 10_000
+"""Rounds of one pump; more is a bug."""
+
+
+class Sink(Protocol):
+    """Where the outputs go that are not for the driver."""
+
+    def deliver(self, output: Any) -> None:
+        """One output of the engine."""
+
+    def settled(self) -> None:
+        """Outputs were delivered, and the engine owes nothing for now."""
+
+
+class _OpenPort:
+    __slots__ = ("port", "sendto", "scope", "backlog")
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.sendto = port.sendto
+        self.scope = trio.CancelScope()
+        self.backlog: deque[Transmit] = deque()
+
+
+class Driver:
+    """Runs one engine. ``open_port``, ``open_link`` and ``lookup`` lead to the system; tests put their own there."""
+
+    def __init__(
+        self,
+        engine: RoomEngine,
+        sink: Sink,
+        *,
+        open_port: PortFactory = open_udp,
+        open_link: LinkFactory = WebSocketLink,
+        lookup: Callable[[str], Any] = resolve,
+    ) -> None:
+        self.engine = engine
+        self.counters = Counters()
+        self.sent = self.received = self.sent_bytes = self.received_bytes = 0
+        self.broken = False
+        """An exception left the engine: it cannot be used any more."""
+        self._sink = sink
+        self._open_port = open_port
+        self._open_link = open_link
+        self._lookup = lookup
+        self.running = trio.Event()
+        self._nursery: trio.Nursery
+        self._ports: dict[int, _OpenPort] = {}
+        self._links: dict[int, Link] = {}
+        self._links_gone = trio.Event()
+        self._links_gone.set()
+        self._pumping = False
+        self._again = False
+        self._sleep = trio.CancelScope()
+        self._due = INF
+        self._perform: dict[type[Any], Callable[[Any], None]] = {
+            OpenUdp: self._open_udp,
+            OpenStream: self._open_stream,
+            ClosePort: self._close_port,
+            OpenSignal: self._open_signal,
+            SendSignal: self._send_signal,
+            CloseSignal: self._close_signal,
+            Resolve: self._resolve,
+        }
+
+    # ------------------------------------------------------------------ life
+
+    async def run(self) -> None:
+        """Be there for the engine until ``shut``. Shielded: a cancelled room still has to take its leave."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._timers, name="trio_client timers")
+                self.running.set()
+                await trio.sleep_forever()
+
+    def shut(self) -> None:
+        """Cancel every task and with them close every socket."""
+        self._nursery.cancel_scope.cancel()
+
+    async def links_closed(self) -> None:
+        """Wait until no signalling link is left."""
+        await self._links_gone.wait()
+
+    def close_all(self) -> None:
+        """Close what is still open: the engine has ended."""
+        for port in list(self._ports):
+            self._close_port(ClosePort(port))
+        for link in list(self._links.values()):
+            link.close()
+
+    # ------------------------------------------------------------------ the pump
+
+    @trio.lowlevel.enable_ki_protection
+    def pump(self) -> None:
+        """Do everything that the engine owes, and set the alarm for what it will owe."""
+        if self._pumping:
+            self._again = True  # called by a handler of an event: the pump below it goes round once more
+            return
+        self._pumping = True
+        engine, transmits, outbox = self.engine, self.engine.transmits, self.engine.outbox
+        perform, deliver = self._perform, self._sink.deliver
+        try:
+            for _ in range(MAX_TURNS):
+                self._again = False
+                due = engine.advance(trio.current_time())
+                if transmits:
+                    self._transmit(transmits)
+                if outbox:
+                    while outbox:
+                        output = outbox.popleft()
+                        act = perform.get(type(output))
+                        if act is not None:
+                            act(output)
+                        else:
+                            deliver(output)
+                    self._sink.settled()
+                if not self._again:
+                    break
+            else:
+                raise AssertionError("engine and driver never settle")
+        except BaseException:
+            self.broken = True
+            raise
+        finally:
+            self._pumping = False
+        if due != self._due:
+            self._due = self._sleep.deadline = due
+
+    def inject(self, output: Any) -> None:
+        """Deliver an output as if the engine had made it, in its turn."""
+        self.engine.outbox.append(output)
+        self.pump()
+
+    async def _timers(self) -> None:
+        while True:
+            with self._sleep:
+                await trio.sleep_forever()
+            self._sleep = trio.CancelScope()
+            self._due = INF
+            self.pump()
+
+    # ------------------------------------------------------------------ datagrams out
+
+    def _transmit(self, transmits: deque[Transmit]) -> None:
+        ports = self._ports
+        count = size = 0
+        while transmits:
+            transmit = transmits.popleft()
+            port = ports.get(transmit.port)
+            if port is None:
+                self.counters.add("port_closed")
+            elif port.backlog:
+                self._hold(port, transmit)
+            else:
+                try:
+                    size += port.sendto(transmit.data, transmit.addr)
+                    count += 1
+                except BlockingIOError:
+                    self._block(port, transmit)
+                except OSError as error:
+                    self._send_failed(transmit, error)
+        self.sent += count
+        self.sent_bytes += size
+
+    def _send_failed(self, transmit: Transmit, error: OSError) -> None:
+        self.counters.add("send_failed")
+        self.engine.port_send_failed(transmit.port, transmit.addr, error.strerror or str(error), trio.current_time())
+        self._again = True
+
+    def _block(self, port: _OpenPort, transmit: Transmit) -> None:
+        """The socket is full: keep what must not be lost until it takes datagrams again."""
+        self._hold(port, transmit)
+        if port.backlog:
+            self.engine.port_blocked(transmit.port, trio.current_time())
+            self._again = True
+            self._nursery.start_soon(self._flush, transmit.port, port, name="trio_client flush")
+
+    def _hold(self, port: _OpenPort, transmit: Transmit) -> None:
+        if not transmit.keep:
+            self.counters.add("dropped_stale")
+        elif len(port.backlog) >= BACKLOG:
+            self.counters.add("dropped_backlog")
+        else:
+            port.backlog.append(transmit)
+
+    async def _flush(self, number: int, port: _OpenPort) -> None:
+        backlog = port.backlog
+        try:
+            while backlog:
+                await port.port.wait_writable()
+                self._flush_some(port)
+        except trio.ClosedResourceError:  # the port was closed meanwhile
+            return
+        self.engine.port_writable(number, trio.current_time())
+        self.pump()
+
+    def _flush_some(self, port: _OpenPort) -> None:
+        backlog = port.backlog
+        while backlog:
+            transmit = backlog[0]
+            try:
+                self.sent_bytes += port.sendto(transmit.data, transmit.addr)
+                self.sent += 1
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._send_failed(transmit, error)
+            backlog.popleft()
+
+    # ------------------------------------------------------------------ datagrams in
+
+    async def _receive(self, number: int, opened: _OpenPort) -> None:
+        port = opened.port
+        recvfrom, six = port.recvfrom, ":" in port.address[0]
+        handle = self.engine.port_handler(number)
+        current_time = trio.current_time
+        try:
+            with opened.scope:
+                while True:
+                    await port.wait_readable()
+                    more = True
+                    while more:
+                        now = current_time()
+                        count = size = errors = 0
+                        for _ in range(BURST):
+                            try:
+                                data, addr = recvfrom(DATAGRAM_BYTES)
+                            except BlockingIOError:
+                                more = False
+                                break
+                            except OSError:  # an ICMP error of something sent before, on some systems
+                                errors += 1
+                                continue
+                            count += 1
+                            size += len(data)
+                            handle(number, data, (addr[0].partition("%")[0], addr[1]) if six else addr, now)
+                        self.received += count
+                        self.received_bytes += size
+                        if errors:
+                            self.counters.add("receive_failed", errors)
+                            if errors == BURST:
+                                self._lost(number)
+                                return
+                        self.pump()
+                        if more:
+                            await trio.lowlevel.checkpoint()
+        finally:
+            port.close()
+
+    def _lost(self, number: int) -> None:
+        """A socket gives nothing but errors: its interface has gone."""
+        self._ports.pop(number, None)
+        self.engine.port_failed(number, "the socket can no longer be read", trio.current_time())
+        self.pump()
+
+    # ------------------------------------------------------------------ requests: ports
+
+    def _open_udp(self, request: OpenUdp) -> None:
+        now = trio.current_time()
+        self._again = True
+        try:
+            port = self._open_port(request.host, request.low, request.high)
+        except OSError as error:
+            self.engine.port_failed(request.port, error.strerror or str(error), now)
+            return
+        opened = self._ports[request.port] = _OpenPort(port)
+        self._nursery.start_soon(self._receive, request.port, opened, name=f"trio_client port {request.port}")
+        self.engine.port_opened(request.port, port.address, now)
+
+    def _open_stream(self, request: OpenStream) -> None:
+        self.engine.port_failed(request.port, "this driver opens no TCP or TLS ports", trio.current_time())
+        self._again = True
+
+    def _close_port(self, request: ClosePort) -> None:
+        # The receive task owns the socket: closing it here would let that task wait on a descriptor that is gone.
+        if (opened := self._ports.pop(request.port, None)) is not None:
+            opened.scope.cancel()
+
+    # ------------------------------------------------------------------ requests: signalling and names
+
+    def _open_signal(self, request: OpenSignal) -> None:
+        link = self._links[request.signal] = self._open_link(request)
+        if self._links_gone.is_set():
+            self._links_gone = trio.Event()
+        self._nursery.start_soon(self._run_link, request.signal, link, name="trio_client signalling")
+
+    async def _run_link(self, signal: int, link: Link) -> None:
+        engine = self.engine
+
+        def opened() -> None:
+            engine.signal_opened(signal, trio.current_time())
+            self.pump()
+
+        def received(message: bytes) -> None:
+            engine.signal_received(signal, message, trio.current_time())
+            self.pump()
+
+        try:
+            reason = await link.run(opened, received)
+        except SignalError as error:
+            engine.signal_failed(signal, error.failure, trio.current_time())
+        else:
+            engine.signal_closed(signal, reason, trio.current_time())
+        finally:
+            del self._links[signal]
+            if not self._links:
+                self._links_gone.set()
+        self.pump()
+
+    def _send_signal(self, request: SendSignal) -> None:
+        if (link := self._links.get(request.signal)) is not None:
+            link.send(request.data)
+
+    def _close_signal(self, request: CloseSignal) -> None:
+        if (link := self._links.get(request.signal)) is not None:
+            link.close()
+
+    def _resolve(self, request: Resolve) -> None:
+        self._nursery.start_soon(self._look_up, request, name="trio_client lookup")
+
+    async def _look_up(self, request: Resolve) -> None:
+        addresses = await self._lookup(request.host)
+        self.engine.resolved(request.token, addresses, trio.current_time())
+        self.pump()

@@ -1,0 +1,44 @@
+"""What the system knows of the network: our addresses, and names of others."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+import ifaddr
+import trio
+
+from ._core import Interface
+
+
+def list_interfaces() -> list[Interface]:
+    """Every usable address of this host, one entry an address, in the order of the system.
+
+    IPv6 link-local addresses are left out: a candidate cannot carry the scope that they need.
+    """
+    found = []
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            text = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+            address = ipaddress.ip_address(text)
+            if address.is_unspecified or (address.version == 6 and address.is_link_local):
+                continue
+            found.append(Interface(adapter.nice_name, str(address), address.is_loopback))
+    return found
+
+
+async def resolve(host: str) -> list[str]:
+    """The addresses of a host, best first; empty when there is none.
+
+    A host that is an address already is answered at once, without a thread.
+    """
+    try:
+        return [str(ipaddress.ip_address(host))]
+    except ValueError:
+        pass
+    try:
+        infos = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):  # UnicodeError: a label that is empty or longer than DNS allows
+        return []
+    addresses = [str(info[4][0]).partition("%")[0] for info in infos]
+    return list(dict.fromkeys(addresses))

@@ -1,0 +1,70 @@
+"""What ``connect`` may be told."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from attrs import Attribute, field, frozen
+
+TokenSource = Callable[[], Awaitable[str]]
+"""An async function that returns an access token."""
+
+
+def _range(instance: object, attribute: Attribute[Any], value: tuple[int, int] | None) -> None:
+    if value is not None and not (len(value) == 2 and 0 < value[0] <= value[1] <= 65535):
+        raise ValueError(f"port_range is (lowest, highest) of 1 to 65535, not {value!r}")
+
+
+def _strings(instance: object, attribute: Attribute[Any], value: tuple[str, ...]) -> None:
+    if not all(isinstance(item, str) for item in value):
+        raise TypeError(f"{attribute.name} holds strings, not {value!r}")
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        raise TypeError(f"several strings are wanted, not the one string {value!r}")
+    return tuple(value)
+
+
+def _positive(instance: object, attribute: Attribute[Any], value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{attribute.name} must be more than 0 seconds, not {value!r}")
+
+
+@frozen(kw_only=True)
+class IceOptions:
+    """How media finds its way.
+
+    ``servers``: STUN URLs ("stun:host:port") beside those that the server names. ``interfaces``: names of the network
+    interfaces to use; empty means all. ``port_range``: UDP ports to bind, as (lowest, highest); None lets the system
+    choose.
+    """
+
+    servers: tuple[str, ...] = field(default=(), converter=_several, validator=_strings)
+    interfaces: tuple[str, ...] = field(default=(), converter=_several, validator=_strings)
+    port_range: tuple[int, int] | None = field(default=None, validator=_range)
+
+
+@frozen(kw_only=True)
+class ConnectOptions:
+    """The less common wishes; every default is what most users want.
+
+    * ``ice``: see IceOptions.
+    * ``ssl_context``: for ``wss://``; None trusts the system's certificate authorities.
+    * ``single_peer_connection``: True insists on one peer connection, False on two, None tries one and falls back to
+      two with a server that is too old.
+    * ``metadata``, ``attributes``: of this participant, from the start. The token needs the grant canUpdateOwnMetadata.
+    * ``close_timeout``: seconds that leaving may take. A cancelled block leaves within a quarter of a second.
+    * ``cancel_on_disconnect``: cancel the block when the room ends before the block does, and raise DisconnectedError
+      from it. Otherwise the block goes on, and learns of it by the event Disconnected.
+    """
+
+    ice: IceOptions = field(factory=IceOptions)
+    ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
+    single_peer_connection: bool | None = None
+    metadata: str = ""
+    attributes: Mapping[str, str] = field(factory=dict)
+    close_timeout: float = field(default=2.0, validator=_positive)
+    cancel_on_disconnect: bool = False

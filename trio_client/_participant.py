@@ -1,0 +1,129 @@
+"""Participants as users see them: the core's live objects, with listening and asking added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from ._core import DisconnectReason, Event, core_participant
+from ._subscription import CAPACITY, EventKey, H, Handler, Listeners, Overflow, Subscription
+
+if TYPE_CHECKING:
+    from ._session import Session
+
+E = TypeVar("E", bound=Event)
+
+
+def _new_listeners(session: Session, left: DisconnectReason | None) -> Listeners:
+    listeners = Listeners(session.hub, room=False)
+    if session.ended.is_set():
+        listeners.end(session.reason)
+    elif left is not None:
+        listeners.end(left)
+    return listeners
+
+
+class _Listening:
+    """``on``, ``off``, ``once``, ``events`` and ``wait_for`` for the events of one participant."""
+
+    __slots__ = ()
+
+    def _get_listeners(self) -> Listeners:
+        raise NotImplementedError
+
+    @overload
+    def on(self, event: EventKey, handler: H) -> H: ...
+    @overload
+    def on(self, event: EventKey) -> Callable[[H], H]: ...
+    def on(self, event: EventKey, handler: Any = None) -> Any:
+        """Call a handler for each such event of this participant; see ``Room.on``."""
+        listeners = self._get_listeners()
+        if handler is None:
+            return lambda handler: listeners.on(event, handler, once=False)
+        return listeners.on(event, handler, once=False)
+
+    @overload
+    def once(self, event: EventKey, handler: H) -> H: ...
+    @overload
+    def once(self, event: EventKey) -> Callable[[H], H]: ...
+    def once(self, event: EventKey, handler: Any = None) -> Any:
+        """Call a handler for the next such event of this participant; see ``Room.once``."""
+        listeners = self._get_listeners()
+        if handler is None:
+            return lambda handler: listeners.on(event, handler, once=True)
+        return listeners.on(event, handler, once=True)
+
+    def off(self, event: EventKey, handler: Handler) -> None:
+        """Remove a handler."""
+        self._get_listeners().off(event, handler)
+
+    def events(self, *types: type[E], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[E]:
+        """A stream of this participant's events; see ``Room.events``. It ends when the participant leaves."""
+        return self._get_listeners().subscribe(types, capacity, overflow)
+
+    async def wait_for(self, event: type[E], where: Callable[[E], object] | None = None) -> E:
+        """The next such event of this participant. Raises DisconnectedError when it leaves before."""
+        return await self._get_listeners().wait_for((event,), where)
+
+
+class RemoteParticipant(_Listening, core_participant.RemoteParticipant):
+    """Somebody else in the room. Who leaves and comes back is a new object."""
+
+    __slots__ = ("_session", "_listeners")
+
+    def __init__(self, session: Session, identity: str, sid: str) -> None:
+        super().__init__(identity, sid)
+        self._session = session
+        self._listeners: Listeners | None = None
+
+    def _get_listeners(self) -> Listeners:
+        if self._listeners is None:
+            self._listeners = _new_listeners(self._session, self.disconnect_reason)
+        return self._listeners
+
+
+class LocalParticipant(_Listening, core_participant.LocalParticipant):
+    """Ourselves in the room."""
+
+    __slots__ = ("_session", "_listeners")
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._listeners: Listeners | None = None
+
+    def _get_listeners(self) -> Listeners:
+        if self._listeners is None:
+            self._listeners = _new_listeners(self._session, self.disconnect_reason)
+        return self._listeners
+
+    async def publish_data(
+        self,
+        payload: bytes | bytearray | memoryview,
+        *,
+        reliable: bool = True,
+        topic: str = "",
+        destination_identities: Iterable[str] = (),
+    ) -> None:
+        """Send a data packet to everybody, or to the named identities.
+
+        Reliable packets arrive in order and exactly once, lossy ones as the network likes. Returns when the packet is
+        queued, which waits while the receiver or the network is slower than the sender; senders that wait are served
+        in order. Cancelled, the packet was not queued. Raises DataTooLarge for a packet of more than 64 000 bytes in
+        all, and DisconnectedError when the room has ended.
+        """
+        if not isinstance(payload, bytes):
+            payload = bytes(memoryview(payload))
+        await self._session.publish_data(payload, reliable, topic, destination_identities)
+
+    async def set_name(self, name: str) -> None:
+        """Change our display name; returns when the server has accepted it. Raises RequestRejected if it has not."""
+        await self._session.request(self._session.engine.set_name, name)
+
+    async def set_metadata(self, metadata: str) -> None:
+        """Change our metadata; returns when the server has accepted it. Raises RequestRejected if it has not."""
+        await self._session.request(self._session.engine.set_metadata, metadata)
+
+    async def set_attributes(self, attributes: Mapping[str, str]) -> None:
+        """Set the named attributes of ours; "" deletes one, others stay. Raises RequestRejected if refused."""
+        await self._session.request(self._session.engine.set_attributes, attributes)

@@ -1,0 +1,96 @@
+"""UDP ports: raw non-blocking sockets that a receive task drains in bursts.
+
+``trio.socket`` costs a checkpoint a packet in each direction; a plain socket with ``wait_readable`` costs one a burst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import trio
+
+from ._core import Address
+
+DATAGRAM_BYTES = 2048
+"""Longest datagram that is read whole; nothing in WebRTC comes near."""
+SOCKET_BUFFER = 2 * 1024 * 1024
+"""Asked of the system for each direction; it may grant less."""
+
+
+class Port(Protocol):
+    """One bound UDP port. ``recvfrom`` and ``sendto`` never block: they raise BlockingIOError."""
+
+    address: Address
+    recvfrom: Callable[[int], tuple[bytes, Any]]
+    sendto: Callable[[bytes, Address], int]
+
+    async def wait_readable(self) -> None: ...
+    async def wait_writable(self) -> None: ...
+    def close(self) -> None: ...
+
+
+PortFactory = Callable[[str, int, int], Port]
+"""(host, lowest, highest) to a bound port; any free port when lowest is 0. Raises OSError."""
+
+
+class UdpPort:
+    """A Port that is a socket of the system."""
+
+    __slots__ = ("address", "recvfrom", "sendto", "_sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        host, port = sock.getsockname()[:2]
+        self.address: Address = (host, port)
+        self.recvfrom: Callable[[int], tuple[bytes, Any]] = sock.recvfrom
+        self.sendto: Callable[[bytes, Address], int] = sock.sendto
+        self._sock = sock
+
+    async def wait_readable(self) -> None:
+        await trio.lowlevel.wait_readable(self._sock)
+
+    async def wait_writable(self) -> None:
+        await trio.lowlevel.wait_writable(self._sock)
+
+    def close(self) -> None:
+        """Close the socket; whoever waits on it gets ClosedResourceError."""
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+
+
+def open_udp(host: str, low: int = 0, high: int = 0) -> UdpPort:
+    """Bind a socket to an address of this host, on any free port or one in ``low..high``. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _bind(sock, host, low, high)
+    except BaseException:
+        sock.close()
+        raise
+    return UdpPort(sock)
+
+
+def _bind(sock: socket.socket, host: str, low: int, high: int) -> None:
+    if low == 0:
+        sock.bind((host, 0))
+        return
+    # From a random port on, so that many sessions in one range do not all try the taken ones first.
+    count = high - low + 1
+    start = random.randrange(count)
+    for i in range(count):
+        try:
+            sock.bind((host, low + (start + i) % count))
+            return
+        except OSError as error:
+            last = error
+    raise last

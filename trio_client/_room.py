@@ -1,0 +1,219 @@
+"""The room, as users see it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+import trio
+from attrs import frozen
+
+from ._core import ConnectionState, Event, ServerInfo
+from ._subscription import CAPACITY, EventKey, H, Handler, Overflow, Subscription
+
+if TYPE_CHECKING:
+    from ._participant import LocalParticipant, RemoteParticipant
+    from ._session import Session
+
+E = TypeVar("E", bound=Event)
+
+
+@frozen(kw_only=True)
+class RoomStats:
+    """Counters of a room since it was joined.
+
+    ``datagrams_*`` and ``bytes_*`` count UDP datagrams and what they hold. ``data_unheard`` counts data packets that
+    nobody listened for. ``driver`` counts what sockets dropped, by reason. ``core`` has the counters of every layer
+    of the core.
+    """
+
+    datagrams_sent: int
+    datagrams_received: int
+    bytes_sent: int
+    bytes_received: int
+    data_unheard: int
+    driver: Mapping[str, int]
+    core: Mapping[str, Any]
+
+
+class Room:
+    """A joined room, from ``connect``. Its attributes show what is now; events tell what changed."""
+
+    def __init__(self, session: Session, close_timeout: float) -> None:
+        self._session = session
+        self._state = session.engine.state
+        self._close_timeout = close_timeout
+
+    def __repr__(self) -> str:
+        return f"<Room {self.name!r} {self.state.name}>"
+
+    # ------------------------------------------------------------------ what is now
+
+    @property
+    def name(self) -> str:
+        """Name of the room."""
+        return self._state.name
+
+    @property
+    def sid(self) -> str:
+        """The server's id of this room's session."""
+        return self._state.sid
+
+    @property
+    def metadata(self) -> str:
+        """Metadata of the room, set through the server API."""
+        return self._state.metadata
+
+    @property
+    def num_participants(self) -> int:
+        """Participants in the room by the server's count, hidden ones left out; it may lag behind."""
+        return self._state.num_participants
+
+    @property
+    def num_publishers(self) -> int:
+        """Publishing participants by the server's count."""
+        return self._state.num_publishers
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the room is being recorded."""
+        return self._state.is_recording
+
+    @property
+    def creation_time(self) -> datetime | None:
+        """When the room was created, in UTC."""
+        return self._state.creation_time
+
+    @property
+    def server_info(self) -> ServerInfo:
+        """What the server says about itself."""
+        return self._state.server_info
+
+    @property
+    def state(self) -> ConnectionState:
+        """How we are connected."""
+        return self._state.connection
+
+    @property
+    def local_participant(self) -> LocalParticipant:
+        """Ourselves."""
+        return cast("LocalParticipant", self._state.local_participant)
+
+    @property
+    def remote_participants(self) -> Mapping[str, RemoteParticipant]:
+        """The others, by identity: a read-only view that is always current."""
+        return cast("Mapping[str, RemoteParticipant]", self._state.remote_participants)
+
+    @property
+    def active_speakers(self) -> tuple[LocalParticipant | RemoteParticipant, ...]:
+        """Who speaks, loudest first."""
+        return cast("tuple[LocalParticipant | RemoteParticipant, ...]", self._state.active_speakers)
+
+    # ------------------------------------------------------------------ events
+
+    def events(self, *types: type[E], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[E]:
+        """A stream of events of these types (all, if none is given), independent of other streams.
+
+        It begins now, and ends after Disconnected. A stream that holds ``capacity`` unread events when one more comes
+        ends with SlowConsumer after those (``overflow="error"``), or loses the oldest one (``"drop_oldest"``; see
+        ``missed`` and ``dropped`` of the stream). Data packets do not count: unread ones make their senders wait.
+        """
+        return self._session.listeners.subscribe(types, capacity, overflow)
+
+    @overload
+    def on(self, event: EventKey, handler: H) -> H: ...
+    @overload
+    def on(self, event: EventKey) -> Callable[[H], H]: ...
+    def on(self, event: EventKey, handler: Any = None) -> Any:
+        """Call a handler for each such event; without a handler, a decorator.
+
+        An event class passes the event object. A member of RoomEvent or its snake_case name passes the positional
+        arguments of the JavaScript client. A sync handler is called at once, an async one becomes a task that lives
+        as long as the room. An exception in a handler ends the room and leaves through the ``async with``.
+        """
+        if handler is None:
+            return lambda handler: self._session.listeners.on(event, handler, once=False)
+        return self._session.listeners.on(event, handler, once=False)
+
+    @overload
+    def once(self, event: EventKey, handler: H) -> H: ...
+    @overload
+    def once(self, event: EventKey) -> Callable[[H], H]: ...
+    def once(self, event: EventKey, handler: Any = None) -> Any:
+        """Call a handler for the next such event only; see ``on``."""
+        if handler is None:
+            return lambda handler: self._session.listeners.on(event, handler, once=True)
+        return self._session.listeners.on(event, handler, once=True)
+
+    def off(self, event: EventKey, handler: Handler) -> None:
+        """Remove a handler that ``on`` or ``once`` registered."""
+        self._session.listeners.off(event, handler)
+
+    async def wait_for(self, event: type[E], where: Callable[[E], object] | None = None) -> E:
+        """The next event of this type for which ``where(event)`` is true.
+
+        Raises DisconnectedError when the room ends before.
+        """
+        return await self._session.listeners.wait_for((event,), where)
+
+    async def wait_until(self, predicate: Callable[..., object]) -> None:
+        """Wait until ``predicate()`` is true; it is called now and whenever the room may have changed.
+
+        A predicate with a parameter gets the room. Raises DisconnectedError when the room ends before.
+        """
+        if inspect.signature(predicate).parameters:
+            await self._session.wait_until(lambda: predicate(self))
+        else:
+            await self._session.wait_until(predicate)
+
+    # ------------------------------------------------------------------ doing
+
+    def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: Any, name: object = None) -> None:
+        """Run a task that is cancelled when the block ends. Its exception ends the room."""
+        if self._session.tasks is None:
+            raise RuntimeError("the block of this room has ended: it takes no more tasks")
+        self._session.tasks.start_soon(async_fn, *args, name=name)
+
+    async def disconnect(self) -> None:
+        """Leave now, telling the server; leaving the block does it too. Does nothing when the room has ended."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._session.stop()
+        with trio.move_on_after(self._close_timeout):
+            await self._session.ended.wait()
+
+    # ------------------------------------------------------------------ looking inside
+
+    def stats(self) -> RoomStats:
+        """Counters of every layer."""
+        session, driver = self._session, self._session.driver
+        return RoomStats(
+            datagrams_sent=driver.sent,
+            datagrams_received=driver.received,
+            bytes_sent=driver.sent_bytes,
+            bytes_received=driver.received_bytes,
+            data_unheard=session.counters["data_unheard"],
+            driver=driver.counters.snapshot(),
+            core=session.engine.diagnostics(),
+        )
+
+    def diagnostics(self) -> str:
+        """State and counters as JSON, without anything secret: fit for a bug report."""
+        stats = self.stats()
+        return json.dumps(
+            {
+                "room": {"name": self.name, "sid": self.sid, "state": self.state.name},
+                "participant": {"identity": self.local_participant.identity, "sid": self.local_participant.sid},
+                "remote_participants": len(self.remote_participants),
+                "reason": self._session.reason.name if self._session.ended.is_set() else None,
+                "datagrams": {"sent": stats.datagrams_sent, "received": stats.datagrams_received},
+                "bytes": {"sent": stats.bytes_sent, "received": stats.bytes_received},
+                "data_unheard": stats.data_unheard,
+                "driver": dict(stats.driver),
+                "core": stats.core,
+            },
+            indent=1,
+            default=str,
+        )

@@ -1,0 +1,372 @@
+"""One session: what a room and its participants share behind their faces.
+
+It takes the engine's outputs from the driver, gives events to listeners, pulls data as fast as it is consumed, and lets
+tasks wait for the engine: for the end of a request, for room to send, for a state.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from ._core import (
+    Counters,
+    DataReadable,
+    DataReceived,
+    DataWritable,
+    DisconnectReason,
+    Ended,
+    Event,
+    JoinFailed,
+    LocalProtocolError,
+    ParticipantDisconnected,
+    RequestDone,
+    RequestError,
+    RequestFailed,
+    RequestReason,
+)
+from ._errors import DataTooLarge, DisconnectedError, RequestRejected
+from ._subscription import Hub, Listeners
+
+if TYPE_CHECKING:
+    from ._core import Interface, MediaFailure, Refusal, RoomEngine
+    from ._driver import Driver
+
+SENDS = 16
+"""Data packets that one room sends between two full checkpoints, so that a flood does not keep others from running."""
+PACKET_BYTES = 64_000
+"""Largest data packet of the protocol, all of it."""
+
+
+class _Operation:
+    __slots__ = ("event", "result", "error")
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+class _Condition:
+    __slots__ = ("predicate", "event", "error")
+
+    def __init__(self, predicate: Callable[[], object]) -> None:
+        self.predicate = predicate
+        self.event = trio.Event()
+        self.error: BaseException | None = None
+
+
+class Session:
+    """Use: make it, ``attach`` engine and driver, and give it a nursery for handlers (``tasks``)."""
+
+    def __init__(self) -> None:
+        self.engine: RoomEngine
+        self.driver: Driver
+        self.tasks: trio.Nursery | None = None
+        """Where handlers and the user's background tasks run while the block does."""
+        self.late_tasks: trio.Nursery | None = None
+        """Where handlers run that are called while the room closes."""
+        self.connected = trio.Event()
+        """Joining is over: the room is joined, ``refusal`` says why not, or ``ended`` is set."""
+        self.refusal: Refusal | MediaFailure | None = None
+        self.ended = trio.Event()
+        self.reason = DisconnectReason.UNKNOWN_REASON
+        self.counters = Counters()
+        self.on_lost: Callable[[], None] | None = None
+        """Called when the room ends without our asking."""
+        self.leaving = False
+        self.hub = Hub(self.spawn, self.crash, self._resume_data)
+        self.listeners = Listeners(self.hub, room=True)
+        self._operations: dict[int, _Operation] = {}
+        self._conditions: list[_Condition] = []
+        self._senders: tuple[deque[trio.Event], deque[trio.Event]] = (deque(), deque())  # lossy, reliable
+        self._sends = 0
+        self._data_waits = False
+        self._late = 0
+        self._late_done = trio.Event()
+
+    def attach(self, engine: RoomEngine, driver: Driver) -> None:
+        """The engine and the driver that runs it."""
+        self.engine = engine
+        self.driver = driver
+
+    # ------------------------------------------------------------------ outputs of the engine
+
+    def deliver(self, output: Any) -> None:
+        """One output that is not for the driver."""
+        if isinstance(output, Event):
+            self._emit(output)
+            return
+        match output:
+            case DataReadable():
+                self._data_waits = True
+                self._pull_data()
+            case DataWritable(reliable=reliable):
+                self._wake_sender(reliable)
+            case RequestDone(token=token, result=result):
+                if (operation := self._operations.pop(token, None)) is not None:
+                    operation.result = result
+                    operation.event.set()
+            case RequestFailed(token=token, error=error):
+                if (operation := self._operations.pop(token, None)) is not None:
+                    operation.error = self._rejected(error)
+                    operation.event.set()
+            case JoinFailed(error=error):
+                self.refusal = error
+                self.connected.set()
+            case Ended(reason=reason):
+                self._end(reason)
+            case _:
+                raise AssertionError(f"unknown output {output!r}")
+
+    def settled(self) -> None:
+        """The state may have changed: look again at what tasks wait for."""
+        for condition in list(self._conditions):
+            try:
+                if not condition.predicate():
+                    continue
+            except Exception as error:
+                condition.error = error
+            self._conditions.remove(condition)
+            condition.event.set()
+
+    def _emit(self, event: Event) -> None:
+        source: Any = event.source
+        if source is not None and (listeners := source._listeners) is not None:
+            listeners.emit(event)
+        self.listeners.emit(event)
+        if isinstance(event, ParticipantDisconnected):
+            if (gone := source._listeners) is not None:
+                gone.end(event.reason)
+        elif event.name == "connected":
+            self.connected.set()
+
+    def _end(self, reason: DisconnectReason) -> None:
+        self.reason = reason
+        self.ended.set()
+        self.connected.set()
+        self.listeners.end(reason)
+        state = self.engine.state
+        participants: list[Any] = [state.local_participant, *state.remote_participants.values()]
+        for participant in participants:
+            if participant._listeners is not None:
+                participant._listeners.end(reason)
+        for operation in self._operations.values():
+            operation.error = DisconnectedError(reason)
+            operation.event.set()
+        self._operations.clear()
+        for line in self._senders:
+            for ticket in line:
+                ticket.set()
+        self.settled()
+        for condition in self._conditions:
+            condition.error = DisconnectedError(reason)
+            condition.event.set()
+        self._conditions.clear()
+        self.driver.close_all()
+        if self.on_lost is not None and not self.leaving:
+            self.on_lost()
+
+    # ------------------------------------------------------------------ handlers' tasks
+
+    def spawn(self, coroutine: Coroutine[Any, Any, object], name: str) -> bool:
+        """Run an async handler as a task. False if the room is past that; the coroutine is closed then."""
+        if self.tasks is not None:
+            try:
+                self.tasks.start_soon(_await, coroutine, name=name)
+            except RuntimeError:  # the block has just ended
+                pass
+            else:
+                return True
+        if self.late_tasks is not None:
+            self._late += 1
+            self.late_tasks.start_soon(self._run_late, coroutine, name=name)
+            return True
+        coroutine.close()
+        return False
+
+    def crash(self, error: BaseException) -> None:
+        """A handler failed: end the block by its exception."""
+
+        async def fail() -> None:
+            raise error
+
+        self.spawn(fail(), "trio_client failed handler")
+
+    async def _run_late(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        try:
+            await coroutine
+        finally:
+            self._late -= 1
+            self._late_done.set()
+
+    async def late_handlers_done(self) -> None:
+        """Wait for the handlers that were called while the room closed."""
+        while self._late:
+            self._late_done = trio.Event()
+            await self._late_done.wait()
+
+    # ------------------------------------------------------------------ data in
+
+    def _pull_data(self) -> None:
+        """Read what the core holds, as long as the listeners consume it; unread data closes the SCTP window."""
+        read = self.engine.read_data
+        hub, listeners = self.hub, self.listeners
+        while not hub.data_paused():
+            event = read()
+            if event is None:
+                self._data_waits = False
+                break
+            heard = listeners.wants(DataReceived)
+            source: Any = event.participant
+            if source is not None and source._listeners is not None:
+                heard = heard or source._listeners.wants(DataReceived)
+                source._listeners.emit(event)
+            if heard:
+                listeners.emit(event)
+            else:
+                self.counters.add("data_unheard")
+        self.driver.pump()  # the window may have opened
+
+    def _resume_data(self) -> None:
+        if self._data_waits and not self.ended.is_set():
+            self.driver.inject(DataReadable())
+
+    # ------------------------------------------------------------------ data out
+
+    async def publish_data(
+        self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str]
+    ) -> None:
+        """Queue one packet whole, waiting in line until there is room for it."""
+        self._sends += 1
+        if self._sends >= SENDS:
+            self._sends = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        line = self._senders[reliable]
+        if not line and self._publish(payload, reliable, topic, destination_identities):
+            return
+        ticket = trio.Event()  # of the first in line it tells that there may be room, of others that they are first
+        line.append(ticket)
+        try:
+            while True:
+                await ticket.wait()
+                if self._publish(payload, reliable, topic, destination_identities):
+                    return
+                ticket = line[0] = trio.Event()
+        finally:
+            self._leave_line(line, ticket)
+
+    def _leave_line(self, line: deque[trio.Event], ticket: trio.Event) -> None:
+        first = line[0] is ticket
+        line.remove(ticket)
+        if first and line:
+            line[0].set()  # whoever is next tries for itself
+
+    def _wake_sender(self, reliable: bool) -> None:
+        if line := self._senders[reliable]:
+            line[0].set()
+
+    @trio.lowlevel.enable_ki_protection
+    def _publish(self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str]) -> bool:
+        self.check()
+        try:
+            queued = self.engine.publish_data(
+                payload,
+                reliable=reliable,
+                topic=topic,
+                destination_identities=destination_identities,
+                now=trio.current_time(),
+            )
+        except LocalProtocolError as error:
+            if _is_too_large(payload, topic):
+                raise DataTooLarge(str(error)) from None
+            raise
+        self.driver.pump()
+        return queued
+
+    # ------------------------------------------------------------------ requests
+
+    def check(self) -> None:
+        """Raise DisconnectedError when the room has ended."""
+        if self.ended.is_set():
+            raise DisconnectedError(self.reason)
+
+    async def request(self, ask: Callable[..., int], *args: Any) -> Any:
+        """Do an operation that the server answers: ``ask(*args, now)`` gives its token. Its result."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        token, operation = self._ask(ask, *args)
+        try:
+            await operation.event.wait()
+        except BaseException:
+            self._abandon(token)
+            raise
+        if operation.error is not None:
+            raise operation.error
+        return operation.result
+
+    @trio.lowlevel.enable_ki_protection
+    def _ask(self, ask: Callable[..., int], *args: Any) -> tuple[int, _Operation]:
+        self.check()
+        token = ask(*args, trio.current_time())
+        operation = self._operations[token] = _Operation()
+        self.driver.pump()
+        return token, operation
+
+    @trio.lowlevel.enable_ki_protection
+    def _abandon(self, token: int) -> None:
+        if self._operations.pop(token, None) is not None:
+            self.engine.cancel(token, trio.current_time())
+            self.driver.pump()
+
+    def _rejected(self, error: RequestError) -> Exception:
+        if error.reason is RequestReason.ROOM_ENDED:
+            return DisconnectedError(self.reason)
+        return RequestRejected(error.reason, error.message)
+
+    # ------------------------------------------------------------------ states
+
+    async def wait_until(self, predicate: Callable[[], object]) -> None:
+        """Wait for a state of the room."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if predicate():
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        self.check()
+        condition = _Condition(predicate)
+        self._conditions.append(condition)
+        try:
+            await condition.event.wait()
+        finally:
+            if condition in self._conditions:
+                self._conditions.remove(condition)
+        if condition.error is not None:
+            raise condition.error
+
+    # ------------------------------------------------------------------ joining and leaving
+
+    @trio.lowlevel.enable_ki_protection
+    def start(self, interfaces: list[Interface]) -> None:
+        """Begin to join."""
+        self.engine.start(interfaces, trio.current_time())
+        self.driver.pump()
+
+    @trio.lowlevel.enable_ki_protection
+    def stop(self) -> None:
+        """Begin to leave."""
+        self.leaving = True
+        if not self.driver.broken:
+            self.engine.stop(trio.current_time())
+            self.driver.pump()
+
+
+async def _await(coroutine: Coroutine[Any, Any, object]) -> None:
+    await coroutine
+
+
+def _is_too_large(payload: bytes, topic: str) -> bool:
+    return len(payload) + len(topic) + 128 > PACKET_BYTES

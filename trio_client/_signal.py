@@ -1,0 +1,319 @@
+"""The signalling link: one WebSocket, opened, read, written and closed with every wait bounded.
+
+trio-websocket does the framing. The TCP or TLS stream underneath is ours: connecting it apart tells name lookup, TCP
+and TLS failures from each other, and closing it ourselves ends a link whose peer no longer answers.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import trio
+
+from ._core import OpenSignal, SignalFailure
+
+if TYPE_CHECKING:
+    from trio_websocket import WebSocketConnection
+
+MAX_MESSAGE = 16 * 1024 * 1024
+"""Longest message that is read; a longer one closes the link."""
+MAX_QUEUE = 1024
+"""Messages that may wait to be written; one more closes the link, since the server does not read."""
+MAX_RESPONSE = 64 * 1024
+"""Bytes of the handshake's HTTP answer, body included."""
+MESSAGES_AHEAD = 32
+"""Messages that are read from the socket before the ones before them were handed over."""
+READ_BYTES = 65536
+CLOSE_TIMEOUT = 1.0
+"""Seconds for what is queued, the close frame and the peer's answer to it, all together."""
+
+
+class SignalError(Exception):
+    """The link could not be opened."""
+
+    def __init__(self, failure: SignalFailure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+class Link(Protocol):
+    """A signalling link as the driver sees it; tests put their own in its place."""
+
+    async def run(self, opened: Callable[[], None], received: Callable[[bytes], None]) -> str:
+        """Open the link and read it until it ends: why it ended. Raises SignalError when it could not be opened."""
+
+    def send(self, data: bytes) -> None:
+        """Queue a message. Never blocks; does nothing on a link that ends."""
+
+    def close(self) -> None:
+        """Write what is queued, then close; give up if it was not open yet."""
+
+
+LinkFactory = Callable[[OpenSignal], Link]
+
+
+class WebSocketLink:
+    """A Link over ws:// or wss://. ``ssl_context`` None: the system's trusted authorities."""
+
+    def __init__(self, request: OpenSignal, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._request = request
+        self._ssl_context = ssl_context
+        self._phase = "looking up the name"
+        self._failure: SignalFailure | None = None
+        self._open = False
+        self._end = ""
+        self._opening = trio.CancelScope()
+        self._reading = trio.CancelScope()
+        self._writing = trio.CancelScope()
+        self._written = trio.Event()
+        self._outgoing, self._queue = trio.open_memory_channel[bytes](MAX_QUEUE)
+
+    # ------------------------------------------------------------------ what the driver calls
+
+    async def run(self, opened: Callable[[], None], received: Callable[[bytes], None]) -> str:
+        stream: trio.abc.Stream | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                self._opening.deadline = trio.current_time() + self._request.timeout
+                with self._opening:
+                    stream = await self._connect()
+                    socket = await self._handshake(nursery, stream)
+                    self._open = True
+                if not self._open:
+                    nursery.cancel_scope.cancel()
+                else:
+                    opened()
+                    nursery.start_soon(self._write, socket)
+                    await self._read(socket, received)
+                    await self._finish(socket)
+                    nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            self._explain(group)
+        finally:
+            if stream is not None:
+                await trio.aclose_forcefully(stream)
+            self._outgoing.close()
+            self._queue.close()
+        if not self._open:
+            raise SignalError(self._failure or self._timed_out())
+        return self._end
+
+    def send(self, data: bytes) -> None:
+        try:
+            self._outgoing.send_nowait(data)
+        except trio.WouldBlock:
+            self._stop(f"the server does not read: {MAX_QUEUE} messages wait to be written")
+            self._writing.cancel()
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            pass
+
+    def close(self) -> None:
+        if not self._open:
+            self._failure = self._failure or SignalFailure("protocol", "closed before it was open")
+            self._opening.cancel()
+        else:
+            self._stop("closed by us")
+
+    def _stop(self, reason: str) -> None:
+        self._end = self._end or reason
+        self._writing.deadline = min(self._writing.deadline, trio.current_time() + CLOSE_TIMEOUT)
+        self._outgoing.close()
+        self._reading.cancel()
+
+    # ------------------------------------------------------------------ opening
+
+    async def _connect(self) -> trio.abc.Stream:
+        parts = urlsplit(self._request.url)
+        secure = parts.scheme == "wss"
+        host = parts.hostname or ""
+        port = parts.port or (443 if secure else 80)
+        self._phase = "connecting"
+        try:
+            stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
+        except OSError as error:
+            raise self._failed(*_explain_connect(error)) from None
+        except UnicodeError:
+            raise self._failed("dns", "the host name is not a valid one") from None
+        try:
+            if secure:
+                self._phase = "agreeing on TLS"
+                context = self._ssl_context or ssl.create_default_context()
+                try:
+                    stream = tls = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+                    await tls.do_handshake()
+                except trio.BrokenResourceError as error:
+                    raise self._failed("tls", _explain_tls(error.__cause__)) from None
+                except ValueError:
+                    raise self._failed("tls", "the host name cannot stand in a certificate") from None
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return stream
+
+    async def _handshake(self, nursery: trio.Nursery, stream: trio.abc.Stream) -> WebSocketConnection:
+        import trio_websocket
+
+        self._phase = "waiting for the WebSocket handshake"
+        parts = urlsplit(self._request.url)
+        host = parts.netloc.rpartition("@")[2]
+        target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
+        return await trio_websocket.wrap_client_stream(
+            nursery,
+            _Guarded(stream, self),  # type: ignore[arg-type]  # any stream will do
+            host,
+            target,
+            extra_headers=[(name.encode(), value.encode()) for name, value in self._request.headers],
+            message_queue_size=MESSAGES_AHEAD,
+            max_message_size=MAX_MESSAGE,
+            receive_buffer_size=READ_BYTES,
+        )
+
+    def _failed(self, kind: str, detail: str) -> _OpeningFailed:
+        self._failure = SignalFailure(kind, detail)
+        return _OpeningFailed()
+
+    def _timed_out(self) -> SignalFailure:
+        return SignalFailure("timeout", f"no success within {self._request.timeout:g} s, still {self._phase}")
+
+    def _explain(self, group: BaseExceptionGroup[BaseException]) -> None:
+        """Turn what ended the nursery into a failure or an end, if it is of the link; raise it anew if not."""
+        from trio_websocket import ConnectionRejected
+        from wsproto.utilities import ProtocolError
+
+        _, rest = group.split((_OpeningFailed, ConnectionRejected, ProtocolError))
+        if rest is not None:
+            raise rest
+        for error in _leaves(group):
+            if isinstance(error, ConnectionRejected):
+                body = (error.body or b"").decode(errors="replace")
+                detail = f"the server answered HTTP {error.status_code}"
+                self._failure = self._failure or SignalFailure("http", detail, error.status_code, body)
+            elif isinstance(error, ProtocolError):
+                # trio-websocket answers the server's error with an event that a client cannot send; the cause is below.
+                cause = error.__context__ if isinstance(error.__context__, ProtocolError) else error
+                self._failure = self._failure or SignalFailure("protocol", f"no WebSocket handshake: {cause}")
+                self._end = self._end or f"the server broke the WebSocket protocol: {cause}"
+
+    def ended_early(self, detail: str) -> None:
+        """The stream ended, or grew too long, before the handshake was done."""
+        if not self._open:
+            self._failure = self._failure or SignalFailure("protocol", detail)
+            self._opening.cancel()
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+    # ------------------------------------------------------------------ reading, writing, closing
+
+    async def _read(self, socket: WebSocketConnection, received: Callable[[bytes], None]) -> None:
+        from trio_websocket import ConnectionClosed
+
+        with self._reading:
+            try:
+                while True:
+                    message = await socket.get_message()
+                    if isinstance(message, bytes):  # text would be JSON, which a server sends only when it gets text
+                        received(message)
+            except ConnectionClosed as error:
+                self._end = self._end or _explain_close(error)
+
+    async def _write(self, socket: WebSocketConnection) -> None:
+        from trio_websocket import ConnectionClosed
+
+        with self._writing:
+            try:
+                async for message in self._queue:
+                    await socket.send_message(message)
+            except ConnectionClosed as error:
+                self._stop(_explain_close(error))
+        self._written.set()
+
+    async def _finish(self, socket: WebSocketConnection) -> None:
+        """Wait for the writer, then for the closing handshake, both within ``CLOSE_TIMEOUT``."""
+        with trio.move_on_after(CLOSE_TIMEOUT):
+            self._stop(self._end)
+            await self._written.wait()
+            await socket.aclose()
+
+
+class _OpeningFailed(Exception):
+    """Ends the opening; the link has noted why."""
+
+
+class _Guarded(trio.abc.Stream):
+    """The link's stream: bounds what is read before the handshake is done, and tells of an end before that.
+
+    trio-websocket waits for ever for a handshake on a stream that ends, and keeps an HTTP body of any length.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, link: WebSocketLink) -> None:
+        self._stream = stream
+        self._link = link
+        self._left = MAX_RESPONSE
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._left <= 0:
+            # The handshake may have been in what was read last; let the link see that before judging.
+            await trio.lowlevel.checkpoint()
+            self._link.ended_early(f"the server's answer to the handshake is longer than {MAX_RESPONSE} bytes")
+        if self._link.is_open:
+            return await self._stream.receive_some(max_bytes)
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            data = b""
+        self._left -= len(data)
+        if not data:
+            self._link.ended_early("the server closed the connection in place of a WebSocket handshake")
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+
+
+# ------------------------------------------------------------------ sentences
+
+
+def _explain_connect(error: OSError) -> tuple[str, str]:
+    import socket
+
+    if isinstance(error, socket.gaierror):
+        return "dns", f"the name cannot be looked up: {error.strerror or error}"
+    causes = [leaf.strerror or str(leaf) for leaf in _leaves(error.__cause__) if isinstance(leaf, OSError)]
+    return "tcp", "no TCP connection: " + ("; ".join(dict.fromkeys(causes)) or error.strerror or str(error))
+
+
+def _explain_tls(error: BaseException | None) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS session: {error.reason or error}"
+    return "the server closed the connection in the TLS handshake"
+
+
+def _explain_close(error: BaseException) -> str:
+    from trio_websocket import ConnectionClosed
+
+    assert isinstance(error, ConnectionClosed)
+    reason = error.reason
+    if reason is None or reason.code == 1006:
+        return "the connection was lost"
+    return f"closed with code {reason.code}" + (f": {reason.reason}" if reason.reason else "")
+
+
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    elif error is not None:
+        yield error
