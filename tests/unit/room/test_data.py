@@ -141,6 +141,17 @@ def test_what_is_kept_is_bounded():
     assert sum(map(len, sender.to_resend())) <= limits.DATA_RESEND_BYTES < 60_100 * (len(numbers) + 1)
     sender.received(count - 1)
     assert [number for number, _ in kept(sender)] == [count]
+    send(sender, *[b"x" * 60_000] * (len(numbers) - 1))  # as many as before fit again
+    assert [number for number, _ in kept(sender)] == list(range(count, count + len(numbers)))
+
+
+def test_just_as_much_as_is_allowed_is_kept(monkeypatch):
+    sender = DataSender()
+    monkeypatch.setattr(limits, "DATA_RESEND_BYTES", 2 * len(sender.encode(b"a", reliable=True)))
+    send(sender, b"a", b"b")
+    assert kept(sender) == [(1, b"a"), (2, b"b")]
+    send(sender, b"c")
+    assert kept(sender) == [(2, b"b"), (3, b"c")]
 
 
 # ------------------------------------------------------------------ receiving
@@ -229,10 +240,13 @@ def test_silent_senders_are_forgotten(receiver):
     ttl = limits.DATA_SENDER_TTL
     assert receive("PA_silent", 0.0, 7)
     assert receive("PA_talks", 0.0, 7)
+    assert receive("PA_once", 0.0, 7)
     assert receive("PA_talks", ttl, 8)
     assert not receive("PA_silent", ttl + 1.0, 7)  # still known: nothing new came since
-    assert receive("PA_third", 3 * ttl, 1)
-    assert receiver.last_sequences() == [("PA_third", 1)]
+    assert receive("PA_third", 1.5 * ttl, 1)
+    assert receiver.last_sequences() == [("PA_silent", 7), ("PA_talks", 8), ("PA_third", 1)]
+    assert receive("PA_fourth", 3 * ttl, 1)
+    assert receiver.last_sequences() == [("PA_fourth", 1)]
     assert receive("PA_silent", 3 * ttl, 7)
 
 
