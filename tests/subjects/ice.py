@@ -7,7 +7,7 @@ from itertools import count
 from sansio.base.contract import Interface, OpenUdp, Resolve, Transmit
 from sansio.base.entropy import Entropy
 from sansio.ice import stun
-from sansio.ice.agent import IceAgent, IceState
+from sansio.ice.agent import IceAgent, IceState, IceStateChanged
 from sansio.ice.candidate import Candidate
 from sansio.ice.gather import Gatherer
 from sansio.testing.conformance import Input, Script, Subject, call
@@ -39,23 +39,23 @@ class Partner:
         self.agent = IceAgent(Entropy(b"partner"), controlling=not controlling)
         for port, candidate in enumerate(THEIRS, 1):
             self.agent.add_local(candidate, port, 0.0)
-        self.introduce()
+        self.introduce(1000.0)
 
-    def introduce(self) -> Input:
+    def introduce(self, now: float) -> Input:
         """Tell the partner of the machine; returns what tells the machine of the partner."""
-        self.agent.set_remote_credentials(self.copy.local_ufrag, self.copy.local_pwd, 0.0)
+        self.agent.set_remote_credentials(self.copy.local_ufrag, self.copy.local_pwd, now)
         for candidate in OURS[:2]:
-            self.agent.add_remote(candidate, 0.0)
+            self.agent.add_remote(candidate, now)
         return call("set_remote_credentials", self.agent.local_ufrag, self.agent.local_pwd)
 
-    def restart(self, *, both: bool) -> list[Input]:
+    def restart(self, now: float, *, both: bool) -> list[Input]:
         """The inputs by which the machine restarts with the partner, or finds that the partner has restarted."""
         inputs = []
-        self.agent.restart(0.0)
+        self.agent.restart(now)
         if both:
-            self.copy.restart(0.0)
+            self.copy.restart(now)
             inputs.append(call("restart"))
-        return [*inputs, self.introduce(), call("add_remote", THEIRS[1])]
+        return [*inputs, self.introduce(now), call("add_remote", THEIRS[1])]
 
     def give(self, transmit: Transmit, now: float) -> None:
         for port, candidate in enumerate(THEIRS, 1):
@@ -85,7 +85,9 @@ def operation(entropy: Entropy) -> Input:
             call("end_of_remote"),
             call("note_inbound"),
             call("send_failed", port, entropy.choice(THEIRS).transport_address, "no route"),
-            call("set_remote_credentials", "else", "where", lite=bool(entropy.below(2))),
+            call("set_remote_credentials", "else", "where", lite=bool(entropy.below(2)))
+            if entropy.below(4) == 0
+            else call("add_local", OURS[1], 2),
         ]
     )
 
@@ -107,19 +109,22 @@ def talk(controlling: bool, entropy: Entropy) -> Script:
         for output in turn.outputs:
             if isinstance(output, Transmit) and entropy.below(8):
                 partner.give(output, turn.now)
+            elif isinstance(output, IceStateChanged) and output.state == IceState.FAILED:
+                waiting.clear()
+                pending = partner.restart(turn.now, both=True)
         waiting += partner.take(turn.now)
-        kind = entropy.below(16)
+        kind = entropy.below(32)
         item = None
-        if pending and kind < 8:
+        if pending and kind < 16:
             item = pending.pop(0)
-        elif kind == 8:
+        elif kind == 16:
             item = operation(entropy)
-        elif kind == 9 and entropy.below(4) == 0:
-            pending += partner.restart(both=bool(entropy.below(2)))
-        elif kind == 10 and waiting:
+        elif kind == 17 and entropy.below(3) == 0:
+            pending += partner.restart(turn.now, both=bool(entropy.below(2)))
+        elif kind == 18 and waiting:
             port, data, source = entropy.choice(waiting).args
             item = call("handle_stun", port, mutated(data, entropy), source)
-        elif kind == 11:
+        elif kind == 19:
             item = call("handle_stun", 1, entropy.bytes(entropy.below(40)), THEIRS[0].transport_address)
         elif waiting:
             item = waiting.pop(entropy.below(min(3, len(waiting))))
