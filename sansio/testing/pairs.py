@@ -13,13 +13,19 @@ from typing import Any
 from ..base.contract import Address
 from ..base.entropy import Entropy
 from ..dtls.endpoint import DEFAULT_OPTIONS, DtlsEndpoint, DtlsOptions
-from ..dtls.engine import EngineFactory
+from ..dtls.engine import EngineFactory, Role
 from ..dtls.identity import DtlsIdentity
 from ..dtls.plain import PlainEngine, plain_identity
+from ..ice.agent import IceAgent, IceOptions
+from ..ice.candidate import Candidate
+from ..sctp.association import SctpAssociation, SctpOptions
+from ..sctp.channel import DataChannels
 from .world import World
 
 A: Address = ("10.0.0.1", 5000)
 B: Address = ("10.0.0.2", 5000)
+CLIENT: Role = "client"
+SERVER: Role = "server"
 
 
 def wire(world: World, a: Any, b: Any, sending: str, receiving: str = "handle_datagram") -> None:
@@ -66,6 +72,36 @@ def dtls_pair(
     wire(world, a, b, "datagrams")
     b.start("server", world.now)
     a.start("client", world.now)
+    return a, b
+
+
+def ice_pair(world: World, *, options: IceOptions = IceOptions()) -> tuple[IceAgent, IceAgent]:  # noqa: B008 (frozen)
+    """A controlling ICE agent "a" and a controlled one "b", each with a host candidate and the other's description."""
+    a = IceAgent(world.entropy.fork("ice a"), controlling=True, options=options)
+    b = IceAgent(world.entropy.fork("ice b"), controlling=False, options=options)
+    for name, agent, address in (("a", a, A), ("b", b, B)):
+        world.add(name, agent, {1: address}, deliver=agent.handle_stun)
+        agent.add_local(host_candidate(address), 1, world.now)
+    for agent, other, there in ((a, b, B), (b, a, A)):
+        agent.set_remote_credentials(other.local_ufrag, other.local_pwd, world.now)
+        agent.add_remote(host_candidate(there), world.now)
+    return a, b
+
+
+def host_candidate(address: Address) -> Candidate:
+    """The host candidate of an address."""
+    return Candidate("1", 1, "udp", 2130706431, address[0], address[1], "host")
+
+
+def sctp_pair(world: World, *, options: SctpOptions = SctpOptions()) -> tuple[DataChannels, DataChannels]:  # noqa: B008
+    """Data channels over two SCTP associations, both of which begin the handshake, as over DTLS."""
+    a, b = [
+        DataChannels(SctpAssociation(world.entropy.fork(f"sctp {role}"), options=options), role=role)
+        for role in (CLIENT, SERVER)
+    ]
+    wire(world, a, b, "packets", "handle_packet")
+    a.start(world.now)
+    b.start(world.now)
     return a, b
 
 

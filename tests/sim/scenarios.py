@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from sansio.ice.agent import IceState
+from sansio.sctp.association import SctpLost
 from sansio.testing.netem import Link
-from sansio.testing.pairs import A, B, dtls_pair
+from sansio.testing.pairs import A, B, dtls_pair, host_candidate, ice_pair, sctp_pair
 from sansio.testing.world import World
 from tests.unit.testing.toys import Echo, Pinger
 
@@ -47,7 +49,74 @@ def dtls(seed: int) -> World:
     return world
 
 
-SCENARIOS: dict[str, Callable[[int], World]] = {"ping": ping, "dtls": dtls}
+def ice(seed: int) -> World:
+    """Connect, lose the path for a while, restart, go on."""
+    with World(seed, link=bad()) as world:
+        a, b = ice_pair(world)
+        world.run(lambda: a.state is b.state is IceState.CONNECTED, limit=30)
+        world.partition("a", "b")
+        world.run(lambda: a.state is b.state is IceState.DISCONNECTED, limit=30)
+        world.partition("a", "b", down=False)
+        world.run(lambda: a.state is b.state is IceState.CONNECTED, limit=30)
+        a.restart(world.now)
+        b.restart(world.now)
+        for agent, other, there in ((a, b, B), (b, a, A)):
+            agent.set_remote_credentials(other.local_ufrag, other.local_pwd, world.now)
+            agent.add_remote(host_candidate(there), world.now)
+        for name in "ab":
+            world.poke(name)
+        world.run(lambda: a.state is b.state is IceState.CONNECTED, limit=30)
+        a.close(world.now)
+        b.close(world.now)
+        world.run_until_quiet()
+    return world
+
+
+def sctp(seed: int) -> World:
+    """Reliable messages of all sizes both ways, once each and in order; unreliable ones at most once; a clean end."""
+    with World(seed, link=bad(rate=500_000)) as world:
+        a, b = sctp_pair(world)
+        reliable = a.open("reliable", now=world.now)
+        lossy = a.open("lossy", ordered=False, max_retransmits=0, now=world.now)
+        draw = world.entropy.fork("messages")
+        sent = {"a": [], "b": []}
+        lossy_sent = [b"lossy %d" % n for n in range(50)]
+        world.run(lambda: b.writable(reliable) and b.writable(lossy), limit=60)
+        for n in range(50):
+            for name, machine in (("a", a), ("b", b)):
+                message = b"%d " % n + draw.bytes(draw.below(draw.choice([10, 1000, 20_000])))
+                sent[name].append(message)
+                machine.send(reliable, message, world.now)
+                world.poke(name)
+            a.send(lossy, lossy_sent[n], world.now)
+            world.run_for(0.02)
+        got: dict[str, list[bytes]] = {"a": [], "b": []}
+        lossy_got: list[bytes] = []
+
+        def read() -> bool:
+            for name, machine in (("a", a), ("b", b)):
+                while (message := machine.read(reliable)) is not None:
+                    got[name].append(message)
+                    world.poke(name)
+            while (message := b.read(lossy)) is not None:
+                lossy_got.append(message)
+            return len(got["a"]) == len(got["b"]) == 50
+
+        world.run(read, limit=120)
+        assert got == {"a": sent["b"], "b": sent["a"]}
+        assert len(set(lossy_got)) == len(lossy_got) > 20
+        assert set(lossy_got) <= set(lossy_sent)
+        a.shutdown(world.now)
+        world.poke("a")
+        world.run_until_quiet(limit=120)
+        for name in "ab":
+            assert [output.reason for output in world.node(name).outputs if isinstance(output, SctpLost)] == [
+                "shutdown"
+            ]
+    return world
+
+
+SCENARIOS: dict[str, Callable[[int], World]] = {"ping": ping, "dtls": dtls, "ice": ice, "sctp": sctp}
 
 
 def main() -> None:

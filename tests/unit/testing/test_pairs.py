@@ -6,8 +6,10 @@ import pytest
 
 from sansio.base.entropy import Entropy
 from sansio.dtls import DtlsConnected, DtlsIdentity, default_engine
+from sansio.ice.agent import IceState, PairSelected
+from sansio.sctp.channel import ChannelReadable
 from sansio.testing.netem import Link
-from sansio.testing.pairs import drain, dtls_pair
+from sansio.testing.pairs import A, B, drain, dtls_pair, ice_pair, sctp_pair
 from sansio.testing.world import World
 
 BAD = Link(latency=0.03, jitter=0.01, loss=0.15, duplication=0.1, reorder=0.1)
@@ -32,3 +34,32 @@ def test_dtls(engine, link):
         world.run(lambda: b.plaintexts, limit=30)
         assert drain(b.plaintexts) == [b"hello"]
         assert not b.plaintexts
+
+
+@pytest.mark.parametrize("link", [Link(), BAD], ids=["good", "bad"])
+def test_ice(link):
+    with World(seed=4, link=link) as world:
+        a, b = ice_pair(world)
+        world.run(lambda: a.state is b.state is IceState.CONNECTED, limit=30)
+        assert (a.selected_addr, b.selected_addr) == (B, A)
+        assert [type(output) for output in world.node("a").outputs].count(PairSelected) >= 1
+        a.close(world.now)
+        b.close(world.now)
+        world.run_until_quiet()
+
+
+@pytest.mark.parametrize("link", [Link(), BAD], ids=["good", "bad"])
+def test_sctp(link):
+    with World(seed=5, link=link) as world:
+        a, b = sctp_pair(world)
+        channel = a.open("chat", now=world.now)
+        a.send(channel, b"hello", world.now)
+        world.poke("a")
+        readable = world.node("b").outputs
+        world.run(lambda: any(isinstance(output, ChannelReadable) for output in readable), limit=60)
+        assert b.read(channel) == b"hello"
+        a.abort(world.now)
+        world.poke("a")
+        b.abort(world.now)
+        world.poke("b")
+        world.run_until_quiet()
