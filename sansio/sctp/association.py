@@ -133,7 +133,7 @@ class SctpAssociation:
     is writable again, and calls ``advance`` then.
     """
 
-    def __init__(self, entropy: Entropy, *, options: SctpOptions = SctpOptions()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, entropy: Entropy, *, options: SctpOptions = SctpOptions()) -> None:
         self.options = options
         self.packets: deque[bytes] = deque()
         self.outbox: deque[Any] = deque()
@@ -332,7 +332,9 @@ class SctpAssociation:
             return True
         return self.state in (ESTABLISHED, SHUTDOWN_PENDING)
 
-    def _handle_control(self, kind: int, flags: int, body: bytes, tag: int, last: bool, now: float) -> bool:
+    def _handle_control(  # noqa: PLR0917
+        self, kind: int, flags: int, body: bytes, tag: int, last: bool, now: float
+    ) -> bool:
         """One chunk that is neither DATA nor SACK; False ends the packet."""
         state = self.state
         if kind == chunks.INIT:
@@ -700,6 +702,8 @@ class SctpAssociation:
         if state >= ESTABLISHED:
             if sender.t3_due <= now:
                 sender.handle_timeout(now)
+            elif sender.probe_due <= now:
+                sender.handle_probe_timer(now)
             if self._heartbeat_due <= now or self._heartbeat_rto_due <= now:
                 self._handle_heartbeat_timer(now)
             if resets.due <= now:
@@ -719,6 +723,8 @@ class SctpAssociation:
             due = sender.t3_due
             if receiver.sack_due < due:
                 due = receiver.sack_due
+            if sender.probe_due < due:
+                due = sender.probe_due
             if sender.pace_due > now and sender.pace_due < due and not self.blocked:
                 due = sender.pace_due
             due = min(due, self._t2_due, self._heartbeat_due, self._heartbeat_rto_due, resets.due)

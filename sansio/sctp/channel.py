@@ -1,8 +1,8 @@
 """Data channels (RFC 8831): labelled message channels, each a pair of streams with the same number.
 
-A channel of ours is usable from the moment it is opened: messages may follow the OPEN without waiting for the ACK. Until
-the ACK is there they go ordered and reliably even on an unordered or partially reliable channel, since the peer must
-see the OPEN first (RFC 8832 section 6), and a peer that knows the channel as unordered may not understand that an
+A channel of ours is usable from the moment it is opened: messages may follow the OPEN without waiting for the ACK.
+Until the ACK is there they go ordered and reliably even on an unordered or partially reliable channel, since the peer
+must see the OPEN first (RFC 8832 section 6), and a peer that knows the channel as unordered may not understand that an
 ordered message was given up.
 """
 
@@ -340,7 +340,8 @@ class DataChannels:
                 self._attach(channel)
                 self._sender.queue(channel.outgoing, PPID_DCEP, dcep.ACK_MESSAGE, unordered=False)
                 self._opened(channel)
-                if channel.incoming is not None and channel.incoming.ready:
+                stream = channel.incoming
+                if stream is not None and stream.ready and stream not in self._receiver.readable:
                     self.outbox.append(ChannelReadable(number))
         control.clear()
 

@@ -70,7 +70,9 @@ class Run:
 
     __slots__ = ("first", "last", "begin", "end", "parts", "size", "cost", "sid", "ssn", "flags", "ppid")
 
-    def __init__(self, tsn: int, flags: int, sid: int, ssn: int, ppid: int, data: bytes) -> None:
+    def __init__(  # noqa: PLR0917
+        self, tsn: int, flags: int, sid: int, ssn: int, ppid: int, data: bytes
+    ) -> None:
         self.first = tsn
         self.last = tsn
         self.begin = bool(flags & BEGIN)
@@ -130,7 +132,9 @@ class Receiver:
 
     # ------------------------------------------------------------------ DATA
 
-    def handle_data(self, flags: int, tsn32: int, sid: int, ssn: int, ppid: int, data: bytes) -> None:
+    def handle_data(  # noqa: PLR0917
+        self, flags: int, tsn32: int, sid: int, ssn: int, ppid: int, data: bytes
+    ) -> None:
         """Take one DATA chunk with at least one byte."""
         cum = self.cum
         delta = (tsn32 - cum) & MASK32
@@ -271,7 +275,9 @@ class Receiver:
             stream.next_ssn = (stream.next_ssn + 1) & 0xFFFF
             self._deliver(stream, *entry)
 
-    def _fragment(self, tsn: int, flags: int, sid: int, ssn: int, ppid: int, data: bytes) -> None:
+    def _fragment(  # noqa: PLR0917
+        self, tsn: int, flags: int, sid: int, ssn: int, ppid: int, data: bytes
+    ) -> None:
         run: Run | None = None
         if not flags & BEGIN:
             run = self.by_last.get(tsn - 1)

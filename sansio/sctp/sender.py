@@ -9,6 +9,8 @@ Deliberate departures from the letter of RFC 9260, each for the sake of peers th
 * In slow start the window grows by all the bytes acknowledged, not by one MTU a SACK.
 * The burst limit is ``burst`` packets plus what SACKs have just taken off the network; beyond it packets are paced.
 * The initial window is ten packets (as RFC 6928 for TCP).
+* When nothing is heard for two round trips, one chunk is sent again as a probe (RFC 8985 section 7), since the loss of
+  the last packets or of the one SACK of a burst would cost a whole retransmission timeout otherwise.
 * What the peer acknowledged in gap blocks stays acknowledged on the first timeout, and is sent again on the second.
 
 TSNs are unbounded integers here and cut to 32 bits on the wire.
@@ -33,6 +35,7 @@ _PACING_FLOOR = 0.001
 """Round-trip times below this (seconds) do not raise the pacing rate any more."""
 _PACING_STEP = 0.0005
 """The shortest wait (seconds) between two paced bursts."""
+_PROBE_MIN = 0.01
 _REORDERING = 3
 _REORDERING_MAX = 64
 _INITIAL_PACKETS = 10
@@ -88,7 +91,7 @@ class OutChunk:
     ssn: int
     packet: int
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         stream: OutStream,
         flags: int,
@@ -160,6 +163,11 @@ class Sender:
         "tokens",
         "refilled",
         "pace_due",
+        "probe_due",
+        "probe_packet",
+        "probe_at",
+        "probe_new",
+        "min_rtt",
         "lows",
     )
 
@@ -217,6 +225,11 @@ class Sender:
         self.tokens = float(burst)
         self.refilled = 0.0
         self.pace_due = NOW
+        self.probe_due = INF
+        self.probe_packet = 0
+        self.probe_at = 0.0
+        self.probe_new = False
+        self.min_rtt = INF
         self.lows: list[OutStream] = []
 
     # ------------------------------------------------------------------ queueing
@@ -289,6 +302,9 @@ class Sender:
         outstanding = self.outstanding
         cwnd = self.cwnd
         flight = self.flight
+        if self.probe_new:
+            self.probe_new = False
+            cwnd = max(cwnd, flight + 1)
         packet = self.packet + 1
         tokens = self.tokens
         data_in = False
@@ -433,8 +449,11 @@ class Sender:
             if data_in:
                 packet += 1
                 tokens -= 1
-        self.packet = packet - 1
-        self.tokens = tokens
+        if self.packet != packet - 1:
+            self.packet = packet - 1
+            self.tokens = tokens
+            if self.srtt and not self.probe_packet:
+                self.probe_due = now + max(2 * self.srtt, self.srtt + 4 * self.rttvar, _PROBE_MIN)
         if outstanding and self.t3_due == INF:
             self.t3_due = now + self.rto
 
@@ -585,7 +604,7 @@ class Sender:
             acked += self._handle_gaps(data, at + 16, gap_count, now)
         elif self.sacked:
             self.sacked = []
-        if duplicate_count and self.resent:
+        if duplicate_count and self.resent and not self.probe_packet:
             self.reordering = min(self.reordering + duplicate_count, _REORDERING_MAX)
         if self.holes or self.resent:
             self._detect(now)
@@ -599,6 +618,11 @@ class Sender:
         if acked:
             self.errors = 0
             self.timeouts = 0
+            self.probe_packet = 0
+            if not self.flight:
+                self.probe_due = INF
+            elif self.srtt:
+                self.probe_due = now + max(2 * self.srtt, self.srtt + 4 * self.rttvar, _PROBE_MIN)
             freed = self.tokens + max(delta, acked // self.mtu + 1)
             self.tokens = freed if freed < self.burst else float(self.burst)
             self.pace_due = NOW
@@ -659,8 +683,12 @@ class Sender:
                         n = len(chunk.data)
                         self.flight -= n
                         acked += n
-                        if chunk.sends == 1 and chunk.packet > high:
-                            high = chunk.packet
+                        if chunk.sends == 1:
+                            if chunk.packet > high:
+                                high = chunk.packet
+                        elif chunk.packet == self.probe_packet and now - self.probe_at >= self.min_rtt:
+                            # The probe arrived, and whatever was sent before it, two round trips ago, did not.
+                            high = chunk.packet + self.reordering - 1
                         chunk.state = ACKED
                     elif state == LOST:
                         acked += len(chunk.data)
@@ -712,6 +740,26 @@ class Sender:
 
     # ------------------------------------------------------------------ time
 
+    def handle_probe_timer(self, now: float) -> None:
+        """Nothing was heard for two round trips: send the highest TSN once more, or one chunk of new data."""
+        self.probe_due = INF
+        if self.lost or not self.flight:
+            return
+        for chunk in reversed(self.outstanding):
+            if chunk.state == FLIGHT:
+                if chunk.sends < chunk.limit and chunk.expires > now:
+                    self._mark_lost(chunk, now)
+                    self.urgent = True
+                break
+        if not self.urgent:
+            if not self.active:
+                return
+            self.probe_new = True
+        self.counters.add("probes")
+        self.probe_packet = self.packet + 1
+        self.probe_at = now
+        self.pace_due = NOW
+
     def handle_timeout(self, now: float) -> None:
         """T3-rtx expired (RFC 9260 section 6.3.3)."""
         self.counters.add("timeouts")
@@ -724,6 +772,8 @@ class Sender:
             self.grown = 0
         self.rto = min(2 * self.rto, self.rto_max)
         self.timed_tsn = -1
+        self.probe_due = INF
+        self.probe_packet = 0
         self.holes.clear()
         self.resent.clear()
         self.lost.clear()
@@ -749,6 +799,8 @@ class Sender:
 
     def measured(self, rtt: float) -> None:
         """Take a round-trip time (RFC 9260 section 6.3.1)."""
+        if rtt < self.min_rtt:
+            self.min_rtt = rtt
         if self.srtt:
             self.rttvar = 0.75 * self.rttvar + 0.25 * abs(self.srtt - rtt)
             self.srtt = 0.875 * self.srtt + 0.125 * rtt
