@@ -7,6 +7,7 @@ and can be simulated. While connected this is a thin layer over the engine.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from hmac import compare_digest
 
 from attrs import frozen
@@ -57,6 +58,8 @@ APPLICATION_RECORD = b"\x17\xfe\xfd\x00\x01"
 FATAL = 2
 WHOLE = 1 << 30
 """An MTU that nothing reaches."""
+
+NOTHING: tuple[Part, ...] = ()
 
 NEW, HANDSHAKING, CONNECTED, CLOSED = range(4)
 
@@ -132,7 +135,7 @@ class DtlsEndpoint:
         self._sent_at = -INF
         self._deadline = INF
         self._alert = -1  # description of an alert that anybody may have sent
-        self._flight: list[Part] = []  # ours, unanswered
+        self._flight: Sequence[Part] = NOTHING  # ours, unanswered
         self._record_seq = 0
         self._inbound = Reassembler()
         self._fed = 0  # records of epoch 0 that the engine has had
@@ -329,7 +332,7 @@ class DtlsEndpoint:
         self.connected = True
         self._deadline = self._resend_at = INF
         if not self._server:
-            self._flight = []
+            self._flight = NOTHING
         profile = engine.srtp_profile()
         if profile is None:
             self.outbox.append(DtlsConnected(None, b"", b""))
@@ -349,8 +352,8 @@ class DtlsEndpoint:
     def _resend_for_peer(self) -> None:
         """Repeat our flight since the peer asks for it by repeating its own; at most so often.
 
-        A client that is connected has got all there is and keeps no flight: two ends that answer each other's
-        repetitions would never stop.
+        A client that is connected has got all there is and keeps no flight, a server not for longer than the peer may
+        need it: two ends that answer each other's repetitions would never stop.
         """
         if self._flight and self._now - self._sent_at >= self._first / 2:
             self.counters.add("dtls_resent")
@@ -372,6 +375,7 @@ class DtlsEndpoint:
             self._fail(error.reason, error.detail)
             return
         if opened == records:
+            self._flight = NOTHING  # who sends data has got our last flight
             return
         if opened < 0:
             self._leave()
@@ -386,7 +390,8 @@ class DtlsEndpoint:
     def _handle_late_output(self, parts: list[Part]) -> None:
         """OpenSSL answers a repeated Finished, or refuses a renegotiation."""
         if changes_cipher(parts):
-            self._flight = parts
+            if self._flight:
+                self._flight = parts
             self._resend_for_peer()
         else:
             datagrams, self._record_seq = pack_flight(parts, self._mtu, self._record_seq)
@@ -416,7 +421,7 @@ class DtlsEndpoint:
         self._state = CLOSED
         self.connected = False
         self._engine = None
-        self._flight = []
+        self._flight = NOTHING
         self._deadline = self._resend_at = INF
 
     # ------------------------------------------------------------------ time

@@ -8,6 +8,7 @@ Encrypted records cannot be remade; they are repeated byte for byte, and a peer 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -145,7 +146,7 @@ def parse_flight(data: bytes) -> list[Part]:
     return parts
 
 
-def pack_flight(parts: list[Part], mtu: int, seq: int) -> tuple[list[bytes], int]:
+def pack_flight(parts: Sequence[Part], mtu: int, seq: int) -> tuple[list[bytes], int]:
     """Datagrams of at most ``mtu`` bytes with records numbered from ``seq`` in epoch 0, and the next free number.
 
     Messages are fragmented only when they do not fit a datagram of their own; an encrypted record longer than the MTU
@@ -193,17 +194,17 @@ def pack_flight(parts: list[Part], mtu: int, seq: int) -> tuple[list[bytes], int
     return datagrams, seq
 
 
-def last_message(parts: list[Part]) -> int:
+def last_message(parts: Sequence[Part]) -> int:
     """Sequence number of the last handshake message in the clear, -1 when there is none."""
     return max((part.seq for part in parts if isinstance(part, Message)), default=-1)
 
 
-def changes_cipher(parts: list[Part]) -> bool:
+def changes_cipher(parts: Sequence[Part]) -> bool:
     """Whether this is the last flight of its sender: it ends with ChangeCipherSpec and Finished."""
     return any(isinstance(part, Plain) and part.content == CHANGE_CIPHER_SPEC for part in parts)
 
 
-def new_parts(parts: list[Part], stored: list[Part]) -> list[Part]:
+def new_parts(parts: Sequence[Part], stored: Sequence[Part]) -> list[Part]:
     """What an engine has written beyond a repetition of the stored flight.
 
     OpenSSL retransmits of its own accord when its clock says so, and may go on with the next flight in the same run.

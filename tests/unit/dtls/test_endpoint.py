@@ -766,6 +766,28 @@ def test_a_connected_engine_that_repeats_its_last_flight_has_it_sent(repeaters):
     assert client.connected
 
 
+def test_only_a_server_answers_and_only_until_data_comes(repeaters):
+    """OpenSSL at both ends would answer each other's repeated Finished for ever."""
+    client, server = repeaters["client"], repeaters["server"]
+    server.handle_datagram(client.datagrams.popleft(), 0.0)
+    client.handle_datagram(server.datagrams.popleft(), 0.0)
+    server.handle_datagram(client.datagrams.popleft(), 0.0)
+    client.handle_datagram(server.datagrams.popleft(), 0.0)
+    assert client.connected
+    assert server.connected
+    stale = record(HANDSHAKE, bytes(48), epoch=1, seq=3)
+    client._engine.due = True
+    client.handle_datagram(stale, 1.0)
+    assert not client.datagrams
+    server.handle_datagram(record(CHANGE_CIPHER_SPEC, b"\1"), 1.0)
+    assert len(server.datagrams) == 1
+    server.handle_datagram(client.seal(b"data"), 2.0)
+    server._engine.due = True
+    server.handle_datagram(stale, 3.0)
+    server.handle_datagram(record(CHANGE_CIPHER_SPEC, b"\1"), 4.0)
+    assert len(server.datagrams) == 1
+
+
 def test_an_engine_may_give_up_on_its_own_clock():
     class Impatient(PlainEngine):
         __slots__ = ()
