@@ -332,9 +332,7 @@ class SctpAssociation:
             return True
         return self.state in (ESTABLISHED, SHUTDOWN_PENDING)
 
-    def _handle_control(  # noqa: PLR0917
-        self, kind: int, flags: int, body: bytes, tag: int, last: bool, now: float
-    ) -> bool:
+    def _handle_control(self, kind: int, flags: int, body: bytes, tag: int, last: bool, now: float) -> bool:
         """One chunk that is neither DATA nor SACK; False ends the packet."""
         state = self.state
         if kind == chunks.INIT:

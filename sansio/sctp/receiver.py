@@ -70,9 +70,7 @@ class Run:
 
     __slots__ = ("first", "last", "begin", "end", "parts", "size", "cost", "sid", "ssn", "flags", "ppid")
 
-    def __init__(  # noqa: PLR0917
-        self, tsn: int, flags: int, sid: int, ssn: int, ppid: int, data: bytes
-    ) -> None:
+    def __init__(self, tsn: int, flags: int, sid: int, ssn: int, ppid: int, data: bytes) -> None:
         self.first = tsn
         self.last = tsn
         self.begin = bool(flags & BEGIN)
@@ -132,9 +130,7 @@ class Receiver:
 
     # ------------------------------------------------------------------ DATA
 
-    def handle_data(  # noqa: PLR0917
-        self, flags: int, tsn32: int, sid: int, ssn: int, ppid: int, data: bytes
-    ) -> None:
+    def handle_data(self, flags: int, tsn32: int, sid: int, ssn: int, ppid: int, data: bytes) -> None:
         """Take one DATA chunk with at least one byte."""
         cum = self.cum
         delta = (tsn32 - cum) & MASK32
@@ -275,9 +271,7 @@ class Receiver:
             stream.next_ssn = (stream.next_ssn + 1) & 0xFFFF
             self._deliver(stream, *entry)
 
-    def _fragment(  # noqa: PLR0917
-        self, tsn: int, flags: int, sid: int, ssn: int, ppid: int, data: bytes
-    ) -> None:
+    def _fragment(self, tsn: int, flags: int, sid: int, ssn: int, ppid: int, data: bytes) -> None:
         run: Run | None = None
         if not flags & BEGIN:
             run = self.by_last.get(tsn - 1)
@@ -396,7 +390,7 @@ class Receiver:
             cum = max(cum, gaps.pop(0)[1])
         forward = self.cum + delta
         self.cum = cum
-        for run in [run for run in self.by_first.values() if run.first <= forward]:
+        for run in [run for run in self.by_first.values() if run.first <= forward + (not run.begin)]:
             self._purge(run)
         for sid, ssn in skipped:
             stream = self.streams.get(sid)

@@ -91,7 +91,7 @@ class OutChunk:
     ssn: int
     packet: int
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         stream: OutStream,
         flags: int,
@@ -369,9 +369,7 @@ class Sender:
         if active and tokens >= 1 and not lost:
             window = self.peer_window
             tsn = self.next_tsn
-            if self.timed_tsn < 0:
-                self.timed_tsn = tsn
-                self.timed_at = now
+            start = tsn
             append = outstanding.append
             pack = _pack_data
             while active:
@@ -384,8 +382,10 @@ class Sender:
                     break
                 if chunk.expires <= now and (self.partial or chunk.flags & BEGIN):
                     self.flight = flight
+                    self.next_tsn = tsn
                     self._expire(chunk)
                     flight = self.flight
+                    tsn = self.next_tsn
                     continue
                 size = (n + DATA_SIZE + 3) & ~3
                 if size > room:
@@ -441,8 +441,10 @@ class Sender:
                 data_in = True
             self.flight = flight
             self.next_tsn = tsn
-            if self.timed_tsn == tsn:
-                self.timed_tsn = -1
+            if tsn != start and self.timed_tsn < 0 and outstanding[-1].state == FLIGHT:
+                # The last chunk is timed, since it is the one that is acknowledged at once.
+                self.timed_tsn = tsn - 1
+                self.timed_at = now
         if len(parts) > 1:
             joined = b"".join(parts)
             out.append(joined if zero else with_checksum(joined))
@@ -508,16 +510,29 @@ class Sender:
             state = one.state
             if state == FLIGHT:
                 self.flight -= len(one.data)
-            if state in (FLIGHT, LOST):
+            if state in (FLIGHT, LOST) or (state == ACKED and one.tsn > self.cum):
+                # Also what gap blocks acknowledged, so that the FORWARD-TSN passes the whole message.
                 one.state = ABANDONED
                 self.abandoned += 1
             elif state == QUEUED:
-                # The rest never gets a TSN; the peer drops what it has when the new cumulative TSN passes it.
-                if not one.flags & UNORDERED:
-                    one.stream.ssn = (one.stream.ssn + 1) & 0xFFFF
                 self._unqueue(one)
+                self._stand_in(one)
                 break
         self._advance_forward()
+
+    def _stand_in(self, chunk: OutChunk) -> None:
+        """Give the first fragment that will never be sent a TSN, given up from the start.
+
+        The fragments before it may all have arrived; a FORWARD-TSN past this TSN makes the peer drop them.
+        """
+        stream = chunk.stream
+        chunk.tsn = stream.last_tsn = self.next_tsn
+        chunk.ssn = stream.ssn
+        self.next_tsn += 1
+        if not chunk.flags & UNORDERED:
+            stream.ssn = (stream.ssn + 1) & 0xFFFF
+        self.outstanding.append(chunk)
+        self.abandoned += 1
 
     def _advance_forward(self) -> None:
         """Move the advanced peer ack point (RFC 3758 section 3.5 C2) to the last chunk of those given up in front.
