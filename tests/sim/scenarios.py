@@ -110,9 +110,8 @@ def sctp(seed: int) -> World:
         world.poke("a")
         world.run_until_quiet(limit=120)
         for name in "ab":
-            assert [output.reason for output in world.node(name).outputs if isinstance(output, SctpLost)] == [
-                "shutdown"
-            ]
+            ends = [output.reason for output in world.node(name).outputs if isinstance(output, SctpLost)]
+            assert ends == ["shutdown"]
     return world
 
 
