@@ -112,7 +112,8 @@ class Checker(ast.NodeVisitor):
         self.typing = False  # inside ``if TYPE_CHECKING``
         self.complaints: list[str] = []
         self.tree = ast.parse(source)
-        self.set_names = self._names_of_sets()
+        self.set_attributes = {name for name in self._names_of_sets(self.tree) if "." in name}
+        self.set_names = self._names_of_sets(self.tree)  # of the function that is being visited
         self.bound = self._names_bound()
         self.constants: set[str] = set()
 
@@ -249,7 +250,9 @@ class Checker(ast.NodeVisitor):
             called = decorator.func if isinstance(decorator, ast.Call) else decorator
             if dotted(called).split(".")[-1] in CACHES:
                 self.complain(node, f"module state: a cache on {node.name}")
+        around, self.set_names = self.set_names, self._names_of_sets(node)
         self.generic_visit(node)
+        self.set_names = around
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
         self.complain(node, "a coroutine")
@@ -273,10 +276,10 @@ class Checker(ast.NodeVisitor):
 
     # ---- order of sets
 
-    def _names_of_sets(self) -> set[str]:
-        """Names and attributes of this file that are annotated or assigned as sets somewhere."""
+    def _names_of_sets(self, within: ast.AST) -> set[str]:
+        """Names and attributes that are annotated or assigned as sets somewhere in a function or file."""
         names = set()
-        for node in ast.walk(self.tree):
+        for node in ast.walk(within):
             if isinstance(node, ast.AnnAssign):
                 if self._annotates_set(node.annotation):
                     names.add(dotted(node.target))
@@ -304,7 +307,7 @@ class Checker(ast.NodeVisitor):
     def _is_set(self, node: ast.expr) -> bool:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr | ast.BitAnd | ast.Sub | ast.BitXor):
             return self._is_set(node.left) or self._is_set(node.right)
-        return self._makes_set(node) or dotted(node) in self.set_names
+        return self._makes_set(node) or dotted(node) in self.set_names | self.set_attributes
 
     def _ordered_use(self, node: ast.expr) -> None:
         if self._is_set(node):
@@ -441,6 +444,7 @@ def test_the_checker_sees(place, source, complaint):
         ),
         ("ice/agent.py", "def f(a: set[int]):\n    return sorted(a), len(a), 1 in a, max(a), any(x > 1 for x in a)"),
         ("ice/agent.py", "def f(a: set[int], b: set[int]):\n    return {x for x in a} | {*a, *b} | set(a)"),
+        ("ice/agent.py", "def f():\n    a = {1}\n    return len(a)\ndef g(a):\n    return list(a)"),
         ("ice/agent.py", "def f(d: dict[int, int]):\n    return [x for x in d], list(d)"),
         ("ice/agent.py", "def f(self, id):\n    self.id = id"),
     ],
