@@ -4,8 +4,8 @@
 Deliberate departures from the letter of RFC 9260, each for the sake of peers that acknowledge a whole burst at once:
 
 * Loss is told by distance: a chunk is lost when a packet sent ``reordering`` packets later is known to have arrived
-  (as in TCP's forward acknowledgement, RFC 8985 section 3), instead of after three SACKs. This also finds lost
-  retransmissions. Duplicates that the peer reports widen the distance.
+  (as in TCP's forward acknowledgement), instead of after three SACKs. This also finds lost retransmissions. Duplicates
+  that the peer reports widen the distance until the next timeout.
 * In slow start the window grows by all the bytes acknowledged, not by one MTU a SACK.
 * The burst limit is ``burst`` packets plus what SACKs have just taken off the network; beyond it packets are paced.
 * The initial window is ten packets (as RFC 6928 for TCP).
@@ -37,7 +37,7 @@ _PACING_STEP = 0.0005
 """The shortest wait (seconds) between two paced bursts."""
 _PROBE_MIN = 0.01
 _REORDERING = 3
-_REORDERING_MAX = 64
+_REORDERING_MAX = 24
 _INITIAL_PACKETS = 10
 _MINIMUM_PACKETS = 4
 
@@ -167,6 +167,7 @@ class Sender:
         "probe_packet",
         "probe_at",
         "probe_new",
+        "proven",
         "min_rtt",
         "lows",
     )
@@ -229,6 +230,7 @@ class Sender:
         self.probe_packet = 0
         self.probe_at = 0.0
         self.probe_new = False
+        self.proven = 0
         self.min_rtt = INF
         self.lows: list[OutStream] = []
 
@@ -620,7 +622,7 @@ class Sender:
         elif self.sacked:
             self.sacked = []
         if duplicate_count and self.resent and not self.probe_packet:
-            self.reordering = min(self.reordering + duplicate_count, _REORDERING_MAX)
+            self.reordering = min(self.reordering + 1, _REORDERING_MAX)
         if self.holes or self.resent:
             self._detect(now)
         if self.abandoned:
@@ -632,7 +634,10 @@ class Sender:
             self.forward = cum
         if acked:
             self.errors = 0
-            self.timeouts = 0
+            if self.timeouts:
+                # Progress ends the back-off (as in TCP), or a row of lost retransmissions would keep it for long.
+                self.timeouts = 0
+                self._set_rto()
             self.probe_packet = 0
             if not self.flight:
                 self.probe_due = INF
@@ -703,7 +708,7 @@ class Sender:
                                 high = chunk.packet
                         elif chunk.packet == self.probe_packet and now - self.probe_at >= self.min_rtt:
                             # The probe arrived, and whatever was sent before it, two round trips ago, did not.
-                            high = chunk.packet + self.reordering - 1
+                            self.proven = chunk.packet - 1
                         chunk.state = ACKED
                     elif state == LOST:
                         acked += len(chunk.data)
@@ -727,7 +732,10 @@ class Sender:
 
     def _detect(self, now: float) -> None:
         """Tell lost chunks by how far later packets have arrived."""
-        limit = self.high - self.reordering
+        # With few packets under way the distance cannot be long.
+        limit = self.high - min(self.reordering, max(_REORDERING, self.flight // self.mtu // 2))
+        if limit < self.proven:
+            limit = self.proven
         for waiting in (self.holes, self.resent):
             while waiting:
                 chunk = waiting[0]
@@ -787,6 +795,7 @@ class Sender:
             self.grown = 0
         self.rto = min(2 * self.rto, self.rto_max)
         self.timed_tsn = -1
+        self.reordering = _REORDERING
         self.probe_due = INF
         self.probe_packet = 0
         self.holes.clear()
@@ -822,4 +831,8 @@ class Sender:
         else:
             self.srtt = max(rtt, 1e-6)
             self.rttvar = rtt / 2
-        self.rto = min(max(self.srtt + 4 * self.rttvar, self.rto_min), self.rto_max)
+        self._set_rto()
+
+    def _set_rto(self) -> None:
+        if self.srtt:
+            self.rto = min(max(self.srtt + 4 * self.rttvar, self.rto_min), self.rto_max)
