@@ -1,0 +1,484 @@
+"""One sent stream: packets, their history for retransmission, sender reports, what the receiver tells of it.
+
+Every encoding of a simulcast track is a sender of its own. Made by ``RtpSession.add_sender``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from ..base.counters import Counters
+from ..base.errors import LocalProtocolError
+from ..base.limits import RTP_HISTORY_AUDIO, RTP_HISTORY_VIDEO
+from ..base.wallclock import WallClock
+from .clock import MediaClock
+from .feedback import SentRecorder
+from .format import ExtensionIds, Format
+from .pacer import Pacer
+from .packet import MARKER, ONE_BYTE, TWO_BYTE, build_rtp, element, needs_two_byte
+from .payload import h264, opus, vp8
+from .payload.red import MOST_COPY, MOST_OFFSET, encode_red
+from .rtcp import ReportBlock, SenderReport
+
+MOST_PACKET = 1200
+"""Bytes of an RTP packet, so that with SRTP, UDP and tunnels below it fits any path."""
+RESEND_SPACING = 0.01
+"""Seconds between two retransmissions of the same packet, at least half a round trip."""
+RESEND_RATE = 125_000.0
+"""Bytes a second that retransmissions may take at least; half of what the stream itself takes, if that is more."""
+RESEND_BURST = 125_000.0
+IDENTIFY = 500
+"""Packets after which mid and rid are left away at the latest; otherwise with the first report about the stream."""
+
+
+@frozen
+class SenderStats:
+    """Counts since the beginning, ``bytes`` of payload. ``bitrate`` in bit/s over the last report interval.
+
+    What the receiver told: ``lost`` packets in all, ``fraction_lost`` 0 to 1 lately, ``jitter`` and ``rtt`` in seconds.
+    """
+
+    packets: int
+    bytes: int
+    frames: int
+    keyframes: int
+    frames_dropped: int
+    resent_packets: int
+    resent_bytes: int
+    nacks: int
+    keyframe_requests: int
+    bitrate: float
+    lost: int
+    fraction_lost: float
+    jitter: float
+    rtt: float | None
+
+
+class _Sent:
+    """A packet that may be asked for again."""
+
+    __slots__ = ("sequence", "data", "begin", "resent")
+
+    def __init__(self, sequence: int, data: bytes, begin: int) -> None:
+        self.sequence = sequence
+        self.data = data
+        self.begin = begin  # of the payload
+        self.resent = -1e9
+
+
+class RtpSender:
+    """``write`` frames; packets appear in the session's ``rtp``, at once or, for video, as its pacer lets them go.
+
+    ``keyframe_wanted`` is set when the receiver asks, and cleared when a key frame is written.
+    """
+
+    __slots__ = (
+        "format",
+        "mid",
+        "rid",
+        "ssrc",
+        "rtx_ssrc",
+        "closed",
+        "counters",
+        "clock",
+        "keyframe_wanted",
+        "keyframe_asked_at",
+        "packets",
+        "bytes",
+        "frames",
+        "keyframes",
+        "frames_dropped",
+        "resent_packets",
+        "resent_bytes",
+        "nacks",
+        "keyframe_requests",
+        "bitrate",
+        "lost",
+        "fraction_lost",
+        "jitter",
+        "rtt",
+        "reported",
+        "last_sent",
+        "fir_number",
+        "_paused",
+        "_resumed",
+        "_needs_keyframe",
+        "_emit",
+        "_pacer",
+        "_recorder",
+        "_ids",
+        "_ntp_shift",
+        "_profile",
+        "_identity",
+        "_rtx_identity",
+        "_level_head",
+        "_time_head",
+        "_number_head",
+        "_room",
+        "_offset",
+        "_sequence",
+        "_rtx_sequence",
+        "_picture",
+        "_history",
+        "_mask",
+        "_resend_tokens",
+        "_resend_at",
+        "_copies",
+        "_redundancy",
+        "_prior_bytes",
+        "_prior_at",
+    )
+
+    def __init__(
+        self,
+        format: Format,
+        *,
+        mid: str,
+        rid: str,
+        ssrc: int,
+        rtx_ssrc: int,
+        sequence: int,
+        rtx_sequence: int,
+        offset: int,
+        ids: ExtensionIds,
+        wallclock: WallClock,
+        emit: Callable[[bytes], None],
+        pacer: Pacer[Any] | None,
+        recorder: SentRecorder,
+        redundancy: int = 1,
+    ) -> None:
+        self.format = format
+        self.mid = mid
+        self.rid = rid
+        self.ssrc = ssrc
+        self.rtx_ssrc = rtx_ssrc
+        self.closed = False
+        self.counters = Counters()
+        self.clock = MediaClock(format.clock_rate)
+        self.keyframe_wanted = False
+        self.keyframe_asked_at = -1e9
+        self.packets = 0
+        self.bytes = 0
+        self.frames = 0
+        self.keyframes = 0
+        self.frames_dropped = 0
+        self.resent_packets = 0
+        self.resent_bytes = 0
+        self.nacks = 0
+        self.keyframe_requests = 0
+        self.bitrate = 0.0
+        self.lost = 0
+        self.fraction_lost = 0.0
+        self.jitter = 0.0
+        self.rtt: float | None = None
+        self.reported = False  # whether a sender report has gone out
+        self.last_sent = 0.0
+        self.fir_number = -1
+        self._paused = False
+        self._resumed = False
+        self._needs_keyframe = False
+        self._emit = emit
+        self._pacer = pacer if format.kind == "video" else None
+        self._recorder = recorder
+        self._ntp_shift = wallclock.unix_at(0.0) % 64
+        self._offset = offset
+        self._sequence = sequence
+        self._rtx_sequence = rtx_sequence
+        self._picture = offset & 0x7FFF
+        size = RTP_HISTORY_VIDEO if format.kind == "video" else RTP_HISTORY_AUDIO
+        self._mask = size - 1
+        self._history: list[_Sent | None] = [None] * size if format.nack else []
+        self._resend_tokens = RESEND_BURST
+        self._resend_at = 0.0
+        self._copies: list[tuple[int, bytes]] = []
+        self._redundancy = redundancy
+        self._prior_bytes = 0
+        self._prior_at = -1.0
+        self._prepare_extensions(ids)
+
+    def __repr__(self) -> str:
+        return f"RtpSender({self.format.codec}, mid={self.mid!r}, rid={self.rid!r}, ssrc={self.ssrc})"
+
+    def _prepare_extensions(self, ids: ExtensionIds) -> None:
+        """The constant parts of the extension block, in the shortest form that holds them all."""
+        own = [(ids.mid, self.mid), (ids.rid, self.rid)]
+        repaired = [(ids.mid, self.mid), (ids.repaired_rid, self.rid)]
+        names = [(ident, value.encode()) for ident, value in own if ident and value]
+        rtx_names = [(ident, value.encode()) for ident, value in repaired if ident and value]
+        audio = self.format.kind == "audio"
+        every = [
+            *names,
+            *rtx_names,
+            *[(ids.audio_level, b"0") for _ in range(1) if ids.audio_level and audio],
+            *[(ids.abs_send_time, b"000") for _ in range(1) if ids.abs_send_time],
+            *[(ids.transport_cc, b"00") for _ in range(1) if ids.transport_cc],
+        ]
+        two = needs_two_byte(every)
+        self._profile = TWO_BYTE if two else ONE_BYTE
+        self._identity = b"".join([element(ident, value, two) for ident, value in names])
+        self._rtx_identity = b"".join([element(ident, value, two) for ident, value in rtx_names])
+        self._level_head = element(ids.audio_level, b"0", two)[:-1] if ids.audio_level and audio else b""
+        self._time_head = element(ids.abs_send_time, b"000", two)[:-3] if ids.abs_send_time else b""
+        self._number_head = element(ids.transport_cc, b"00", two)[:-2] if ids.transport_cc else b""
+        block = max(len(self._identity), len(self._rtx_identity))
+        block += sum([len(element(ident, value, two)) for ident, value in every[len(names) + len(rtx_names) :]])
+        # Headers, the block in whole words, and the number that RTX puts in front of the payload.
+        self._room = MOST_PACKET - 12 - (4 + (block + 3 & ~3) if block else 0) - 2
+
+    # ------------------------------------------------------------------ writing
+
+    @property
+    def most_payload(self) -> int:
+        """Bytes of the longest payload, which is the longest frame of audio."""
+        return self._room
+
+    def write(
+        self,
+        frame: bytes,
+        now: float,
+        *,
+        timestamp: int | None = None,
+        duration: int | None = None,
+        level: int | None = None,
+        voice: bool = False,
+    ) -> bool:
+        """Send one encoded frame; False when it was not sent: paused, waiting for a key frame, or too much is queued.
+
+        ``timestamp`` and ``duration`` are in units of the clock. Without a timestamp audio counts itself on by the
+        frames' durations (of Opus they are known) and video takes the time of writing. ``level``: loudness in -dBov,
+        0 (loudest) to 127, and ``voice`` whether it is speech (RFC 6464). Raises LocalProtocolError for a frame that
+        cannot be sent in this format; nothing has happened then.
+        """
+        format = self.format
+        if format.kind == "audio":
+            return self._write_audio(frame, now, timestamp, duration, level, voice)
+        if not frame:
+            raise LocalProtocolError("a frame has at least one byte")
+        if format.codec == "vp8":
+            payloads = vp8.packetize(frame, self._room, self._picture)
+            keyframe = vp8.is_keyframe(frame)
+        else:
+            payloads = h264.packetize(frame, self._room, format.mode)
+            keyframe = h264.is_keyframe(frame)
+        stamp = self._video_stamp(timestamp, now)
+        pacer = self._pacer
+        if self._paused or self.closed or (self._needs_keyframe and not keyframe):
+            self.frames_dropped += 1
+            return False
+        if pacer is not None and pacer.full:
+            self.counters.add("pacer_full")
+            self.frames_dropped += 1
+            self._needs_keyframe = True
+            self.keyframe_wanted = True
+            return False
+        if keyframe:
+            self._needs_keyframe = False
+            self.keyframe_wanted = False
+            self.keyframes += 1
+        self.frames += 1
+        self._picture = (self._picture + 1) & 0x7FFF
+        last = len(payloads) - 1
+        for place, payload in enumerate(payloads):
+            second = format.payload_type | MARKER if place == last else format.payload_type
+            if pacer is None:
+                self._send(second, stamp, payload, b"", now)
+            else:
+                pacer.push((self, second, stamp, payload), len(payload) + 12, now)
+        return True
+
+    def _write_audio(
+        self, frame: bytes, now: float, timestamp: int | None, duration: int | None, level: int | None, voice: bool
+    ) -> bool:
+        format = self.format
+        if not 0 < len(frame) <= self._room:
+            raise LocalProtocolError(f"an audio frame has 1 to {self._room} bytes")
+        if level is not None and not 0 <= level <= 127:
+            raise LocalProtocolError("audio levels are 0 (loudest) to 127 (silent)")
+        if duration is None:
+            # The codecs that are not Opus have a byte a sample.
+            duration = opus.duration(frame) if format.codec in ("opus", "red") else len(frame)
+        if duration <= 0:
+            raise LocalProtocolError("not an Opus packet, or no duration")
+        if timestamp is None:
+            timestamp, begins = self.clock.count(duration, now)
+        else:
+            begins = self.clock.set(timestamp, duration, now)
+        if self._paused or self.closed:
+            self._copies.clear()
+            self.frames_dropped += 1
+            return False
+        if self._resumed:
+            self._resumed = False
+            begins = True
+        payload = frame if format.codec != "red" else self._with_copies(frame, timestamp)
+        self.frames += 1
+        block = b""
+        if self._level_head and level is not None:
+            block = self._level_head + bytes((level | 0x80 if voice else level,))
+        # The marker tells the beginning of a talkspurt (RFC 3551 section 4.1).
+        second = format.payload_type | MARKER if begins else format.payload_type
+        self._send(second, (timestamp + self._offset) & 0xFFFFFFFF, payload, block, now)
+        return True
+
+    def _video_stamp(self, timestamp: int | None, now: float) -> int:
+        clock = self.clock
+        if timestamp is None:
+            timestamp = max(clock.at(now), clock.next + 1) if clock.started else 0
+        clock.set(timestamp, 0, now)
+        return (timestamp + self._offset) & 0xFFFFFFFF
+
+    def _with_copies(self, frame: bytes, timestamp: int) -> bytes:
+        """A RED payload with as many copies of the frames before as fit."""
+        room = self._room - len(frame) - 1
+        copies: list[tuple[int, bytes]] = []
+        for stamp, data in reversed(self._copies):
+            age = timestamp - stamp
+            room -= 4 + len(data)
+            if not 0 < age <= MOST_OFFSET or room < 0:
+                break
+            copies.insert(0, (age, data))
+        if len(frame) <= MOST_COPY:
+            self._copies.append((timestamp, frame))
+            del self._copies[: len(self._copies) - self._redundancy]
+        else:
+            self._copies.clear()  # the copies have to be of the packets just before
+        return encode_red(self.format.primary, frame, copies)
+
+    def send_queued(self, second: int, stamp: int, payload: bytes, now: float) -> None:
+        """A packet that the pacer lets go."""
+        self._send(second, stamp, payload, b"", now)
+
+    def _send(self, second: int, stamp: int, payload: bytes, block: bytes, now: float) -> None:
+        if self._identity:
+            block += self._identity
+            if self.packets >= IDENTIFY:
+                self._identity = b""
+        if self._time_head:
+            block += self._time_head + (int((now + self._ntp_shift) * 262144) & 0xFFFFFF).to_bytes(3, "big")
+        if self._number_head:
+            block += self._number_head + self._recorder.allot(len(block) + len(payload) + 20, now).to_bytes(2, "big")
+        sequence = self._sequence
+        self._sequence = (sequence + 1) & 0xFFFF
+        data = build_rtp(second, sequence, stamp, self.ssrc, block, payload, self._profile)
+        self.packets += 1
+        self.bytes += len(payload)
+        self.last_sent = now
+        if self._history:
+            self._history[sequence & self._mask] = _Sent(sequence, data, len(data) - len(payload))
+        self._emit(data)
+
+    # ------------------------------------------------------------------ pausing
+
+    @property
+    def paused(self) -> bool:
+        """Whether frames are dropped: muted, or nobody wants this encoding."""
+        return self._paused
+
+    def set_paused(self, paused: bool) -> None:
+        """Drop frames from now on, or send them again: video from the next key frame on, which is wanted then."""
+        if paused == self._paused:
+            return
+        self._paused = paused
+        if not paused:
+            self._resumed = True
+            if self.format.kind == "video":
+                self._needs_keyframe = True
+                self.keyframe_wanted = True
+
+    # ------------------------------------------------------------------ what the receiver tells
+
+    def handle_nack(self, sequences: tuple[int, ...], now: float) -> None:
+        """Packets are asked for again: by RTX where it was negotiated, else the same packets once more."""
+        history = self._history
+        if not history:
+            self.counters.add("nack_not_negotiated")
+            return
+        self.nacks += len(sequences)
+        rate = max(RESEND_RATE, self.bitrate / 16)
+        self._resend_tokens = min(RESEND_BURST, self._resend_tokens + max(0.0, now - self._resend_at) * rate)
+        self._resend_at = now
+        spacing = RESEND_SPACING if self.rtt is None else max(RESEND_SPACING, self.rtt / 2)
+        pacer = self._pacer
+        for sequence in sequences:
+            entry = history[sequence & self._mask]
+            if entry is None or entry.sequence != sequence:
+                self.counters.add("nack_too_old")
+                continue
+            if now - entry.resent < spacing:
+                self.counters.add("nack_too_soon")
+                continue
+            size = len(entry.data)
+            if self._resend_tokens < size:
+                self.counters.add("resend_limited")
+                break
+            self._resend_tokens -= size
+            entry.resent = now
+            if pacer is None:
+                self.resend(entry, now)
+            elif not pacer.full:
+                pacer.push((self, entry), size, now, urgent=True)
+
+    def resend(self, entry: _Sent, now: float) -> None:
+        """Send a packet of the history again (RFC 4588 section 4, or as it was)."""
+        data = entry.data
+        if self.rtx_ssrc and self.format.rtx:
+            block = self._rtx_identity
+            payload = data[2:4] + data[entry.begin :]
+            if self._time_head:
+                block += self._time_head + (int((now + self._ntp_shift) * 262144) & 0xFFFFFF).to_bytes(3, "big")
+            if self._number_head:
+                block += self._number_head + self._recorder.allot(len(block) + len(payload) + 20, now).to_bytes(
+                    2, "big"
+                )
+            sequence = self._rtx_sequence
+            self._rtx_sequence = (sequence + 1) & 0xFFFF
+            second = data[1] & MARKER | self.format.rtx
+            stamp = int.from_bytes(data[4:8], "big")
+            data = build_rtp(second, sequence, stamp, self.rtx_ssrc, block, payload, self._profile)
+        self.resent_packets += 1
+        self.resent_bytes += len(data)
+        self._emit(data)
+
+    def handle_block(self, block: ReportBlock, rtt: float | None) -> None:
+        """A receiver report about this stream, and the round-trip time that follows from it."""
+        self._identity = b""  # it knows the stream by now
+        self.lost = block.lost
+        self.fraction_lost = block.fraction_lost / 256
+        self.jitter = block.jitter / self.format.clock_rate
+        if rtt is not None:
+            self.rtt = rtt
+
+    # ------------------------------------------------------------------ reports
+
+    def make_report(self, ntp: int, now: float) -> SenderReport:
+        """Our sender report; also the end of an interval of the bitrate."""
+        self.reported = True
+        if now > self._prior_at:
+            if self._prior_at >= 0:
+                self.bitrate = (self.bytes - self._prior_bytes) * 8 / (now - self._prior_at)
+            self._prior_bytes = self.bytes
+            self._prior_at = now
+        stamp = (self.clock.at(now) + self._offset) & 0xFFFFFFFF
+        return SenderReport(self.ssrc, ntp, stamp, self.packets & 0xFFFFFFFF, self.bytes & 0xFFFFFFFF)
+
+    def stats(self) -> SenderStats:
+        """Where the stream stands."""
+        return SenderStats(
+            packets=self.packets,
+            bytes=self.bytes,
+            frames=self.frames,
+            keyframes=self.keyframes,
+            frames_dropped=self.frames_dropped,
+            resent_packets=self.resent_packets,
+            resent_bytes=self.resent_bytes,
+            nacks=self.nacks,
+            keyframe_requests=self.keyframe_requests,
+            bitrate=self.bitrate,
+            lost=self.lost,
+            fraction_lost=self.fraction_lost,
+            jitter=self.jitter,
+            rtt=self.rtt,
+        )
