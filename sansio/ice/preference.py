@@ -46,7 +46,7 @@ def local_preference(rank: int, address: str) -> int:
     IPv6 and IPv4 of one interface stay neighbours, so that checks alternate families (RFC 8421 section 4).
     """
     scope = _scope(address)
-    preference = 65535 - 256 * min(rank, 100) - (0 if ":" in address else 128)
+    preference = 65535 - 256 * min(rank, 60) - (0 if ":" in address else 128)
     return preference - 32768 * (scope == _LOOPBACK) - 16384 * (scope == _LINK_LOCAL)
 
 

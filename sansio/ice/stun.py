@@ -384,11 +384,11 @@ def _address_value(address: Address, cookie: int, transaction_id: bytes) -> byte
         if ":" not in host:
             return _V4.pack(0, 1, port ^ cookie >> 16, _pack_v4(host) ^ cookie)
         number = int(IPv6Address(host))
-    except (ValueError, ArithmeticError, StructError) as error:
-        raise LocalProtocolError(f"not an IP address: {host!r}") from error
-    if cookie:
-        number ^= cookie << 96 | int.from_bytes(transaction_id, "big")
-    return b"\0\2" + _U16.pack(port ^ cookie >> 16) + number.to_bytes(16, "big")
+        if cookie:
+            number ^= cookie << 96 | int.from_bytes(transaction_id, "big")
+        return b"\0\2" + _U16.pack(port ^ cookie >> 16) + number.to_bytes(16, "big")
+    except (ValueError, StructError) as error:
+        raise LocalProtocolError(f"not a transport address: {address!r}") from error
 
 
 def decode_address(value: bytes) -> Address:
