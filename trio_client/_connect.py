@@ -99,10 +99,9 @@ async def open_room(
     prepare: Callable[[Session], Awaitable[None]], options: ConnectOptions, on: Handlers
 ) -> AsyncIterator[Room]:
     """What ``connect`` is, for any engine and driver that ``prepare`` attaches to the session."""
-    from ._net import list_interfaces
     from ._session import Session
 
-    inner: BaseException | None = None
+    failures: list[BaseException] = []
     try:
         async with trio.open_nursery(strict_exception_groups=True) as outer:
             session = Session()
@@ -114,29 +113,37 @@ async def open_room(
             try:
                 await _start_driver(session, outer)
                 async with trio.open_nursery(strict_exception_groups=True) as session.tasks:
-                    session.start(list_interfaces())
+                    session.start()
                     await session.connected.wait()
                     if session.refusal is not None or session.ended.is_set():
                         raise _connect_error(session)
                     with trio.CancelScope() as body:
                         if options.cancel_on_disconnect:
                             session.on_lost = body.cancel
-                        yield room
+                        try:
+                            yield room
+                        except BaseException as error:
+                            # Kept aside: a nursery would wrap it, and rebuild it if it is a group itself.
+                            if _holds(error, cancelled=True):
+                                raise
+                            failures.append(error)
                     session.on_lost = None
                     if body.cancelled_caught:
                         raise DisconnectedError(session.reason)
                     session.tasks.cancel_scope.cancel()
             except BaseExceptionGroup as group:
-                inner = group
-                raise
+                failures += [error for error in group.exceptions if _holds(error, cancelled=False)]
+                if not failures:
+                    raise
             finally:
                 session.tasks, session.late_tasks = None, outer
                 await _leave(session, outer, options.close_timeout)
     except BaseExceptionGroup as group:
-        error = _essence(group, inner)
-    else:
-        return
-    _raise(error)
+        failures += [error for error in group.exceptions if _holds(error, cancelled=False)]
+        if not failures:
+            failures.append(group)
+    if failures:
+        _raise(failures[0] if len(failures) == 1 else BaseExceptionGroup("several things failed in a room", failures))
 
 
 async def _start_driver(session: Session, outer: trio.Nursery) -> None:
@@ -173,21 +180,11 @@ async def _hurry(closing: trio.CancelScope) -> None:
 # ------------------------------------------------------------------ what comes out
 
 
-def _essence(group: BaseExceptionGroup[BaseException], inner: BaseException | None) -> BaseException:
-    """What happened, without the groups that our own nurseries put around it."""
-    errors: list[BaseException] = []
-    for error in group.exceptions:
-        errors += error.exceptions if error is inner and isinstance(error, BaseExceptionGroup) else [error]
-    real = [error for error in errors if not _is_cancelled(error)]
-    if not real:
-        return errors[0]
-    return real[0] if len(real) == 1 else BaseExceptionGroup("several things failed in a room", real)
-
-
-def _is_cancelled(error: BaseException) -> bool:
+def _holds(error: BaseException, *, cancelled: bool) -> bool:
+    """Whether an exception is, or a group holds, Cancelled (or something else than that)."""
     if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(lambda leaf: not isinstance(leaf, trio.Cancelled)) is None
-    return isinstance(error, trio.Cancelled)
+        return any(_holds(inner, cancelled=cancelled) for inner in error.exceptions)
+    return isinstance(error, trio.Cancelled) is cancelled
 
 
 def _raise(error: BaseException) -> NoReturn:

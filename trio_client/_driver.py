@@ -8,7 +8,7 @@ There is no task, channel or hop per packet, and one deadline for all timers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -18,6 +18,7 @@ from ._core import (
     ClosePort,
     CloseSignal,
     Counters,
+    Interface,
     OpenSignal,
     OpenStream,
     OpenUdp,
@@ -25,7 +26,7 @@ from ._core import (
     SendSignal,
     Transmit,
 )
-from ._net import resolve
+from ._net import list_interfaces, resolve
 from ._ports import DATAGRAM_BYTES, Port, PortFactory, open_udp
 from ._signal import Link, LinkFactory, SignalError, WebSocketLink
 
@@ -61,7 +62,7 @@ class _OpenPort:
 
 
 class Driver:
-    """Runs one engine. ``open_port``, ``open_link`` and ``lookup`` lead to the system; tests put their own there."""
+    """Runs one engine. The keyword arguments are the doors to the system, for tests to replace."""
 
     def __init__(
         self,
@@ -70,13 +71,15 @@ class Driver:
         *,
         open_port: PortFactory = open_udp,
         open_link: LinkFactory = WebSocketLink,
-        lookup: Callable[[str], Any] = resolve,
+        lookup: Callable[[str], Awaitable[list[str]]] = resolve,
+        interfaces: Callable[[], list[Interface]] = list_interfaces,
     ) -> None:
         self.engine = engine
         self.counters = Counters()
         self.sent = self.received = self.sent_bytes = self.received_bytes = 0
         self.broken = False
         """An exception left the engine: it cannot be used any more."""
+        self.interfaces = interfaces
         self._sink = sink
         self._open_port = open_port
         self._open_link = open_link

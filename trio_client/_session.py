@@ -32,7 +32,7 @@ from ._errors import DataTooLarge, DisconnectedError, RequestRejected
 from ._subscription import Hub, Listeners
 
 if TYPE_CHECKING:
-    from ._core import Interface, MediaFailure, Refusal, RoomEngine
+    from ._core import MediaFailure, Refusal, RoomEngine
     from ._driver import Driver
 
 SENDS = 16
@@ -350,9 +350,9 @@ class Session:
     # ------------------------------------------------------------------ joining and leaving
 
     @trio.lowlevel.enable_ki_protection
-    def start(self, interfaces: list[Interface]) -> None:
+    def start(self) -> None:
         """Begin to join."""
-        self.engine.start(interfaces, trio.current_time())
+        self.engine.start(self.driver.interfaces(), trio.current_time())
         self.driver.pump()
 
     @trio.lowlevel.enable_ki_protection

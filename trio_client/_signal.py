@@ -180,27 +180,28 @@ class WebSocketLink:
 
     def _explain(self, group: BaseExceptionGroup[BaseException]) -> None:
         """Turn what ended the nursery into a failure or an end, if it is of the link; raise it anew if not."""
+        from h11 import ProtocolError as HttpError
         from trio_websocket import ConnectionRejected
         from wsproto.utilities import ProtocolError
 
-        _, rest = group.split((_OpeningFailed, ConnectionRejected, ProtocolError))
+        _, rest = group.split((_OpeningFailed, ConnectionRejected, ProtocolError, HttpError))
         if rest is not None:
             raise rest
         for error in _leaves(group):
             if isinstance(error, ConnectionRejected):
-                body = (error.body or b"").decode(errors="replace")
-                detail = f"the server answered HTTP {error.status_code}"
-                self._failure = self._failure or SignalFailure("http", detail, error.status_code, body)
-            elif isinstance(error, ProtocolError):
+                self._failure = self._failure or _http_failure(error.status_code, error.body or b"")
+            elif isinstance(error, ProtocolError | HttpError):
                 # trio-websocket answers the server's error with an event that a client cannot send; the cause is below.
-                cause = error.__context__ if isinstance(error.__context__, ProtocolError) else error
+                cause: BaseException = error
+                while isinstance(cause.__context__, ProtocolError | HttpError):
+                    cause = cause.__context__
                 self._failure = self._failure or SignalFailure("protocol", f"no WebSocket handshake: {cause}")
                 self._end = self._end or f"the server broke the WebSocket protocol: {cause}"
 
-    def ended_early(self, detail: str) -> None:
-        """The stream ended, or grew too long, before the handshake was done."""
+    def ended_early(self, answer: bytearray, detail: str) -> None:
+        """The stream ended, or grew too long, before the handshake was done; ``answer`` is what came."""
         if not self._open:
-            self._failure = self._failure or SignalFailure("protocol", detail)
+            self._failure = self._failure or _http_answer(answer) or SignalFailure("protocol", detail)
             self._opening.cancel()
 
     @property
@@ -247,28 +248,30 @@ class _OpeningFailed(Exception):
 class _Guarded(trio.abc.Stream):
     """The link's stream: bounds what is read before the handshake is done, and tells of an end before that.
 
-    trio-websocket waits for ever for a handshake on a stream that ends, and keeps an HTTP body of any length.
+    trio-websocket waits for ever for a handshake on a stream that ends, and for the end of any HTTP body.
     """
 
     def __init__(self, stream: trio.abc.Stream, link: WebSocketLink) -> None:
         self._stream = stream
         self._link = link
-        self._left = MAX_RESPONSE
+        self._answer = bytearray()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        if self._left <= 0:
+        answer = self._answer
+        if len(answer) >= MAX_RESPONSE:
             # The handshake may have been in what was read last; let the link see that before judging.
             await trio.lowlevel.checkpoint()
-            self._link.ended_early(f"the server's answer to the handshake is longer than {MAX_RESPONSE} bytes")
+            self._link.ended_early(answer, f"the server's answer to the handshake is longer than {MAX_RESPONSE} bytes")
         if self._link.is_open:
+            answer.clear()
             return await self._stream.receive_some(max_bytes)
         try:
             data = await self._stream.receive_some(max_bytes)
         except trio.BrokenResourceError:
             data = b""
-        self._left -= len(data)
+        answer += data
         if not data:
-            self._link.ended_early("the server closed the connection in place of a WebSocket handshake")
+            self._link.ended_early(answer, "the server closed the connection in place of a WebSocket handshake")
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -284,6 +287,19 @@ class _Guarded(trio.abc.Stream):
 # ------------------------------------------------------------------ sentences
 
 
+def _http_failure(status: int, body: bytes) -> SignalFailure:
+    return SignalFailure("http", f"the server answered HTTP {status}", status, body.decode(errors="replace"))
+
+
+def _http_answer(answer: bytearray) -> SignalFailure | None:
+    """The failure in an HTTP answer whose body has no end, if that is what it is."""
+    head, _, body = bytes(answer).partition(b"\r\n\r\n")
+    words = head.split(b"\r\n")[0].split()
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit() or words[1] in (b"101", b"200"):
+        return None
+    return _http_failure(int(words[1]), body)
+
+
 def _explain_connect(error: OSError) -> tuple[str, str]:
     import socket
 
@@ -296,7 +312,7 @@ def _explain_connect(error: OSError) -> tuple[str, str]:
 def _explain_tls(error: BaseException | None) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLError) and "EOF" not in (error.reason or ""):
         return f"no TLS session: {error.reason or error}"
     return "the server closed the connection in the TLS handshake"
 

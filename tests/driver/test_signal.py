@@ -1,0 +1,537 @@
+"""The signalling link against real sockets on loopback: WebSocket servers, and servers that are none."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import pytest
+import trio
+import trio_websocket
+import trustme
+
+from sansio.base.contract import OpenSignal
+from trio_client import _signal
+from trio_client._signal import MAX_QUEUE, SignalError, WebSocketLink
+
+SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
+HEADERS = (("Authorization", f"Bearer {SECRET}"), ("User-Agent", "test"))
+CA = trustme.CA()
+
+
+def server_context(*names: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    CA.issue_cert(*names).configure_cert(context)
+    return context
+
+
+def client_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    CA.configure_trust(context)
+    return context
+
+
+@asynccontextmanager
+async def raw_server(
+    handler: Callable[[trio.SocketStream], Awaitable[None]], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """A server of any kind; its port."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await handler(stream)
+
+    async with trio.open_nursery() as nursery:
+        if tls is None:
+            listeners = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
+            port = listeners[0].socket.getsockname()[1]
+        else:
+            listeners = await nursery.start(partial(trio.serve_ssl_over_tcp, handle, 0, tls, host="127.0.0.1"))
+            port = listeners[0].transport_listener.socket.getsockname()[1]
+        yield port
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def websocket_server(
+    handler: Callable[[trio_websocket.WebSocketRequest], Awaitable[None]], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """A WebSocket server; its port."""
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(trio_websocket.serve_websocket, handler, "127.0.0.1", 0, tls)
+        yield server.port
+        nursery.cancel_scope.cancel()
+
+
+def answer(data: bytes, *, then_wait: bool = False) -> Callable[[trio.SocketStream], Awaitable[None]]:
+    """A server that reads the request and writes ``data``."""
+
+    async def handler(stream: trio.SocketStream) -> None:
+        got = b""
+        while b"\r\n\r\n" not in got:
+            got += await stream.receive_some()
+        if data:
+            await stream.send_all(data)
+        if then_wait:
+            await trio.sleep_forever()
+        await stream.aclose()
+
+    return handler
+
+
+class Client:
+    """A link, run in a nursery, and what it told."""
+
+    def __init__(self, url: str, timeout: float = 5.0, context: ssl.SSLContext | None = None) -> None:
+        self.link = WebSocketLink(OpenSignal(1, url, HEADERS, timeout), context)
+        self.opened = trio.Event()
+        self.messages: list[bytes] = []
+        self.arrived = trio.Event()
+        self.error: SignalError | None = None
+        self.reason = ""
+
+    async def run(self) -> None:
+        try:
+            self.reason = await self.link.run(self.opened.set, self.received)
+        except SignalError as error:
+            self.error = error
+
+    def received(self, message: bytes) -> None:
+        self.messages.append(message)
+        self.arrived.set()
+
+
+async def failure_of(url: str, timeout: float = 5.0, context: ssl.SSLContext | None = None) -> SignalError:
+    client = Client(url, timeout, context)
+    with trio.fail_after(10):
+        await client.run()
+    assert client.error is not None
+    assert not client.opened.is_set()
+    for text in (str(client.error), repr(client.error), client.error.failure.detail, client.error.failure.body):
+        assert SECRET not in text
+    return client.error
+
+
+# ------------------------------------------------------------------ what works
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_messages_both_ways(tls):
+    paths, headers = [], []
+
+    async def echo(request):
+        paths.append(request.path)
+        headers.append(dict(request.headers))
+        async with await request.accept() as socket:
+            while True:
+                await socket.send_message(b"echo " + await socket.get_message())
+
+    async def main():
+        context = server_context("127.0.0.1") if tls else None
+        async with websocket_server(ignore_closed(echo), context) as port, trio.open_nursery() as nursery:
+            scheme = "wss" if tls else "ws"
+            client = Client(f"{scheme}://127.0.0.1:{port}/rtc/v1?join_request=x", context=client_context())
+            nursery.start_soon(client.run)
+            await client.opened.wait()
+            client.link.send(b"one")
+            client.link.send(b"two")
+            while len(client.messages) < 2:
+                client.arrived = trio.Event()
+                await client.arrived.wait()
+            client.link.close()
+        assert client.messages == [b"echo one", b"echo two"]
+        assert client.reason == "closed by us"
+        assert paths == ["/rtc/v1?join_request=x"]
+        assert headers[0][b"authorization"] == f"Bearer {SECRET}".encode()
+        assert headers[0][b"user-agent"] == b"test"
+
+    trio.run(main)
+
+
+def test_the_request():
+    requests = []
+
+    async def main():
+        async def handler(stream):
+            requests.append(bytes(await stream.receive_some()))
+            await stream.send_all(b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n")
+
+        async with raw_server(handler) as port:
+            await failure_of(f"ws://127.0.0.1:{port}/a?b=c")
+            await failure_of(f"ws://localhost:{port}")
+        head = requests[0].lower()
+        assert head.startswith(b"get /a?b=c http/1.1\r\n")
+        assert b"host: 127.0.0.1:%d\r\n" % port in head
+        assert b"sec-websocket-extensions" not in head
+        assert requests[1].startswith(b"GET / HTTP/1.1\r\n")
+
+    trio.run(main)
+
+
+def ignore_closed(handler):
+    async def wrapped(request):
+        with suppress(trio_websocket.ConnectionClosed):
+            await handler(request)
+
+    return wrapped
+
+
+def test_what_was_sent_is_written_before_closing():
+    got = []
+
+    async def collect(request):
+        async with await request.accept() as socket:
+            while True:
+                got.append(await socket.get_message())
+
+    async def main():
+        async with websocket_server(ignore_closed(collect)) as port, trio.open_nursery() as nursery:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            nursery.start_soon(client.run)
+            await client.opened.wait()
+            for i in range(500):
+                client.link.send(b"%d" % i)
+            client.link.close()
+            client.link.send(b"too late")
+        assert got == [b"%d" % i for i in range(500)]
+
+    trio.run(main)
+
+
+def test_the_server_closes():
+    async def bye(request):
+        socket = await request.accept()
+        await socket.send_message("text is for others")
+        await socket.send_message(b"last")
+        await socket.aclose(4000, "enough")
+
+    async def main():
+        async with websocket_server(bye) as port:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            await client.run()
+        assert client.messages == [b"last"]
+        assert client.reason == "closed with code 4000: enough"
+
+    trio.run(main)
+
+
+def test_the_connection_breaks():
+    async def main():
+        async def handler(request):
+            await request.accept()
+            await trio.aclose_forcefully(request._connection._stream)
+
+        async with websocket_server(handler) as port:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            await client.run()
+        assert client.reason == "the connection was lost"
+
+    trio.run(main)
+
+
+def test_a_large_first_message():
+    """Longer than what the handshake's answer may be, and perhaps read together with it."""
+
+    async def handler(request):
+        async with await request.accept() as socket:
+            await socket.send_message(bytes(300_000))
+            await socket.get_message()
+
+    async def main():
+        async with websocket_server(ignore_closed(handler)) as port, trio.open_nursery() as nursery:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            nursery.start_soon(client.run)
+            await client.arrived.wait()
+            client.link.close()
+        assert [len(message) for message in client.messages] == [300_000]
+
+    trio.run(main)
+
+
+def test_a_message_beyond_the_limit_ends_the_link(monkeypatch):
+    monkeypatch.setattr(_signal, "MAX_MESSAGE", 1000)
+
+    async def handler(request):
+        async with await request.accept() as socket:
+            await socket.send_message(bytes(1001))
+            await socket.get_message()
+
+    async def main():
+        async with websocket_server(ignore_closed(handler)) as port:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            with trio.fail_after(5):
+                await client.run()
+        assert client.messages == []
+        assert client.reason.startswith("closed with code 1009")
+
+    trio.run(main)
+
+
+def test_a_server_that_does_not_read():
+    async def handler(request):
+        await request.accept()
+        await trio.sleep_forever()
+
+    async def main():
+        async def deaf(stream):
+            # trio-websocket's server always reads, so shake hands and stop reading by hand.
+            got = b""
+            while b"\r\n\r\n" not in got:
+                got += await stream.receive_some()
+            await stream.send_all(accept_for(got))
+            await trio.sleep_forever()
+
+        async with raw_server(deaf) as port, trio.open_nursery() as nursery:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            nursery.start_soon(client.run)
+            await client.opened.wait()
+            start = trio.current_time()
+            for _ in range(MAX_QUEUE + 2):
+                client.link.send(bytes(100_000))
+            client.link.send(b"after the end")
+        assert "does not read" in client.reason
+        assert trio.current_time() - start < 3
+
+    trio.run(main)
+
+
+def test_closing_is_bounded():
+    """A server that neither reads nor answers the close frame."""
+
+    async def main():
+        async def deaf(stream):
+            got = b""
+            while b"\r\n\r\n" not in got:
+                got += await stream.receive_some()
+            await stream.send_all(accept_for(got))
+            await trio.sleep_forever()
+
+        async with raw_server(deaf) as port, trio.open_nursery() as nursery:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            nursery.start_soon(client.run)
+            await client.opened.wait()
+            for _ in range(200):
+                client.link.send(bytes(100_000))
+            start = trio.current_time()
+            client.link.close()
+        assert client.reason == "closed by us"
+        assert trio.current_time() - start < _signal.CLOSE_TIMEOUT + 1
+
+    trio.run(main)
+
+
+def accept_for(request: bytes) -> bytes:
+    """The answer that accepts a WebSocket handshake."""
+    import base64
+    import hashlib
+
+    for line in request.split(b"\r\n"):
+        name, _, value = line.partition(b": ")
+        if name.lower() == b"sec-websocket-key":
+            key = value
+    digest = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+    return head + digest + b"\r\n\r\n"
+
+
+# ------------------------------------------------------------------ what does not
+
+
+@pytest.mark.parametrize(("status", "body"), [(401, b"invalid token"), (404, b""), (503, b"full"), (302, b"moved")])
+def test_http_refusal(status, body):
+    text = b"HTTP/1.1 %d Whatever\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+
+    async def main():
+        async with raw_server(answer(text)) as port:
+            failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
+        assert (failure.kind, failure.status, failure.body) == ("http", status, body.decode())
+
+    trio.run(main)
+
+
+def test_http_body_of_unknown_length():
+    async def main():
+        async with raw_server(answer(b"HTTP/1.1 500 No\r\n\r\npart one, part two")) as port:
+            failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
+        assert (failure.status, failure.body) == (500, "part one, part two")
+
+    trio.run(main)
+
+
+def test_endless_http_body():
+    async def endless(stream):
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 500 No\r\n\r\n")
+        while True:
+            await stream.send_all(bytes(65536))
+
+    async def main():
+        async with raw_server(endless) as port:
+            failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
+        assert (failure.kind, failure.status) == ("http", 500)
+        assert len(failure.body) < 200_000
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2p1\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"HTTP/1.1 200",
+    ],
+)
+def test_no_websocket(data):
+    async def main():
+        async with raw_server(answer(data)) as port:
+            failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
+        assert failure.kind == "protocol"
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("data", [b"", b"HTTP/1.1 101 Switch"])
+def test_silence_is_a_timeout(data):
+    async def main():
+        async with raw_server(answer(data, then_wait=True)) as port:
+            failure = (await failure_of(f"ws://127.0.0.1:{port}/", timeout=0.2)).failure
+        assert failure.kind == "timeout"
+        assert "0.2 s" in failure.detail
+        assert "WebSocket handshake" in failure.detail
+
+    trio.run(main)
+
+
+def test_nobody_listens():
+    async def main():
+        with trio.socket.socket() as unused:  # bound, but not listening
+            await unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+            failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
+        assert failure.kind == "tcp"
+        assert "refused" in failure.detail
+
+    trio.run(main)
+
+
+def test_unknown_name():
+    async def main():
+        assert (await failure_of("ws://no-such-host.invalid/")).failure.kind == "dns"
+        assert (await failure_of(f"ws://{'a' * 64}.example/")).failure.kind == "dns"
+
+    trio.run(main)
+
+
+def test_tls_with_an_unknown_authority():
+    async def main():
+        async with raw_server(answer(b""), server_context("127.0.0.1")) as port:
+            failure = (await failure_of(f"wss://127.0.0.1:{port}/")).failure
+        assert failure.kind == "tls"
+        assert "certificate" in failure.detail
+
+    trio.run(main)
+
+
+def test_tls_with_the_wrong_name():
+    async def main():
+        async with raw_server(answer(b""), server_context("other.example")) as port:
+            failure = (await failure_of(f"wss://127.0.0.1:{port}/", context=client_context())).failure
+        assert failure.kind == "tls"
+        assert "127.0.0.1" in failure.detail
+
+    trio.run(main)
+
+
+def test_tls_to_a_server_without():
+    async def main():
+        async def plain(stream):
+            await stream.receive_some()
+            await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        async with raw_server(plain) as port:
+            failure = (await failure_of(f"wss://127.0.0.1:{port}/")).failure
+        assert failure.kind == "tls"
+
+    trio.run(main)
+
+
+def test_tls_to_a_server_that_hangs_up():
+    async def main():
+        async def hang_up(stream):
+            await stream.receive_some()
+            await stream.aclose()
+
+        async with raw_server(hang_up) as port:
+            failure = (await failure_of(f"wss://127.0.0.1:{port}/")).failure
+        assert failure.kind == "tls"
+        assert "closed the connection" in failure.detail
+
+    trio.run(main)
+
+
+def test_tls_silence_is_a_timeout():
+    async def main():
+        async with raw_server(answer(b"", then_wait=True)) as port:
+            failure = (await failure_of(f"wss://127.0.0.1:{port}/", timeout=0.2)).failure
+        assert failure.kind == "timeout"
+        assert "TLS" in failure.detail
+
+    trio.run(main)
+
+
+def test_closed_before_it_was_open():
+    async def main():
+        async with raw_server(answer(b"", then_wait=True)) as port, trio.open_nursery() as nursery:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            nursery.start_soon(client.run)
+            await trio.sleep(0.05)
+            client.link.close()
+        assert client.error is not None
+        assert not client.opened.is_set()
+
+    trio.run(main)
+
+
+def test_a_bug_in_the_callback_comes_out():
+    async def handler(request):
+        async with await request.accept() as socket:
+            await socket.send_message(b"x")
+            await socket.get_message()
+
+    async def main():
+        def bug(message: bytes) -> None:
+            raise ZeroDivisionError
+
+        async with websocket_server(ignore_closed(handler)) as port:
+            link = WebSocketLink(OpenSignal(1, f"ws://127.0.0.1:{port}/", HEADERS))
+            with pytest.raises(ExceptionGroup) as caught:
+                await link.run(lambda: None, bug)
+            assert caught.group_contains(ZeroDivisionError)
+
+    trio.run(main)
+
+
+def test_the_wire_breaks_the_protocol():
+    async def main():
+        async def garbage(stream):
+            got = b""
+            while b"\r\n\r\n" not in got:
+                got += await stream.receive_some()
+            await stream.send_all(accept_for(got) + b"\xff\xff\xff\xff")
+            await trio.sleep_forever()
+
+        async with raw_server(garbage) as port:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            with trio.fail_after(5):
+                await client.run()
+        assert client.error is None
+        assert client.messages == []
+        assert client.reason
+
+    trio.run(main)
