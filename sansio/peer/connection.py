@@ -17,7 +17,7 @@ from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError, ParseError
 from ..base.limits import SECTIONS
 from ..dtls.engine import EngineFactory, Role, default_engine
-from ..dtls.identity import DtlsIdentity
+from ..dtls.identity import DtlsIdentity, parse_fingerprint
 from ..ice.agent import IceOptions
 from ..ice.candidate import Candidate, parse_candidate
 from ..sctp.association import SctpOptions
@@ -114,12 +114,15 @@ class PeerConnection:
                     )
                 )
 
-    def create_offer(self, now: float) -> tuple[str, int]:
-        """An offer of the present sections, and its number. One offer may be outstanding at a time."""
+    def create_offer(self, now: float, *, delay: float = 0.0) -> tuple[str, int]:
+        """An offer of the present sections, and its number. One offer may be outstanding at a time.
+
+        ``delay``: seconds that may pass before the server gets it, on top of the time it has to answer.
+        """
         if self.negotiating:
             raise LocalProtocolError("an offer is outstanding: wait for its answer")
         self._offer_id += 1
-        self._answer_due = now + ANSWER_TIMEOUT
+        self._answer_due = now + delay + ANSWER_TIMEOUT
         self._due = NOW
         return build_offer(self._session_id, self._next_version(), self._local(), self._sections), self._offer_id
 
@@ -132,7 +135,9 @@ class PeerConnection:
         try:
             remote = parse_sdp(sdp)
             # The answerer chose from our actpass: an active peer is the DTLS client, and we are the server.
-            self._apply(remote, now, "client" if _setup(remote) == "passive" else "server")
+            transport = remote.transport
+            passive = transport is not None and transport.setup == "passive"
+            self._apply(remote, now, "client" if passive else "server")
         except ParseError as error:
             self._fail(f"the answer cannot be used: {error}")
 
@@ -168,9 +173,7 @@ class PeerConnection:
         media = remote.transport
         if media is None:
             raise ParseError("every section is rejected")
-        if not media.fingerprints or not media.ice_ufrag or not media.ice_pwd:
-            raise ParseError("ICE credentials or fingerprint are missing")
-        fingerprint = media.fingerprints[0]
+        fingerprint = _choose_fingerprint(media.fingerprints)
         candidates = []
         for line in remote.candidates:
             try:
@@ -185,7 +188,7 @@ class PeerConnection:
             ufrag=media.ice_ufrag,
             pwd=media.ice_pwd,
             lite=remote.ice_lite,
-            fingerprint=(fingerprint.algorithm, fingerprint.digest.hex(":").upper()),
+            fingerprint=fingerprint,
             role=role,
             now=now,
         )
@@ -235,11 +238,16 @@ class PeerConnection:
         }
 
 
-def _setup(remote: SdpSession) -> str:
-    for media in remote.media:
-        if media.setup:
-            return media.setup
-    return "active"
+def _choose_fingerprint(fingerprints: tuple[Fingerprint, ...]) -> tuple[str, str]:
+    """The first fingerprint whose hash we know: a peer may announce several of one certificate (RFC 8122)."""
+    for fingerprint in fingerprints:
+        algorithm, value = fingerprint.algorithm, fingerprint.digest.hex(":").upper()
+        try:
+            parse_fingerprint(algorithm, value)
+        except ParseError:
+            continue
+        return algorithm, value
+    raise ParseError("no fingerprint of a known kind")
 
 
 __all__ = ["NegotiationFailed", "PeerConnection"]

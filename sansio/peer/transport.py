@@ -123,6 +123,11 @@ class PeerTransport:
                 self._start_dtls(now)
             self._sctp_due = NOW
 
+    def send_failed(self, port: int, addr: Address, error: str, now: float) -> None:
+        """The network refused to send from a port to an address."""
+        self.ice.send_failed(port, addr, error, now)
+        self._ice_due = NOW
+
     def add_remote(self, candidate: Candidate, now: float) -> None:
         """A remote candidate, from a description or trickled."""
         self.ice.add_remote(candidate, now)
@@ -168,12 +173,7 @@ class PeerTransport:
             self.dtls.close(now)
             self._flush_dtls()
         self.ice.close(now)
-        self._drop(self.ice.outbox)
         self.closed = True
-
-    @staticmethod
-    def _drop(queue: deque[Any]) -> None:
-        queue.clear()
 
     # ------------------------------------------------------------------ packets in
 
@@ -206,8 +206,9 @@ class PeerTransport:
                     handle(plaintexts.popleft(), now)
                 self._inbound = True
                 self._sctp_due = NOW
-            else:
-                self._dtls_due = NOW
+                if not dtls.outbox and not dtls.datagrams:
+                    return
+            self._dtls_due = NOW
             return
         self.counters.add("media" if 128 <= first < 192 else "unknown_kind")
 
@@ -220,6 +221,8 @@ class PeerTransport:
         if self._inbound:
             self._inbound = False
             self.ice.note_inbound(now)
+            if self.ice.state is IceState.DISCONNECTED:
+                self._ice_due = NOW
         for _ in range(MAX_ROUNDS):
             due = min(self._ice_due, self._dtls_due, self._sctp_due)
             if due > now:
