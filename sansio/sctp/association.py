@@ -25,7 +25,7 @@ from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError, ParseError
 from . import chunks
-from .chunks import COMMON, COMMON_SIZE, DATA, DATA_FIELDS, MASK32, SACK, encode_chunk
+from .chunks import COMMON, COMMON_SIZE, DATA, DATA_FIELDS, IMMEDIATE, MASK32, SACK, encode_chunk
 from .receiver import Receiver
 from .sender import Sender
 from .streams import StreamResets
@@ -174,6 +174,7 @@ class SctpAssociation:
         self._heartbeat_pending = 0
         self._heartbeat_rto_due = INF
         self._heartbeat_tsn = -1
+        self._zero_acceptable = options.zero_checksum
         self._peer_port_pair = options.remote_port << 16 | options.local_port
 
     # ------------------------------------------------------------------ operations
@@ -251,7 +252,7 @@ class SctpAssociation:
             self.counters.add("packet_port")
             return
         kind = data[12]
-        if crc == 0 and self.options.zero_checksum and kind not in (chunks.INIT, chunks.COOKIE_ECHO):
+        if crc == 0 and self._zero_acceptable and kind not in (chunks.INIT, chunks.COOKIE_ECHO):
             # We announced that zero is acceptable, so the peer may send it from its INIT-ACK on (RFC 9653 section 5.3).
             pass
         elif chunks.checksum(data) != int.from_bytes(data[8:12], "little"):
@@ -282,15 +283,16 @@ class SctpAssociation:
                     else:
                         self.counters.add("chunk_malformed")
                     break
-                if self.state != ESTABLISHED and not self._may_receive(now):
-                    self.counters.add("data_unexpected")
-                else:
+                if state == ESTABLISHED or self._may_receive(now):
+                    state = self.state
                     if not counted:
                         counted = True
                         receiver.unacked += 1
-                    if flags & 8:
+                    if flags & IMMEDIATE:
                         receiver.sack_now = True
                     receiver.handle_data(flags, tsn, sid, ssn, ppid, data[at + 16 : end])
+                else:
+                    self.counters.add("data_unexpected")
                 at += (length + 3) & ~3
                 continue
             _, flags, length = _unpack_chunk(data, at)
@@ -307,7 +309,8 @@ class SctpAssociation:
                 kind, flags, data[at + 4 : end], tag, size == (end + 3) & ~3 or size == end, now
             ):
                 break
-            if self.state == LOST:
+            state = self.state
+            if state == LOST:
                 return
             at += (length + 3) & ~3
         if receiver.broken:

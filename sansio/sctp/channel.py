@@ -19,6 +19,7 @@ from ..base.counters import Counters
 from ..base.errors import LocalProtocolError, ParseError
 from . import dcep
 from .association import ESTABLISHED, LOST, SctpAssociation
+from .chunks import UNORDERED
 from .receiver import (
     NO_RING,
     PPID_BINARY,
@@ -73,7 +74,7 @@ class _Channel:
         "open",
         "ours",
         "confirmed",
-        "unordered",
+        "flags",
         "limit",
         "lifetime",
         "incoming",
@@ -88,7 +89,7 @@ class _Channel:
         self.open = message
         self.ours = ours
         self.confirmed = not ours
-        self.unordered = not message.ordered
+        self.flags = 0 if message.ordered else UNORDERED
         self.limit = RELIABLE if message.max_retransmits is None else message.max_retransmits + 1
         self.lifetime = INF if message.max_lifetime_ms is None else message.max_lifetime_ms / 1000
         self.incoming: InStream | None = None
@@ -98,7 +99,7 @@ class _Channel:
         self.out_reset = False
 
     def ring(self) -> int:
-        lossy = self.unordered and (self.limit != RELIABLE or self.lifetime != INF)
+        lossy = self.flags and (self.limit != RELIABLE or self.lifetime != INF)
         return limits.SCTP_LOSSY_RING if lossy else NO_RING
 
 
@@ -117,6 +118,7 @@ class DataChannels:
         self._sender = association.sender
         self._receiver = association.receiver
         self._resets = association.resets
+        self._longest = association.options.max_message_size
         self._next_id = 0 if role == "client" else 1
         self._channels: dict[int, _Channel] = {}
         self._closed: dict[int, InStream] = {}
@@ -204,7 +206,7 @@ class DataChannels:
         # Numbers are not used again while others are left, so that late data cannot be taken for a new channel's.
         self._next_id = number + 2
         self._add(number, message, ours=True)
-        self._sender.queue(self._channels[number].outgoing, PPID_DCEP, encoded, unordered=False)
+        self._sender.queue(self._channels[number].outgoing, PPID_DCEP, encoded)
         return number
 
     def send(self, channel: int, data: bytes, now: float, *, binary: bool = True) -> None:
@@ -213,7 +215,7 @@ class DataChannels:
         if one is None or one.closing:
             raise LocalProtocolError(f"data channel {channel} is not open")
         size = len(data)
-        if size > self.association.options.max_message_size:
+        if size > self._longest:
             raise LocalProtocolError(f"a message of {size} bytes is longer than the peer takes")
         if self.association.state > ESTABLISHED:
             raise LocalProtocolError("the association is closing or closed")
@@ -224,17 +226,9 @@ class DataChannels:
             ppid = PPID_BINARY_EMPTY if binary else PPID_TEXT_EMPTY
             data = b"\0"
         if one.confirmed:
-            lifetime = one.lifetime
-            self._sender.queue(
-                one.outgoing,
-                ppid,
-                data,
-                unordered=one.unordered,
-                limit=one.limit,
-                expires=now + lifetime if lifetime != INF else INF,
-            )
+            self._sender.queue(one.outgoing, ppid, data, one.flags, one.limit, now + one.lifetime)
         else:
-            self._sender.queue(one.outgoing, ppid, data, unordered=False)
+            self._sender.queue(one.outgoing, ppid, data)
 
     def read(self, channel: int) -> bytes | None:
         """Take one message, or None when there is none; what the peer sent as text is a TextMessage."""
@@ -338,7 +332,7 @@ class DataChannels:
             else:
                 channel = self._add(number, message, ours=False)
                 self._attach(channel)
-                self._sender.queue(channel.outgoing, PPID_DCEP, dcep.ACK_MESSAGE, unordered=False)
+                self._sender.queue(channel.outgoing, PPID_DCEP, dcep.ACK_MESSAGE)
                 self._opened(channel)
                 stream = channel.incoming
                 if stream is not None and stream.ready and stream not in self._receiver.readable:

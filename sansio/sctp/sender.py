@@ -237,16 +237,16 @@ class Sender:
     # ------------------------------------------------------------------ queueing
 
     def queue(
-        self, stream: OutStream, ppid: int, data: bytes, *, unordered: bool, limit: int = RELIABLE, expires: float = INF
+        self, stream: OutStream, ppid: int, data: bytes, flags: int = 0, limit: int = RELIABLE, expires: float = INF
     ) -> None:
-        """Queue one message of at least one byte."""
-        if not stream.queue:
+        """Queue one message of at least one byte; ``flags`` may be UNORDERED."""
+        queue = stream.queue
+        if not queue:
             self.active.append(stream)
         size = len(data)
         fragment = self.fragment
-        flags = UNORDERED if unordered else 0
         if size <= fragment:
-            stream.queue.append(OutChunk(stream, flags | BEGIN | END, ppid, data, limit, expires, None))
+            queue.append(OutChunk(stream, flags | BEGIN | END, ppid, data, limit, expires, None))
         else:
             group: list[OutChunk] | None = [] if limit != RELIABLE or expires != INF else None
             parts = [
@@ -257,9 +257,9 @@ class Sender:
             parts[-1].flags |= END
             if group is not None:
                 group += parts
-            stream.queue += parts
-        stream.buffered += size
-        if stream.buffered > stream.high:
+            queue += parts
+        stream.buffered = buffered = stream.buffered + size
+        if buffered > stream.high:
             stream.above = True
 
     def buffered(self) -> int:
@@ -630,9 +630,10 @@ class Sender:
                 self._advance_forward()
             if self.forward > cum and now - self.forward_sent >= max(self.srtt, 0.01):
                 self.forward_owed = True
-        elif self.forward < cum:
+        elif self.forward <= cum:
             self.forward = cum
-        if acked:
+            self.forward_owed = False
+        if acked or delta:
             self.errors = 0
             if self.timeouts:
                 # Progress ends the back-off (as in TCP), or a row of lost retransmissions would keep it for long.
