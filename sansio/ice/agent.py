@@ -180,6 +180,7 @@ _KNOWN = frozenset(
 )
 _ROLE_CONFLICT = 487
 _UNKNOWN_ATTRIBUTE = 420
+_ROUNDING = 1e-6
 
 
 class IceAgent:
@@ -300,7 +301,7 @@ class IceAgent:
         name the path, since checks leave from the base anyway (RFC 8445 section 6.1.2.4). ``peer`` is the far end of a
         connected stream.
         """
-        if not candidate.usable:
+        if not candidate.usable or not usable_address(candidate.address):
             raise LocalProtocolError("local candidate needs an IP address, a port and component 1")
         known = self._locals.get(port)
         if known is None and candidate.type not in (HOST, RELAY):
@@ -776,22 +777,24 @@ class IceAgent:
         """Send the checks whose turn it is; returns when the next one's turn comes."""
         if not self._credentials.complete:
             return INF
-        pacing = self._options.pacing
-        pairs = self._pairs
         if self.controlling and not self._offered and not self.remote_lite and self._current is None:
-            favourite = pairs.favourite()
+            favourite = self._pairs.favourite()
             if favourite is not None and favourite.state == WAITING and self._may_check():
-                self._pace = max(self._pace, now - pacing * self._options.burst) + pacing
+                self._take_turn(now)
                 self._send_check(favourite, now, use_candidate=True)
         while True:
-            pair = pairs.peek()
+            pair = self._pairs.peek()
             if pair is None or not self._may_check():
                 return INF
-            allowed_at = self._pace
-            if allowed_at > now:
-                return allowed_at
-            self._pace = max(allowed_at, now - pacing * self._options.burst) + pacing
+            if self._pace > now + _ROUNDING:
+                return self._pace
+            self._take_turn(now)
             self._send_check(pair, now)
+
+    def _take_turn(self, now: float) -> None:
+        """Use one place of the pacing; unused ones are saved up to the size of a burst."""
+        pacing = self._options.pacing
+        self._pace = max(self._pace, now - pacing * (self._options.burst - 1)) + pacing
 
     def _may_check(self) -> bool:
         return len(self._transactions) < MAX_CHECKS_IN_FLIGHT
@@ -904,13 +907,10 @@ class IceAgent:
             if nomination <= self._peer_nomination:
                 return
             self._peer_nomination = nomination
-        elif (
-            current is not None
-            and self._selected_by_peer
-            and pair.priority < current.priority
-            and not self._consent_missed
-        ):
-            return
+        elif current is not None and self._selected_by_peer and not self._consent_missed:
+            # behind a counted nomination, one without a counter is an older one
+            if self._peer_nomination or pair.priority < current.priority:
+                return
         self._selected_by_peer = True
         if pair is not current:
             self._select(pair, True, now)
@@ -971,6 +971,7 @@ class IceAgent:
         self._credentials = credentials
         self._remote_ended = False
         self._offered = False
+        self._peer_nomination = 0
         self._search_from = INF
         self._decide_at = INF
 

@@ -12,7 +12,7 @@ from sansio.base.contract import INF
 from sansio.base.entropy import Entropy
 from sansio.ice import stun
 from sansio.ice.agent import IceAgent, IceOptions, IceState, PairSelected
-from sansio.ice.candidate import Candidate
+from sansio.ice.candidate import Candidate, ip_version
 from sansio.ice.preference import candidate_priority, local_preference, type_preference
 
 
@@ -29,7 +29,7 @@ def make_candidate(
     """A candidate with the priority that our own gathering gives it."""
     if priority is None:
         preference = type_preference(type, protocol, more.get("relay_protocol", ""))
-        priority = candidate_priority(preference, local_preference(rank, address))
+        priority = candidate_priority(preference, local_preference(rank, address) if ip_version(address) else 0)
     return Candidate("1", 1, protocol, priority, address, port, type, **more)
 
 

@@ -163,6 +163,7 @@ def test_one_answer_a_port_is_enough():
     first, second = driver.requests()
     assert driver.answer(second)
     assert not driver.answer(first)
+    driver.run()
     driver.gatherer.add_servers(["stun:203.0.113.3"], 0.0)
     driver.run()
     assert not driver.requests()
