@@ -132,6 +132,11 @@ class Requests:
         """Forget an operation: its answer will be ignored. Nothing happens if it has ended already."""
         self._pending.pop(token, None)
 
+    def withdraw(self, token: int) -> None:
+        """The newest operation could not be sent: it never was, and its number is free again."""
+        del self._pending[token]
+        self._last -= 1
+
     def fail_all(self, reason: DisconnectReason) -> None:
         """The session is over: nothing will be answered any more."""
         for token in self._pending:

@@ -201,3 +201,13 @@ def test_requests_are_bounded(requests):
 def test_every_reason_has_words():
     for reason in RequestReason:
         assert str(RequestError(reason))
+
+
+def test_what_could_not_be_sent_is_withdrawn(requests):
+    kept = requests.update_metadata(0.0, name="a")[0]
+    token = requests.update_metadata(0.0, name="b")[0]
+    requests.withdraw(token)
+    assert len(requests) == 1
+    assert requests.update_metadata(0.0, name="c")[0] == token
+    requests.handle_response(answer(kept), 0.0)
+    assert outcomes(requests) == [RequestDone(kept)]

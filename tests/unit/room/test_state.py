@@ -22,6 +22,7 @@ from sansio.types import (
     ParticipantKind,
     ParticipantState,
     Permissions,
+    ServerInfo,
     StreamState,
     SubscriptionError,
     TrackKind,
@@ -40,6 +41,9 @@ def test_before_joining_nothing_is_known():
     assert state.local_participant.identity == ""
     assert dict(state.remote_participants) == {}
     assert state.active_speakers == ()
+    assert (state.sid, state.name, state.metadata, state.is_recording) == ("", "", "", False)
+    assert (state.num_participants, state.num_publishers, state.max_participants) == (0, 0, 0)
+    assert state.server_info == ServerInfo()
 
 
 def test_the_first_join_is_no_change():
@@ -337,7 +341,7 @@ def test_the_server_mutes_our_track():
     room.events()
     room.apply_mute("TR_me", True)
     room.apply_mute("TR_me", True)
-    assert publication.muted
+    assert (publication.muted, publication.muted_on_server) == (True, True)
     room.apply_mute("TR_me", False)
     room.apply_mute("TR_else", False)
     alice = room.local_participant
@@ -582,7 +586,8 @@ def test_a_later_join_is_compared_with_what_was():
         ("participant_active", "erin"),
     ]
     assert room.remote_participants["bob"] is bob
-    assert not bob.is_speaking
+    assert (bob.is_speaking, bob.audio_level) == (False, 0.0)
+    assert room.active_speakers == ()
     assert room.local_participant.sid == "PA_alice2"
 
 
@@ -598,6 +603,8 @@ def test_own_versions_begin_again_with_a_join():
 
 def test_being_moved():
     room = Room(info(), info("carol", "PA_c"))
+    room.apply_speakers(speakers(("PA_alice", 0.5, True)))
+    room.events()
     room.apply_room_moved(
         proto.rtc.RoomMovedResponse(
             room=proto.models.Room(sid="RM_2", name="hall", metadata="m"),
@@ -607,6 +614,8 @@ def test_being_moved():
         )
     )
     seen = room.events()
+    assert names(seen[:2]) == ["is_speaking_changed", "active_speakers_changed"]
+    del seen[:2]
     assert names(seen) == [
         "participant_disconnected",
         "moved",
@@ -686,6 +695,16 @@ def test_short_lists_are_bounded():
     assert len(bob.capabilities) == limits.SHORT_LIST
     assert len(bob.track_publications["TR_1"].audio_features) == limits.SHORT_LIST
     assert len(bob.permissions.can_publish_sources) == limits.SHORT_LIST
+
+
+def test_just_as_much_as_is_allowed_is_taken(monkeypatch):
+    one = info(metadata="x" * 100, attributes={"a": "1", "b": "2"})
+    for name in ("PARTICIPANT_INFO_BYTES", "ROOM_STATE_BYTES"):
+        monkeypatch.setattr(limits, name, one.ByteSize())
+    monkeypatch.setattr(limits, "ATTRIBUTES_PER_PARTICIPANT", 2)
+    room = Room(one)
+    assert list(room.remote_participants) == ["bob"]
+    assert room.counters.snapshot() == {}
 
 
 def test_the_size_of_an_info_is_bounded():
