@@ -246,6 +246,6 @@ def connect_error(failure: Refusal | MediaFailure) -> ConnectError:
 
 def _pair_line(pair: Any) -> str:
     local, remote = pair.local, pair.remote
-    line = f"{local.type} {local.host}:{local.port} -> {remote.type} {remote.host}:{remote.port} {pair.protocol}"
+    line = f"{local.type} {local.address}:{local.port} -> {remote.type} {remote.address}:{remote.port} {pair.protocol}"
     line += f": {pair.state}, {pair.checks_sent} checks sent"
     return f"{line}, {pair.last_error}" if pair.last_error else line

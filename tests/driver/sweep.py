@@ -22,10 +22,14 @@ import trio.testing
 
 
 class Cut(trio.abc.Instrument):
-    """Runs one coroutine and cancels it when its task is suspended for the ``at``-th time."""
+    """Runs one coroutine and cancels it when its task is suspended for the ``at``-th time.
 
-    def __init__(self, at: int) -> None:
+    With ``everybody`` the steps of all tasks are counted, so that what a task waits for is cut into as well.
+    """
+
+    def __init__(self, at: int, *, everybody: bool = False) -> None:
         self.at = at
+        self.everybody = everybody
         self.count = 0
         self.cancelled = False
         self._task: trio.lowlevel.Task | None = None
@@ -42,21 +46,26 @@ class Cut(trio.abc.Instrument):
         self.cancelled = self._scope.cancelled_caught
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self._task:
+        if self.everybody or task is self._task:
             self.count += 1
             if self.count == self.at:
                 self._scope.cancel()
 
 
 def sweep(
-    scenario: Callable[[Cut], Awaitable[None]], *, virtual: bool = True, step: int = 1, limit: int = 100_000
+    scenario: Callable[[Cut], Awaitable[None]],
+    *,
+    everybody: bool = False,
+    virtual: bool = True,
+    step: int = 1,
+    limit: int = 100_000,
 ) -> int:
     """Run ``scenario`` with a cut at the 1st, 2nd ... checkpoint until it is not reached: how many there were.
 
-    ``virtual``: in virtual time. ``step``: try only each ``step``-th checkpoint.
+    ``everybody``: count the steps of all tasks. ``virtual``: in virtual time. ``step``: try each ``step``-th only.
     """
     for at in range(1, limit, step):
-        cut = Cut(at)
+        cut = Cut(at, everybody=everybody)
         before = sockets()
         clock = trio.testing.MockClock(autojump_threshold=0) if virtual else None
         trio.run(_checked, scenario, cut, clock=clock)
