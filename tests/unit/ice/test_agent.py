@@ -514,11 +514,14 @@ class TestPairing:
     def test_removal(self, alone, candidate):
         alone = alone()
         alone.agent.add_local(candidate("192.0.2.7", 7, rank=1), 2, 0.0)
-        alone.connect_ports = None
+        alone.agent.add_local(candidate("192.0.2.8", 8, rank=1), 3, 0.0)
         alone.agent.add_remote(candidate(*B), 0.0)
         alone.advance()
         checks = alone.sent()
-        for check, _, port in checks:
+        assert len(alone.agent._transactions) == 3
+        alone.agent.remove_local(3, 0.0)
+        assert len(alone.agent._transactions) == 2
+        for check, _, port in checks[:2]:
             alone.respond(check, port=port)
         alone.advance()
         assert alone.agent.selected_port == 1
@@ -589,6 +592,18 @@ class TestNomination:
         alone.advance()
         assert alone.agent.selected_port == 1
         assert not alone.sent()
+
+    def test_a_nomination_without_answer_leaves_the_pair_valid(self, alone, candidate):
+        """Consent decides about a selected pair, nothing else does."""
+        alone = alone(lite=True, options=IceOptions(retransmissions=0))
+        alone.agent.add_remote(candidate(*B), 0.0)
+        alone.advance()
+        alone.respond(alone.sent()[0][0])
+        alone.advance()
+        alone.advance(1.0)
+        assert not alone.agent._transactions
+        assert alone.agent.pairs_report()[0].state == "succeeded"
+        assert alone.agent.selected_addr == B
 
     def test_a_refused_or_blocked_better_pair_is_not_waited_for(self, alone, candidate):
         for harm in ("refuse", "block"):

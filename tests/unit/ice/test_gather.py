@@ -277,6 +277,15 @@ class TestNames:
         driver.gatherer.resolved(driver.of(Resolve)[0].token, ["203.0.113.1"], 6.0)
         assert not driver.requests()
 
+    def test_two_names_of_one_server(self):
+        driver = Driver()
+        driver.gatherer.start([ETH4], 0.0)
+        driver.gatherer.add_servers(["stun:one.example.org", "stun:two.example.org"], 0.0)
+        driver.run()
+        for lookup in driver.of(Resolve):
+            driver.gatherer.resolved(lookup.token, ["203.0.113.1"], 0.0)
+        assert len(driver.requests()) == 1
+
     def test_deadline_of_answered_lookups_passes_unnoticed(self):
         driver = Driver()
         driver.gatherer.add_servers(["stun:stun.example.org"], 0.0)
