@@ -12,11 +12,7 @@ RTT = 0.02
 NAMES = {
     value: name
     for name, value in vars(chunks).items()
-    if name
-    in (
-        "DATA INIT INIT_ACK SACK HEARTBEAT HEARTBEAT_ACK ABORT SHUTDOWN SHUTDOWN_ACK ERROR COOKIE_ECHO COOKIE_ACK "
-        "SHUTDOWN_COMPLETE RE_CONFIG FORWARD_TSN"
-    ).split()
+    if name in list(vars(chunks))[list(vars(chunks)).index("DATA") : list(vars(chunks)).index("END")]
 }
 
 
