@@ -54,17 +54,18 @@ class Pacer(Generic[Item]):
             self._tokens = min(BURST, self._tokens + (now - self._at) * self._speed)
             self._at = now
             self._speed = self.rate
-            self.due = now if self._tokens > 0 else now + max(TICK, -self._tokens / self._speed)
         (self._urgent if urgent else self._queue).append((item, size))
         self.size += size
         self._speed = max(self._speed, self.size / DRAIN)
+        self.due = min(self.due, self._at if self._tokens > 0 else self._at + max(TICK, -self._tokens / self._speed))
 
     def pop(self, now: float) -> Item | None:
         """The next item that may leave; None when none may, and ``due`` tells when to ask again."""
         if now < self.due:
             return None
         if now > self._at:
-            self._tokens = min(BURST, self._tokens + (now - self._at) * self._speed)
+            # No bound by BURST here: a late wake-up has to catch up.
+            self._tokens += (now - self._at) * self._speed
             self._at = now
         if self._tokens <= 0:
             self.due = now + max(TICK, -self._tokens / self._speed)

@@ -134,10 +134,10 @@ class RtpPacket:
                     at += 1
                     continue
                 stop = at + 2 + (head & 0x0F)
-                if head >> 4 == ident:
-                    return data[at + 1 : stop] if stop <= end and ident != 15 else None
-                if head >= 0xF0 or head < 0x10:  # RFC 8285 section 4.2: reserved ids end the block
+                if not 0x10 <= head < 0xF0:  # RFC 8285 section 4.2: reserved ids end the block
                     return None
+                if head >> 4 == ident:
+                    return data[at + 1 : stop] if stop <= end else None
                 at = stop
         elif profile & 0xFFF0 == TWO_BYTE:
             data, at, end = self.data, self.at, self.end
