@@ -133,11 +133,12 @@ class _Sender:
 class DataReceiver:
     """Turns messages of the data channels into events."""
 
-    __slots__ = ("counters", "_state", "_parse", "_error", "_senders", "_purge_at")
+    __slots__ = ("counters", "_own", "_remote", "_parse", "_error", "_senders", "_purge_at")
 
     def __init__(self, state: RoomState) -> None:
         self.counters = Counters()
-        self._state = state
+        self._own = state.local_participant
+        self._remote = state.remote_participants
         self._parse = proto.models.DataPacket.FromString
         self._error = proto.DecodeError
         self._senders: dict[str, _Sender] = {}
@@ -151,7 +152,7 @@ class DataReceiver:
             self.counters.add("data_undecodable")
             return None
         identity = packet.participant_identity
-        if identity and identity == self._state.local_participant.identity:
+        if identity and identity == self._own.identity:
             self.counters.add("data_from_ourselves")
             return None
         sid = packet.participant_sid
@@ -166,7 +167,7 @@ class DataReceiver:
         user = packet.user
         return DataReceived(
             user.payload,
-            self._state.remote_participants.get(identity),
+            self._remote.get(identity),
             reliable,
             user.topic,
             EncryptionType.NONE,

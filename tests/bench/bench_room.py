@@ -1,4 +1,4 @@
-"""What a room costs: ``python tests/bench/bench_room.py [ROUNDS]``. Microseconds a packet or participant, the best round.
+"""What a room costs: ``python tests/bench/bench_room.py [ROUNDS]``. Microseconds a packet or participant, best round.
 
 Data packets carry 1000 bytes and a topic; the channel and everything below it are not in the figures.
 """
