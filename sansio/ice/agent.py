@@ -965,8 +965,10 @@ class IceAgent:
         self._pairs.clear()
         self._remotes.clear()
         self._early.clear()
+        selected = self.selected_port, self.selected_addr
         for key in [key for key, generation in self._sources.items() if generation < self._generation]:
-            del self._sources[key]
+            if key != selected:
+                del self._sources[key]
         self._generation += 1
         self._credentials = credentials
         self._remote_ended = False

@@ -1063,11 +1063,14 @@ class TestRestart:
         assert alone.agent.local_ufrag != before
         assert alone.agent.state == NEW
 
-    def test_sources_of_the_generation_before_the_last_are_forgotten(self, alone, candidate):
+    def test_sources_of_the_generation_before_the_last_are_forgotten_but_for_the_selected(self, alone, candidate):
         alone = alone().connect(candidate)
+        other = ("192.0.2.3", 3)
+        alone.request(src=other)
         for number in (2, 3):
             alone.agent.restart(alone.now)
-            assert alone.agent.is_valid_source(1, B) is (number == 2)
+            assert alone.agent.is_valid_source(1, other) is (number == 2)
+            assert alone.agent.is_valid_source(1, B)
 
     def test_nomination_counters_go_on(self, alone, candidate):
         alone = alone().connect(candidate)
