@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._core import (
+    Connected,
     Counters,
     DataReadable,
     DataReceived,
     DataWritable,
+    Disconnected,
     DisconnectReason,
     Ended,
     Event,
@@ -141,7 +143,9 @@ class Session:
         if isinstance(event, ParticipantDisconnected):
             if (gone := source._listeners) is not None:
                 gone.end(event.reason)
-        elif event.name == "connected":
+        elif isinstance(event, Disconnected):
+            self.reason = event.reason
+        elif isinstance(event, Connected):
             self.connected.set()
 
     def _end(self, reason: DisconnectReason) -> None:

@@ -372,8 +372,14 @@ class Listeners:
             self._call(handler, event)
 
     def wants(self, cls: type[Event]) -> bool:
-        """Whether anybody may listen for this event type."""
-        return bool(self._streams or self._waiters or (self._calls.get(cls) or self._collect(cls)))
+        """Whether anybody listens for this event type."""
+        if self._waiters or (self._calls.get(cls) or self._collect(cls)):
+            return True
+        for ref in self._streams:
+            stream = ref()
+            if stream is not None and issubclass(cls, stream.types):
+                return True
+        return False
 
     def _collect(self, cls: type[Event]) -> tuple[_Handler, ...]:
         calls = tuple([handler for base in cls.__mro__ for handler in self._handlers.get(base, ())])
@@ -409,6 +415,7 @@ class Listeners:
         self.hub.in_flight += cost
         if not self.hub.spawn(_counted(self.hub, cost, coroutine), name):
             self.hub.in_flight -= cost
+            coroutine.close()  # what was given to spawn is only the wrapper around it
 
     def _wake_waiters(self, event: Event) -> None:
         for waiter in list(self._waiters):
