@@ -232,11 +232,13 @@ def test_waiting_calls_fail_when_the_room_ends():
 def test_the_body_goes_on_when_the_room_ends():
     async def main():
         async with sim_net() as net:
-            async with net.connect("alice") as alice, net.connect("alice"):
-                events = [event.name async for event in alice.events()]
-                assert events[-1] == "disconnected"
-                assert alice._session.reason is DisconnectReason.DUPLICATE_IDENTITY
-                await trio.sleep(10)
+            async with net.connect("alice") as alice:
+                stream = alice.events()
+                async with net.connect("alice"):
+                    assert [event.name async for event in stream] == ["connection_state_changed", "disconnected"]
+                    assert alice._session.reason is DisconnectReason.DUPLICATE_IDENTITY
+                    await trio.sleep(10)
+            await trio.sleep(1)
             assert net.identities() == []
 
     run(main)
@@ -246,7 +248,7 @@ def test_cancel_on_disconnect():
     async def main():
         options = ConnectOptions(cancel_on_disconnect=True)
         async with sim_net() as net:
-            with pytest.raises(DisconnectedError) as caught:
+            with pytest.raises(DisconnectedError) as caught:  # noqa: PT012
                 async with net.connect("alice", options=options):
                     net.server.remove("room", "alice", trio.current_time())
                     net.at(0, lambda now: None)
@@ -280,7 +282,7 @@ def test_disconnect_in_the_body():
 def test_an_exception_of_the_body_comes_out_as_it_is(error):
     async def main():
         async with sim_net() as net:
-            with pytest.raises(type(error)) as caught:
+            with pytest.raises(type(error)) as caught:  # noqa: PT012
                 async with net.connect("alice") as alice:
                     alice.start_soon(trio.sleep_forever)
                     raise error
@@ -303,7 +305,7 @@ def test_an_exception_of_a_handler_comes_out_as_it_is(is_async):
             raise error
 
         async with sim_net() as net:
-            with pytest.raises(ValueError, match="handler") as caught:
+            with pytest.raises(ValueError, match="handler") as caught:  # noqa: PT012
                 async with net.connect("alice") as alice:
                     alice.on("participant_connected", async_handler if is_async else handler)
                     async with net.connect("bob"):
@@ -321,11 +323,11 @@ def test_an_exception_of_a_task_and_one_of_the_body():
             raise KeyError("task")
 
         async with sim_net() as net:
-            with pytest.raises(KeyError, match="task"):
+            with pytest.raises(KeyError, match="task"):  # noqa: PT012
                 async with net.connect("alice") as alice:
                     alice.start_soon(task)
                     await trio.sleep_forever()
-            with pytest.raises(ExceptionGroup, match="several") as caught:
+            with pytest.raises(ExceptionGroup, match="several") as caught:  # noqa: PT012
                 async with net.connect("alice") as alice:
                     alice.start_soon(task)
                     try:
