@@ -8,19 +8,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from ..base.contract import Address
+from ..base.contract import Address, Interface
 from ..base.entropy import Entropy
+from ..base.wallclock import WallClock
 from ..dtls.endpoint import DEFAULT_OPTIONS, DtlsEndpoint, DtlsOptions
 from ..dtls.engine import EngineFactory, Role
 from ..dtls.identity import DtlsIdentity
 from ..dtls.plain import PlainEngine, plain_identity
 from ..ice.agent import IceAgent, IceOptions
 from ..ice.candidate import Candidate
+from ..room.engine import RoomEngine
+from ..room.options import EngineOptions
 from ..sctp.association import SctpAssociation, SctpOptions
 from ..sctp.channel import DataChannels
+from ..sfu.server import PORT, AcceptSignal, RefuseSignal, ServerOptions, SfuServer
+from ..sfu.token import Claims, mint
 from .world import World
+
+T = TypeVar("T")
 
 A: Address = ("10.0.0.1", 5000)
 B: Address = ("10.0.0.2", 5000)
@@ -103,6 +110,64 @@ def sctp_pair(world: World, *, options: SctpOptions = SctpOptions()) -> tuple[Da
     a.start(world.now)
     b.start(world.now)
     return a, b
+
+
+SERVER_ADDRESS: Address = ("10.1.0.1", 7882)
+UNIX = 1_800_000_000.0
+
+
+class Rooms:
+    """The small server as node "server", and room engines as nodes named by their identity.
+
+    The plain DTLS engine, so that runs repeat. ``server`` is the machine; keyword arguments are its options.
+    """
+
+    def __init__(self, world: World, **options: Any) -> None:
+        self.world = world
+        self.wall = WallClock(UNIX, world.now)
+        self.server = SfuServer(
+            SERVER_ADDRESS,
+            ServerOptions(keys={"key": "secret"}, dtls_engine=PlainEngine, **options),
+            entropy=world.entropy.fork("server"),
+            wall=self.wall,
+            identity=plain_identity(world.entropy.fork("server identity")),
+        )
+        world.add("server", self.server, {PORT: SERVER_ADDRESS}, perform=self._answer)
+        world.listen("server.test", "server", judges=True)
+        self._clients = 0
+
+    def _answer(self, output: AcceptSignal | RefuseSignal, now: float) -> None:
+        if isinstance(output, AcceptSignal):
+            self.world.accept_signal("server", output.signal)
+        else:
+            self.world.refuse_signal("server", output.signal, output.status, output.body)
+
+    def token(self, identity: str, room: str = "room", **claims: Any) -> str:
+        """A token that lets in."""
+        claim = Claims(identity, room, "key", **{"can_update_own_metadata": True, **claims})
+        return mint(claim, "secret", self.wall.unix_at(self.world.now))
+
+    def enter(
+        self, identity: str, room: str = "room", *, token: str = "", node: str = "", **options: Any
+    ) -> RoomEngine:
+        """A new client, which begins to join; its node is named ``node``, or by its identity."""
+        world, self._clients = self.world, self._clients + 1
+        label, host = f"client {self._clients}", f"10.2.0.{self._clients}"
+        engine = RoomEngine(
+            "ws://server.test",
+            token or self.token(identity, room),
+            EngineOptions(dtls_engine=PlainEngine, **options),
+            entropy=world.entropy.fork(label),
+            wall=self.wall,
+            identity=plain_identity(world.entropy.fork(f"identity of {label}")),
+        )
+        world.add(node or identity, engine, hosts=[host])
+        engine.start([Interface("eth0", host)], world.now)
+        return engine
+
+    def outputs(self, node: str, kind: type[T]) -> list[T]:
+        """What a client's engine has put out of one class: events, answers to requests, endings."""
+        return [output for output in self.world.node(node).outputs if isinstance(output, kind)]
 
 
 def drain(queue: deque[Any]) -> list[Any]:

@@ -123,6 +123,7 @@ class World:
         self.trace: list[TraceLine] = []
         self.names: dict[str, list[str]] = {}
         self._contents = hashlib.sha256()
+        self._standing = 0  # steps taken at this instant
         self.signal_latency = signal_latency
         self._default = link or Link()
         self._kind = kind
@@ -250,7 +251,11 @@ class World:
         return when
 
     def _step(self, when: float) -> None:
-        self.now = max(self.now, when)
+        if when > self.now:
+            self.now, self._standing = when, 0
+        self._standing += 1
+        if self._standing > MAX_ROUNDS:
+            raise self.failure("livelock: something happens again and again without time passing")
         while self._heap and self._heap[0][0] <= self.now:
             _, _, function, args = heappop(self._heap)
             function(*args)

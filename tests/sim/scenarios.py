@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from sansio.events import Connected
 from sansio.ice.agent import IceState
 from sansio.sctp.association import SctpLost
 from sansio.testing.netem import Link
-from sansio.testing.pairs import A, B, dtls_pair, host_candidate, ice_pair, sctp_pair
+from sansio.testing.pairs import A, B, Rooms, dtls_pair, host_candidate, ice_pair, sctp_pair
 from sansio.testing.world import World
 from tests.unit.testing.toys import Echo, Pinger
 
@@ -115,7 +116,44 @@ def sctp(seed: int) -> World:
     return world
 
 
-SCENARIOS: dict[str, Callable[[int], World]] = {"ping": ping, "dtls": dtls, "ice": ice, "sctp": sctp}
+def room(seed: int) -> World:
+    """Three join one after another, talk all to all, and leave."""
+    with World(seed, link=bad()) as world:
+        rooms = Rooms(world)
+        engines = {}
+        for name in ("alice", "bob", "carol"):
+            engines[name] = rooms.enter(name)
+            world.run(lambda name=name: rooms.outputs(name, Connected), limit=60)
+        for n in range(20):
+            for name, engine in engines.items():
+                assert engine.publish_data(b"%s %d" % (name.encode(), n), now=world.now)
+                engine.publish_data(b"lossy", reliable=False, now=world.now)
+                world.poke(name)
+            world.run_for(0.05)
+        got: dict[str, list[bytes]] = {name: [] for name in engines}
+
+        def read() -> bool:
+            for name, engine in engines.items():
+                while (packet := engine.read_data()) is not None:
+                    world.poke(name)
+                    if packet.payload != b"lossy":
+                        got[name].append(packet.payload)
+            return all(len(packets) == 40 for packets in got.values())
+
+        world.run(read, limit=60)
+        for name, packets in got.items():
+            for other in engines:
+                said = [b"%s %d" % (other.encode(), n) for n in range(20)] if other != name else []
+                assert [packet for packet in packets if packet.startswith(other.encode())] == said
+        for name, engine in engines.items():
+            engine.stop(world.now)
+            world.poke(name)
+        world.run_until_quiet(limit=120)
+        assert all(engine.closed for engine in engines.values())
+    return world
+
+
+SCENARIOS: dict[str, Callable[[int], World]] = {"ping": ping, "dtls": dtls, "ice": ice, "sctp": sctp, "room": room}
 
 
 def main() -> None:

@@ -6,10 +6,12 @@ import pytest
 
 from sansio.base.entropy import Entropy
 from sansio.dtls import DtlsConnected, DtlsIdentity, default_engine
+from sansio.events import Connected
 from sansio.ice.agent import IceState, PairSelected
+from sansio.room.engine import JoinFailed
 from sansio.sctp.channel import ChannelReadable
 from sansio.testing.netem import Link
-from sansio.testing.pairs import A, B, drain, dtls_pair, ice_pair, sctp_pair
+from sansio.testing.pairs import A, B, Rooms, drain, dtls_pair, ice_pair, sctp_pair
 from sansio.testing.world import World
 
 BAD = Link(latency=0.03, jitter=0.01, loss=0.15, duplication=0.1, reorder=0.1)
@@ -62,4 +64,19 @@ def test_sctp(link):
         world.poke("a")
         b.abort(world.now)
         world.poke("b")
+        world.run_until_quiet()
+
+
+@pytest.mark.parametrize("link", [Link(), BAD], ids=["good", "bad"])
+def test_rooms(link):
+    with World(seed=6, link=link) as world:
+        rooms = Rooms(world)
+        alice = rooms.enter("alice", room="den")
+        world.run(lambda: rooms.outputs("alice", Connected), limit=30)
+        assert (alice.state.name, alice.state.local_participant.identity) == ("den", "alice")
+        refused = rooms.enter("bob", token="nonsense", node="bob's")
+        world.run(lambda: refused.closed, limit=30)
+        assert rooms.outputs("bob's", JoinFailed)
+        alice.stop(world.now)
+        world.poke("alice")
         world.run_until_quiet()

@@ -394,6 +394,13 @@ def test_machines_that_keep_each_other_busy():
         world.run_until_quiet()
 
 
+def test_a_condition_that_keeps_a_machine_busy():
+    world = World()
+    world.add("a", Echo())
+    with pytest.raises(SimulationFailed, match="livelock"):
+        world.run(lambda: world.poke("a"))
+
+
 def test_machines_that_cannot_be_wired():
     world = World()
     lone = Burst(1)
