@@ -707,7 +707,7 @@ class Sender:
                         if chunk.sends == 1:
                             if chunk.packet > high:
                                 high = chunk.packet
-                        elif chunk.packet == self.probe_packet and now - self.probe_at >= self.min_rtt:
+                        elif chunk.packet == self.probe_packet and 2 * (now - self.probe_at) >= self.min_rtt:
                             # The probe arrived, and whatever was sent before it, two round trips ago, did not.
                             self.proven = chunk.packet - 1
                         chunk.state = ACKED
