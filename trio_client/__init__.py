@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ._connect import connect
+from ._connect import connect, preload
 from ._core import (
     ActiveSpeakersChanged,
     AudioFeature,
@@ -60,7 +60,6 @@ from ._core import (
     TrackUnmuted,
     TrackUnpublished,
     VideoQuality,
-    preload,
 )
 from ._errors import (
     ConnectError,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
-from ._core import DisconnectReason
+from ._core import DisconnectReason, preload_core
 from ._errors import (
     ConnectError,
     ConnectReport,
@@ -92,6 +92,15 @@ def connect(
         )
 
     return open_room(prepare, options, on or {})
+
+
+def preload() -> None:
+    """Import now what the first ``connect`` would import otherwise, so that it takes no longer than the next one."""
+    import trio_websocket  # noqa: F401
+
+    from . import _driver, _session  # noqa: F401
+
+    preload_core()
 
 
 @asynccontextmanager

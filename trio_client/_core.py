@@ -187,7 +187,7 @@ __all__ = [
     "WallClock",
     "core_participant",
     "events",
-    "preload",
+    "preload_core",
 ]
 
 _LATER = {
@@ -217,9 +217,10 @@ def __getattr__(name: str) -> object:
     return found
 
 
-def preload() -> None:
+def preload_core() -> None:
     """Import what a session needs, cryptography and protobuf included."""
     from sansio import dtls, proto, srtp
+    from sansio.room import engine  # noqa: F401
 
     dtls.preload()
     srtp.preload()

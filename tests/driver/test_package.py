@@ -1,0 +1,156 @@
+"""The package as a whole: what importing it costs, what it exports, options and errors."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+import trio
+
+import trio_client
+from trio_client import (
+    ConnectOptions,
+    ConnectReport,
+    DisconnectedError,
+    DisconnectReason,
+    IceOptions,
+    JoinRefused,
+    MediaFailed,
+    RequestReason,
+    RequestRejected,
+    RoomNotFound,
+    ServerUnreachable,
+    SlowConsumer,
+    TokenRejected,
+)
+from trio_client._connect import connect_error
+from trio_client._core import MediaFailure, Refusal, RefusalKind
+
+HEAVY = ("asyncio", "aioice", "livekit", "google.protobuf", "OpenSSL", "cryptography", "trio_websocket", "ifaddr")
+
+
+def test_importing_is_cheap():
+    """Nothing that only a session needs; ``preload`` brings it all."""
+    script = (
+        "import sys, trio_client\n"
+        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "assert not heavy, heavy\n"
+        "trio_client.preload()\n"
+        "missing = [name for name in ('OpenSSL', 'google.protobuf', 'trio_websocket') if name not in sys.modules]\n"
+        "assert not missing, missing\n"
+        "assert 'aioice' not in sys.modules and 'asyncio' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_another_package_of_the_same_name(tmp_path):
+    (tmp_path / "sansio").mkdir()
+    (tmp_path / "sansio" / "__init__.py").write_text("")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import trio_client"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert "ImportError: the package 'sansio' that was found" in done.stderr
+
+
+def test_exports():
+    for name in trio_client.__all__:
+        assert getattr(trio_client, name) is not None
+    for event in trio_client._core.events.ALL:
+        assert event.__name__ in trio_client.__all__
+    with pytest.raises(AttributeError):
+        trio_client._core.nonsense
+
+
+# ------------------------------------------------------------------ options
+
+
+def test_options_are_checked():
+    assert IceOptions(servers=["stun:a"], interfaces=["eth0"]).servers == ("stun:a",)
+    for wrong in (
+        {"servers": "stun:a"},
+        {"interfaces": "eth0"},
+        {"interfaces": [1]},
+    ):
+        with pytest.raises(TypeError):
+            IceOptions(**wrong)
+    for range_ in ((5, 4), (0, 10), (1, 70000), (1,)):
+        with pytest.raises(ValueError, match="port_range"):
+            IceOptions(port_range=range_)
+    assert IceOptions(port_range=(5000, 5000)).port_range == (5000, 5000)
+    with pytest.raises(ValueError, match="close_timeout"):
+        ConnectOptions(close_timeout=0)
+    with pytest.raises(TypeError):
+        ConnectOptions(no_such_option=True)
+    assert "ssl_context" not in repr(ConnectOptions())
+
+
+@pytest.mark.parametrize("url", ["ftp://example.com", "example.com", "ws://", "ws://user@example.com", "ws://a b"])
+def test_unusable_addresses(url):
+    async def main():
+        with pytest.raises(ValueError, match="server address"):
+            async with trio_client.connect(url, "token"):
+                raise AssertionError
+
+    trio.run(main)
+
+
+def test_unusable_tokens_are_not_shown():
+    async def source():
+        return "secret token"
+
+    async def main():
+        for token in ("", "secret token", "sécret", source):
+            with pytest.raises(trio_client.LocalProtocolError, match="token") as caught:
+                async with trio_client.connect("ws://127.0.0.1:9", token):
+                    raise AssertionError
+            assert "secret" not in str(caught.value)
+
+    trio.run(main)
+
+
+# ------------------------------------------------------------------ errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "cls"),
+    [
+        (RefusalKind.TOKEN_REJECTED, TokenRejected),
+        (RefusalKind.ROOM_NOT_FOUND, RoomNotFound),
+        (RefusalKind.SERVICE_NOT_FOUND, ServerUnreachable),
+        (RefusalKind.SERVER_ERROR, JoinRefused),
+        (RefusalKind.UNREACHABLE, ServerUnreachable),
+        (RefusalKind.REFUSED, JoinRefused),
+        (RefusalKind.PROTOCOL, ServerUnreachable),
+    ],
+)
+def test_refusals_become_exceptions(kind, cls):
+    error = connect_error(Refusal(kind, "What.", "Why.", "Advice.", 418, "body"))
+    assert type(error) is cls
+    assert str(error) == "What. Why. Advice."
+    assert error.report == ConnectReport(
+        what="What.", why="Why.", advice="Advice.", kind=kind.value, status=418, body="body"
+    )
+
+
+def test_media_failure_becomes_an_exception():
+    error = connect_error(MediaFailure("no pair worked"))
+    assert type(error) is MediaFailed
+    assert "No pair worked." in str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TokenRejected(ConnectReport(what="w")),
+        JoinRefused(ConnectReport(what="w"), DisconnectReason.ROOM_CLOSED),
+        DisconnectedError(DisconnectReason.MIGRATION),
+        RequestRejected(RequestReason.NOT_ALLOWED, "no"),
+        SlowConsumer(5),
+    ],
+)
+def test_errors_can_be_pickled(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
