@@ -41,7 +41,8 @@ class PeerConnection:
     """One peer connection with the server.
 
     ``outbox``: NegotiationFailed and what ``PeerTransport`` tells. ``described`` says whether a description of ours
-    went out, after which new candidates have to be trickled. ``max_message_size`` is the peer's.
+    went out, after which new candidates have to be trickled. ``answers`` counts those to offers of ours.
+    ``max_message_size`` is the peer's.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class PeerConnection:
             dtls_engine=dtls_engine,
         )
         self.described = False
+        self.answers = 0
         self.max_message_size = 0
         self.remote: SdpSession | None = None
         self._fingerprint = Fingerprint(
@@ -132,6 +134,7 @@ class PeerConnection:
             self.counters.add("stale_answer")
             return
         self._answer_due = INF
+        self.answers += 1
         try:
             remote = parse_sdp(sdp)
             # The answerer chose from our actpass: an active peer is the DTLS client, and we are the server.
@@ -154,6 +157,13 @@ class PeerConnection:
         return build_answer(remote, self._session_id, self._next_version(), self._local())
 
     # ------------------------------------------------------------------ both
+
+    @property
+    def sections_in_use(self) -> int:
+        """Sections in which the peer sends a track: those with a stream, whatever their direction says."""
+        if self.remote is None:
+            return 0
+        return sum([media.sends and media.msid is not None for media in self.remote.media])
 
     def _next_version(self) -> int:
         self._version += 1
