@@ -35,7 +35,7 @@ class MediaClock:
             self.until = now
             if late > PAUSE:
                 begins = True
-                self.next += int(late * self.rate) // duration * duration
+                self.next += round(late * self.rate / duration) * duration
         timestamp = self.next
         self.next = timestamp + duration
         self.until += duration / self.rate

@@ -111,6 +111,7 @@ class RtpReceiver:
         "_first",
         "_uncounted",
         "_after_jump",
+        "_rejoined",
         "_buffer",
         "_most_buffered",
         "_missing",
@@ -182,6 +183,7 @@ class RtpReceiver:
         self._first = 0  # where the RFC's statistics begin, and the packets that came before
         self._uncounted = 0
         self._after_jump = -1
+        self._rejoined = -1  # the highest number when a reader came
         self._buffer: dict[int, RtpPacket] = {}  # behind a gap
         self._most_buffered = most_buffered
         # Empty, or holds ``_next``: every number from ``_next`` to ``_highest`` is here or in ``_buffer``.
@@ -305,7 +307,7 @@ class RtpReceiver:
             return -1
         if ahead <= MAX_DROPOUT:
             index = self._highest = highest + ahead
-            if self.enabled:
+            if self.enabled and highest != self._rejoined:
                 self._gap(highest + 1, index, now)
             else:
                 # Of a stream that nobody reads, the transport may look at a few packets only: no loss is told.
@@ -554,6 +556,7 @@ class RtpReceiver:
         self._buffer.clear()
         self._ring.clear()
         self._next = self._highest + 1
+        self._rejoined = self._highest
         self._lost = 0
         self._reset()
 
@@ -583,8 +586,10 @@ class RtpReceiver:
         for index, entry in missing.items():
             if entry.due <= now:
                 ask.append(index & 0xFFFF)
+                entry.due = now + spacing * 1.25**entry.tries
                 entry.tries += 1
-                entry.due = now + spacing * 1.25**entry.tries if entry.tries < NACK_TRIES else INF
+                if entry.tries == NACK_TRIES:
+                    entry.due = INF
             if entry.due < due:
                 due = entry.due
         if ask:

@@ -238,9 +238,7 @@ def _decode_description(count: int, data: bytes, at: int, end: int) -> SourceDes
                 raise ParseError("RTCP: an item that reaches beyond the end")
             items.append((kind, data[at + 2 : stop]))
             at = stop
-        at += 4 - ((at - begin) & 3)  # one to four zeros up to the next word
-        if at > end:
-            raise ParseError("RTCP: a chunk that is not filled up")
+        at += 4 - ((at - begin) & 3)  # one to four zeros up to the next word; ``end`` is at one too
         chunks.append((ssrc, tuple(items)))
     return SourceDescription(tuple(chunks))
 
@@ -351,12 +349,13 @@ def _encode_one(packet: RtcpPacket) -> bytes:
             rate = len(ssrcs) << 24 | shift << 18 | bitrate >> shift
             body = _pack_pair(sender, 0) + b"REMB" + rate.to_bytes(4, "big")
             return _packet(15, PAYLOAD_FEEDBACK, body + b"".join([ssrc.to_bytes(4, "big") for ssrc in ssrcs]))
-        case ExtendedReport(sender, ntp, answers):
-            body = sender.to_bytes(4, "big")
-            if ntp is not None:
-                body += _pack_head(4, 0, 2) + ntp.to_bytes(8, "big")
-            if answers:
-                body += _pack_head(5, 0, 3 * len(answers)) + b"".join([_pack_triple(*answer) for answer in answers])
+        case _:
+            body = packet.sender.to_bytes(4, "big")
+            if packet.ntp is not None:
+                body += _pack_head(4, 0, 2) + packet.ntp.to_bytes(8, "big")
+            if packet.answers:
+                answers = [_pack_triple(*answer) for answer in packet.answers]
+                body += _pack_head(5, 0, 3 * len(answers)) + b"".join(answers)
             return _packet(0, EXTENDED_REPORT, body)
 
 

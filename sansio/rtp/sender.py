@@ -146,7 +146,7 @@ class RtpSender:
         ids: ExtensionIds,
         wallclock: WallClock,
         emit: Callable[[bytes], None],
-        pacer: Pacer[Any] | None,
+        pacer: Pacer[Any],
         recorder: SentRecorder,
         redundancy: int = 1,
     ) -> None:
@@ -181,7 +181,7 @@ class RtpSender:
         self._resumed = False
         self._needs_keyframe = False
         self._emit = emit
-        self._pacer = pacer if format.kind == "video" else None
+        self._pacer = pacer
         self._recorder = recorder
         self._ntp_shift = wallclock.unix_at(0.0) % 64
         self._offset = offset
@@ -268,7 +268,7 @@ class RtpSender:
         if self._paused or self.closed or (self._needs_keyframe and not keyframe):
             self.frames_dropped += 1
             return False
-        if pacer is not None and pacer.full:
+        if pacer.full:
             self.counters.add("pacer_full")
             self.frames_dropped += 1
             self._needs_keyframe = True
@@ -283,10 +283,7 @@ class RtpSender:
         last = len(payloads) - 1
         for place, payload in enumerate(payloads):
             second = format.payload_type | MARKER if place == last else format.payload_type
-            if pacer is None:
-                self._send(second, stamp, payload, b"", now)
-            else:
-                pacer.push((self, second, stamp, payload), len(payload) + 12, now)
+            pacer.push((self, second, stamp, payload), len(payload) + 12, now)
         return True
 
     def _write_audio(
@@ -416,7 +413,7 @@ class RtpSender:
                 break
             self._resend_tokens -= size
             entry.resent = now
-            if pacer is None:
+            if self.format.kind == "audio":
                 self.resend(entry, now)
             elif not pacer.full:
                 pacer.push((self, entry), size, now, urgent=True)

@@ -422,7 +422,7 @@ class RtpSession:
                         self.sent.handle(decode_arrivals(packet.body))
                     except ParseError:
                         self.counters.add("bad_twcc")
-                case ExtendedReport():
+                case _:
                     self._handle_extended(packet, now)
 
     def _handle_blocks(self, blocks: Sequence[ReportBlock], now: float) -> None:

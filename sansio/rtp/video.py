@@ -38,6 +38,7 @@ class VideoReceiver(RtpReceiver):
         "_open",
         "_open_timestamp",
         "_clean",
+        "_hole",
         "_needs_keyframe",
         "_request",
         "_request_at",
@@ -70,6 +71,7 @@ class VideoReceiver(RtpReceiver):
         self._open = False
         self._open_timestamp = 0
         self._clean = False  # whether nothing is missing since the last packet
+        self._hole = False  # whether packets between two pictures are missing
         self._needs_keyframe = True
         self._request = False
         self._request_at = 0.0
@@ -97,6 +99,10 @@ class VideoReceiver(RtpReceiver):
             self._open_timestamp = timestamp
             self._part_bytes = 0
             self._parts = [] if self._clean or self._starts(payload) else None
+            if self._hole:
+                self._hole = False
+                if self._parts is not None:
+                    self._lost += 1  # other pictures; else it is this one, counted when it ends
         parts = self._parts
         if parts is not None:
             parts.append(payload)
@@ -171,8 +177,8 @@ class VideoReceiver(RtpReceiver):
         if self._open:
             if self._parts is not None:
                 self._parts = None  # counted when it ends
-        elif not self._needs_keyframe:
-            self._lost += 1
+        else:
+            self._hole = True
         self._needs_keyframe = True
         self._request_keyframe()
 
@@ -180,6 +186,7 @@ class VideoReceiver(RtpReceiver):
         self._parts = None
         self._open = False
         self._clean = False
+        self._hole = False
         self._needs_keyframe = True
         if self.enabled and self._highest >= 0:
             self._request_keyframe()

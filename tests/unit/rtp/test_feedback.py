@@ -85,6 +85,7 @@ def test_what_is_encoded_is_decoded(deltas, base, reference):
 def test_a_report_comes_in_time():
     recorder = ArrivalRecorder()
     assert not recorder.active
+    assert recorder.reports() == []
     assert recorder.due == INF
     recorder.record(10, 1.0)
     recorder.record(12, 1.01)
