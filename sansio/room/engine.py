@@ -12,37 +12,41 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from .. import proto
 from ..base.contract import (
     INF,
     NOW,
     Address,
     ClosePort,
-    CloseSignal,
     Interface,
     OpenSignal,
+    OpenUdp,
     SignalFailure,
     Transmit,
 )
 from ..base.counters import Counters
 from ..base.entropy import Entropy
-from ..base.errors import LocalProtocolError, ParseError
+from ..base.errors import LocalProtocolError
+from ..base.limits import SIGNAL_TOKEN
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..events import DataReceived, TokenRefreshed
 from ..ice.agent import PairReport
 from ..signal import urls
-from ..signal.refusal import Refusal, RefusalKind
+from ..signal.refusal import Refusal, RefusalKind, refusal_of_leave
 from ..signal.session import ServerMessage, SignalJoined, SignalLost, SignalOptions, SignalRefused, SignalSession
 from ..types import ConnectionState, DisconnectReason
 from .options import EngineOptions
 from .requests import RequestDone, RequestFailed, Requests
 from .state import Factories, RoomState
-from .transports import DataReadable, DataWritable, Transports, TransportsFailed, TransportsUp
+from .transports import Transports, TransportsFailed, TransportsUp
 
 if TYPE_CHECKING:
-    from .. import proto
+    from ..proto import rtc
 
 MAX_ROUNDS = 64
+LEAVE_GRACE = 1.0
+"""Seconds that a session whose media has failed waits for the server to say why."""
 
 
 @frozen
@@ -55,7 +59,7 @@ class MediaFailure:
 
 @frozen
 class JoinFailed:
-    """The session never began, because the server refused it or because media could not be connected."""
+    """The session never began: the server refused it or ended it again, or media could not be connected."""
 
     error: Refusal | MediaFailure
 
@@ -101,8 +105,9 @@ class RoomEngine:
         self._transports = Transports(
             entropy.fork("transports"), identity, self.transmits, self.state, self.options, single=single
         )
+        self._started = False
         self._signal = 0
-        self._signal_open = False
+        self._signal_wanted = False
         self._joined = False
         self._connected = False
         self._media_deadline = INF
@@ -125,21 +130,26 @@ class RoomEngine:
 
     def start(self, interfaces: Sequence[Interface], now: float) -> None:
         """Begin to join: sockets first, so that the host candidates travel inside the join request."""
-        if self._due["self"] != INF or self.closed:
-            raise LocalProtocolError("this engine was started before")
+        if self._started or self._stopping is not None:
+            raise LocalProtocolError("this engine was started or stopped before")
+        self._started = self._signal_wanted = True
         self._transports.gather(interfaces, loopback=urls.is_loopback(self.url), now=now)
         self._transports.due = NOW
-        self._due["self"] = NOW
+
+    def networks_changed(self, interfaces: Sequence[Interface], now: float) -> None:
+        """The addresses of this host have changed: sockets follow, and the server is told of new candidates."""
+        self._transports.networks_changed(interfaces, now)
+        self._transports.due = NOW
 
     def port_opened(self, port: int, address: Address, now: float) -> None:
         """OpenUdp succeeded; ``address`` is the bound one."""
         self._transports.port_opened(port, address, now)
-        self._transports.due = self._due["self"] = NOW
+        self._transports.due = NOW
 
     def port_failed(self, port: int, error: str, now: float) -> None:
-        """OpenUdp failed."""
+        """OpenUdp failed, or the socket broke later."""
         self._transports.port_failed(port, error, now)
-        self._transports.due = self._due["self"] = NOW
+        self._transports.due = NOW
 
     def port_handler(self, port: int) -> Callable[[int, bytes, Address, float], None]:
         """The per-packet entry of a port: look it up once, call it with (port, data, source, now)."""
@@ -152,6 +162,8 @@ class RoomEngine:
     def port_send_failed(self, port: int, addr: Address, error: str, now: float) -> None:
         """The system refused to send (no route, filtered)."""
         self.counters.add("send_failed")
+        self._transports.send_failed(port, addr, error, now)
+        self._transports.due = NOW
 
     def port_blocked(self, port: int, now: float) -> None:
         """The socket of a port is full."""
@@ -171,7 +183,6 @@ class RoomEngine:
     def signal_failed(self, signal: int, failure: SignalFailure, now: float) -> None:
         """The WebSocket could not be opened."""
         if signal == self._signal and not self.closed:
-            self._signal_open = False
             self._session.handle_failed(failure, now)
             self._due["session"] = NOW
 
@@ -184,7 +195,6 @@ class RoomEngine:
     def signal_closed(self, signal: int, reason: str, now: float) -> None:
         """The WebSocket was closed, by whoever."""
         if signal == self._signal and not self.closed:
-            self._signal_open = False
             self._session.handle_closed(reason, now)
             self._due["session"] = NOW
 
@@ -210,7 +220,7 @@ class RoomEngine:
         ``DataWritable(reliable)``. Raises LocalProtocolError for a packet above 64 000 bytes and when the session is
         not connected.
         """
-        if not self._joined or self._stopping is not None:
+        if not self._joined or self._stopping is not None or self.closed:
             raise LocalProtocolError("not connected: data can be published between connect and disconnect")
         self._transports.due = NOW
         return self._transports.publish_data(payload, reliable, topic, destination_identities, now)
@@ -233,13 +243,13 @@ class RoomEngine:
         return self._request_metadata(now, attributes=attributes)
 
     def _request_metadata(self, now: float, **changes: Any) -> int:
-        if not self._joined or self._stopping is not None:
+        if not self._joined or self._stopping is not None or self.closed:
             raise LocalProtocolError("not connected: nothing can be requested")
         token, kind, message = self._requests.update_metadata(now, **changes)
         try:
             self._session.send(kind, message, now)
         except LocalProtocolError:
-            self._requests.cancel(token)
+            self._requests.withdraw(token)
             raise
         self._due["session"] = self._due["requests"] = NOW
         return token
@@ -275,12 +285,14 @@ class RoomEngine:
             if transports.due <= now:
                 transports.advance(now)
                 self._drain_transports(now)
+            if self.closed:
+                return INF
             if due["requests"] <= now:
                 due["requests"] = self._requests.advance(now)
             if due["self"] <= now:
                 due["self"] = self._advance_self(now)
-            if self.closed:
-                return INF
+                if self.closed:
+                    return INF
         raise AssertionError("children never settle")
 
     def why_due(self) -> str:
@@ -290,21 +302,22 @@ class RoomEngine:
 
     def _advance_self(self, now: float) -> float:
         if self._stopping is not None:
-            if self._transports.unacknowledged and now < self._flush_deadline and self._connected:
+            if self._transports.unacknowledged and now < self._flush_deadline:
                 return self._flush_deadline
-            self._finish(self._stopping, now)
+            self._end(self._stopping, None, now)
             return INF
-        if self._signal == 0 and self._transports.ready:
+        if self._signal_wanted and self._transports.ready:
             self._open_signal(now)
         if now >= self._media_deadline:
-            self._media_failed("media did not connect in time", now)
+            error = MediaFailure("media did not connect in time", tuple(self._transports.pairs_report()))
+            self._end(DisconnectReason.MEDIA_FAILURE, error, now)
         return self._media_deadline
 
     # ------------------------------------------------------------------ signalling
 
     def _open_signal(self, now: float) -> None:
+        self._signal_wanted = False
         self._signal += 1
-        self._signal_open = True
         single = self._transports.single
         settings = urls.JoinSettings(
             auto_subscribe=self.options.auto_subscribe,
@@ -312,12 +325,14 @@ class RoomEngine:
             attributes=dict(self.options.attributes),
         )
         if single:
-            offer = self._transports.first_offer(now)
+            delay = self.options.open_timeout + self.options.first_message_timeout
+            offer = self._transports.first_offer(now, delay=delay)
             url = urls.join_url(self.url, settings, offer=offer)
             self._offer_in_join = urls.fits_request_line(url)
             if not self._offer_in_join:
                 url = urls.join_url(self.url, settings)
         else:
+            self._offer_in_join = False
             url = urls.join_url(self.url, settings, single=False)
         self._session.start(self._signal, resume=False, now=now)
         self.outbox.append(OpenSignal(self._signal, url, urls.request_headers(self._token), self.options.open_timeout))
@@ -336,7 +351,7 @@ class RoomEngine:
                     self._handle_refused(refusal, now)
                 case SignalLost(reason=reason):
                     self.counters.add("signal_lost")
-                    self._end(DisconnectReason.SIGNAL_CLOSE, now)
+                    self._end(DisconnectReason.SIGNAL_CLOSE, _link_lost(reason), now)
                 case _:
                     self.outbox.append(event)  # SendSignal, CloseSignal
 
@@ -351,23 +366,22 @@ class RoomEngine:
             self._session = self._new_session()
             self._transports.fall_back_to_dual(now)
             self._transports.due = NOW
-            self._signal_reopen(now)
+            self._signal_wanted = True
             return
-        self.outbox.append(JoinFailed(refusal))
         leave = refusal.leave
-        self._close(DisconnectReason(leave.reason) if leave is not None else DisconnectReason.JOIN_FAILURE, now)
+        reason = DisconnectReason(leave.reason) if leave is not None else DisconnectReason.JOIN_FAILURE
+        self._end(reason, refusal, now)
 
-    def _signal_reopen(self, now: float) -> None:
-        if self._transports.ready:
-            self._open_signal(now)
-        else:
-            self._signal = -self._signal - 1
-
-    def _handle_join(self, response: proto.JoinResponse, now: float) -> None:
+    def _handle_join(self, response: rtc.JoinResponse, now: float) -> None:
         self._joined = True
         self.state.apply_join(response)
         self._media_deadline = now + self.options.media_timeout
         self._due["self"] = min(self._due["self"], self._media_deadline)
+        if self.options.metadata and not self._transports.single:
+            # /rtc has no parameter for it
+            update = proto.rtc.UpdateParticipantMetadata(metadata=self.options.metadata)
+            self._session.send("update_metadata", update, now)
+            self._due["session"] = NOW
         self._transports.joined(response, offer_sent=self._offer_in_join, now=now)
         self._transports.due = NOW
 
@@ -395,23 +409,22 @@ class RoomEngine:
             case "subscription_response":
                 state.apply_subscription_response(message)
             case "room_moved":
-                self._token = message.token or self._token
+                if len(message.token) <= SIGNAL_TOKEN:
+                    self._token = message.token or self._token
                 state.apply_room_moved(message)
             case "request_response":
                 self._requests.handle_response(message, now)
             case "refresh_token":
-                self._token = message
-                self.outbox.append(TokenRefreshed(message))
+                if len(message) <= SIGNAL_TOKEN:  # the session has counted a longer one
+                    self._token = message
+                    self.outbox.append(TokenRefreshed(message))
             case "leave":
-                self._handle_leave(message, now)
+                self._end(DisconnectReason(message.reason), refusal_of_leave(message), now)
             case "answer" | "offer" | "trickle" | "media_sections_requirement":
                 self._transports.handle_signal(kind, message, now)
                 self._transports.due = NOW
             case _:
                 self.counters.add("signal_ignored")
-
-    def _handle_leave(self, message: proto.LeaveRequest, now: float) -> None:
-        self._end(DisconnectReason(message.reason), now)
 
     # ------------------------------------------------------------------ transports
 
@@ -431,55 +444,45 @@ class RoomEngine:
                         self.state.connected()
                 case TransportsFailed(detail=detail):
                     self._media_failed(detail, now)
-                case DataReadable() | DataWritable():
-                    self.outbox.append(event)
-                    if isinstance(event, DataWritable) and self._stopping is not None:
-                        self._due["self"] = NOW
                 case _:
-                    self.outbox.append(event)  # OpenUdp, ClosePort, Resolve
-        if self._stopping is not None or (self._signal <= 0 and self._transports.ready):
+                    self.outbox.append(event)  # OpenUdp, ClosePort, Resolve, DataReadable, DataWritable
+        if self._stopping is not None or self._signal_wanted:
             self._due["self"] = NOW
 
     def _media_failed(self, detail: str, now: float) -> None:
-        if self._connected:
-            self._end(DisconnectReason.MEDIA_FAILURE, now)
+        if not self._connected:
+            error = MediaFailure(detail, tuple(self._transports.pairs_report()))
+            self._end(DisconnectReason.MEDIA_FAILURE, error, now)
             return
-        self.outbox.append(JoinFailed(MediaFailure(detail, tuple(self._transports.pairs_report()))))
-        self._leave(now)
-        self._close(DisconnectReason.MEDIA_FAILURE, now)
+        # A server that ends the session closes both ways at once, and the packets may be first: its reason counts.
+        self.counters.add("media_failed")
+        self._flush_deadline = NOW
+        self._media_deadline = min(self._media_deadline, now + LEAVE_GRACE)
+        self._due["self"] = min(self._due["self"], self._media_deadline)
 
     # ------------------------------------------------------------------ the end
 
-    def _finish(self, reason: DisconnectReason, now: float) -> None:
-        self._leave(now)
-        self._end(reason, now)
+    def _end(self, reason: DisconnectReason, error: Refusal | MediaFailure | None, now: float) -> None:
+        """The session is over: tell the server and the user, fail what is pending, close everything.
 
-    def _leave(self, now: float) -> None:
-        if self._session.connected:
-            self._session.leave(now)
-            self._session.advance(now)
-            for request in self._session.outbox:
-                self.outbox.append(request)
-            self._session.outbox.clear()
-            self._signal_open = False
-
-    def _end(self, reason: DisconnectReason, now: float) -> None:
-        """The session is over: tell the user once, fail what is pending, close everything."""
+        ``error`` is for a user who still waits to be connected. Whoever has stopped the session has ended it.
+        """
+        reason = self._stopping or reason
+        self._session.leave(now)
+        self.outbox.extend(self._session.outbox)
+        self._session.outbox.clear()
         if self._connected:
             self.state.disconnected(reason)
-        self._close(reason, now)
-
-    def _close(self, reason: DisconnectReason, now: float) -> None:
+        elif error is not None:
+            self.outbox.append(JoinFailed(error))
         self.state.set_connection_state(ConnectionState.DISCONNECTED)
         self._requests.fail_all(reason)
         self._transports.close(now)
-        while self._transports.outbox:
-            event = self._transports.outbox.popleft()
-            if isinstance(event, ClosePort):
+        unopened = [event.port for event in self._transports.outbox if isinstance(event, OpenUdp)]
+        for event in self._transports.outbox:
+            if isinstance(event, ClosePort) and event.port not in unopened:
                 self.outbox.append(event)
-        if self._signal_open:
-            self._signal_open = False
-            self.outbox.append(CloseSignal(self._signal))
+        self._transports.outbox.clear()
         self.closed = True
         self.outbox.append(Ended(reason))
 
@@ -496,4 +499,13 @@ class RoomEngine:
         }
 
 
-__all__ = ["Ended", "JoinFailed", "ParseError", "RequestDone", "RequestFailed", "RoomEngine"]
+def _link_lost(reason: str) -> Refusal:
+    return Refusal(
+        RefusalKind.UNREACHABLE,
+        "The signalling link broke before media was connected.",
+        reason[:1].upper() + reason[1:],
+        "Try again later.",
+    )
+
+
+__all__ = ["Ended", "JoinFailed", "MediaFailure", "RequestDone", "RequestFailed", "RoomEngine"]

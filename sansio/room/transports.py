@@ -21,11 +21,12 @@ from ..base.errors import ParseError
 from ..base.limits import SECTION_REQUESTS
 from ..dtls.identity import DtlsIdentity
 from ..events import DataReceived
-from ..ice.agent import PairReport
+from ..ice.agent import PairReport, PairSelected
 from ..ice.candidate import parse_init, to_init
 from ..ice.gather import CandidateFound, Gatherer, GatheringDone, GatherOptions, PortLost
 from ..peer.connection import NegotiationFailed, PeerConnection
 from ..peer.transport import TransportConnected, TransportFailed
+from ..sctp.association import ESTABLISHED
 from ..sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable
 from .data import DataReceiver, DataSender
 from .options import EngineOptions
@@ -74,6 +75,7 @@ class _Peer:
     """A peer connection with the sockets that it owns."""
 
     __slots__ = (
+        "blocked",
         "channels",
         "connection",
         "due",
@@ -97,6 +99,17 @@ class _Peer:
         self.negotiate = False
         self.channels: dict[str, int] = {}
         self.lossy: dict[int, bool] = {}
+        self.blocked: dict[int, bool] = {}
+
+
+@frozen
+class _Requirement:
+    """Media sections that the server asked for, and how things stood then."""
+
+    audios: int
+    videos: int
+    answers: int
+    sections_in_use: int
 
 
 class Transports:
@@ -136,25 +149,37 @@ class Transports:
         self._early: deque[tuple[bytes, bool]] = deque()
         self._early_bytes = [0, 0]
         self._refused = [False, False]
-        self._last_requirement: tuple[int, int] = (0, 0)
-        self._requirements = 0
+        self._requirement = _Requirement(0, 0, 0, 0)
+        self._unmet = 0
         self._first_offer: rtc.SessionDescription | None = None
+        self._joined = False
+        self._loopback = False
+        self._held_trickles: list[tuple[str, rtc.TrickleRequest]] = []
         self._announced = False
-        self._closed = False
 
     # ------------------------------------------------------------------ sockets
 
     def gather(self, interfaces: Sequence[Interface], *, loopback: bool, now: float) -> None:
         """Open the sockets, on the loopback interface for a server that is on this machine."""
-        self._interfaces = tuple([interface for interface in interfaces if interface.loopback is loopback])
+        self._loopback = loopback
+        self.networks_changed(interfaces, now)
         self._publisher = self._new_peer(PUBLISHER, now)
         if not self.single:
             self._new_peer(SUBSCRIBER, now)
+
+    def networks_changed(self, interfaces: Sequence[Interface], now: float) -> None:
+        """Open sockets on new addresses and close those whose address is gone."""
+        self._interfaces = tuple([interface for interface in interfaces if interface.loopback is self._loopback])
+        for peer in self._peers:
+            peer.gatherer.start(self._interfaces, now)
+            peer.gather_due = NOW
 
     def fall_back_to_dual(self, now: float) -> None:
         """The server has no ``/rtc/v1``: two peer connections from here on."""
         self._close_peers(now)
         self.single = False
+        self._first_offer = None
+        self._held_trickles.clear()
         self._publisher = self._new_peer(PUBLISHER, now)
         self._new_peer(SUBSCRIBER, now)
 
@@ -195,6 +220,12 @@ class Transports:
         if (peer := self._owner.pop(port, None)) is not None:
             peer.gatherer.port_failed(port, error, now)
             peer.gather_due = NOW
+            peer.blocked.pop(port, None)
+
+    def send_failed(self, port: int, addr: Address, error: str, now: float) -> None:
+        if (peer := self._owner.get(port)) is not None:
+            peer.connection.transport.send_failed(port, addr, error, now)
+            peer.due = NOW
 
     def port_handler(self, port: int) -> Callable[[int, bytes, Address, float], None]:
         peer = self._owner.get(port)
@@ -218,8 +249,18 @@ class Transports:
 
     def port_blocked(self, port: int, blocked: bool) -> None:
         if (peer := self._owner.get(port)) is not None:
-            peer.connection.transport.set_blocked(blocked)
-            peer.due = NOW
+            if blocked:
+                peer.blocked[port] = True
+            else:
+                peer.blocked.pop(port, None)
+            self._heed_blocked(peer)
+
+    @staticmethod
+    def _heed_blocked(peer: _Peer) -> None:
+        """Data waits while the socket that it goes by is full, whatever the others do."""
+        transport = peer.connection.transport
+        transport.set_blocked(transport.ice.selected_port in peer.blocked)
+        peer.due = NOW
 
     def resolved(self, token: int, addresses: list[str], now: float) -> None:
         for peer in self._peers:
@@ -228,10 +269,10 @@ class Transports:
 
     # ------------------------------------------------------------------ negotiation
 
-    def first_offer(self, now: float) -> rtc.SessionDescription:
-        """The offer that travels inside the join request."""
+    def first_offer(self, now: float, *, delay: float = 0.0) -> rtc.SessionDescription:
+        """The offer that travels inside the join request, or right behind the join; ``delay``: until the join."""
         assert self._publisher is not None
-        self._first_offer = self._description("offer", *self._publisher.connection.create_offer(now))
+        self._first_offer = self._description("offer", *self._publisher.connection.create_offer(now, delay=delay))
         return self._first_offer
 
     @staticmethod
@@ -247,9 +288,10 @@ class Transports:
             peer.gatherer.add_servers([*self._options.ice_servers, *urls], now)
             peer.gather_due = NOW
         if not offer_sent:
-            if self._first_offer is None:
-                self._first_offer = self.first_offer(now)
-            self.outbox.append(("offer", self._first_offer))
+            self.outbox.append(("offer", self._first_offer or self.first_offer(now)))
+        self._joined = True
+        self.outbox.extend(self._held_trickles)
+        self._held_trickles.clear()
 
     def _negotiate(self, peer: _Peer, now: float) -> None:
         if peer.connection.negotiating:
@@ -298,21 +340,24 @@ class Transports:
     def _require_sections(self, audios: int, videos: int, now: float) -> None:
         """The server wants to send more tracks than there are free sections: add exactly these, then offer.
 
-        An identical requirement that an offer did not meet is answered at once by the same one: it is followed a
-        few times only (a busy loop of thousands a second otherwise).
+        The server repeats a requirement at once when an offer did not meet it. That is followed a few times only (a
+        busy loop of thousands a second otherwise). One that was met may come again any number of times.
         """
         peer = self._publisher
         if peer is None or not self.single:
             self.counters.add("unexpected_requirement")
             return
-        if (audios or videos) and (audios, videos) == self._last_requirement:
-            self._requirements += 1
-            if self._requirements > SECTION_REQUESTS:
+        connection, last = peer.connection, self._requirement
+        new = _Requirement(audios, videos, connection.answers, connection.sections_in_use)
+        if (audios, videos) != (last.audios, last.videos) or new.sections_in_use > last.sections_in_use:
+            self._unmet = 0
+        elif (audios or videos) and new.answers > last.answers:
+            self._unmet += 1
+            if self._unmet > SECTION_REQUESTS:
                 self.counters.add("requirement_ignored")
                 return
-        else:
-            self._last_requirement, self._requirements = (audios, videos), 0
-        peer.connection.add_receive_sections(audios, videos)
+        self._requirement = new
+        connection.add_receive_sections(audios, videos)
         self._negotiate(peer, now)
 
     def _open_channels(self, peer: _Peer, now: float) -> None:
@@ -347,7 +392,7 @@ class Transports:
         if channels is None or channel is None:
             room = self._early_bytes[reliable] < (RELIABLE_BUDGET if reliable else LOSSY_BUDGET)
         else:
-            room = channels.writable(channel)
+            room = channels.writable(channel) and channels.association.state <= ESTABLISHED
         if not room:
             self._refused[reliable] = True
             return False
@@ -423,7 +468,7 @@ class Transports:
                         init = to_init(candidate, mid="0", index=0, ufrag=peer.connection.transport.ice.local_ufrag)
                         trickle = proto.rtc.TrickleRequest(candidateInit=init)
                         trickle.target = peer.target  # type: ignore[assignment]
-                        self.outbox.append(("trickle", trickle))
+                        (self.outbox if self._joined else self._held_trickles).append(("trickle", trickle))
                 case PortLost(port=port):
                     peer.connection.transport.remove_local(port, now)
                     peer.due = NOW
@@ -431,6 +476,7 @@ class Transports:
                     pass
                 case ClosePort(port=port):
                     self._owner.pop(port, None)
+                    peer.blocked.pop(port, None)
                     self.outbox.append(event)
                 case _:
                     if hasattr(event, "port"):
@@ -463,8 +509,10 @@ class Transports:
                         peer.lossy[channel] = True
                 case ChannelClosed(channel=channel):
                     peer.lossy.pop(channel, None)
+                case PairSelected():
+                    self._heed_blocked(peer)
                 case _:
-                    self.counters.add("event_ignored")
+                    pass  # changes of state and role in ICE
 
     def _tell_writable(self, *, reliable: bool) -> None:
         if self._refused[reliable]:
@@ -475,7 +523,6 @@ class Transports:
 
     def close(self, now: float) -> None:
         """Close every peer connection and socket."""
-        self._closed = True
         self._close_peers(now)
 
     def _close_peers(self, now: float) -> None:
