@@ -179,3 +179,5 @@ SFU_JOIN_REQUEST = 1 << 20
 """Bytes of an unpacked join request."""
 SFU_HELD_DATA = 100_000
 """Bytes of reliable data held for a participant whose channels are not open yet."""
+SFU_SEND_BUFFER = 16 << 20
+"""Bytes that wait on one channel to a participant who takes them more slowly than they come; more is dropped."""

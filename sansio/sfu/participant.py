@@ -10,12 +10,13 @@ from ..base.contract import INF, NOW, Address, SendSignal, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import ParseError
-from ..base.limits import SFU_HELD_DATA
+from ..base.limits import SFU_HELD_DATA, SFU_SEND_BUFFER
 from ..dtls.engine import EngineFactory
 from ..dtls.identity import DtlsIdentity
 from ..ice.candidate import Candidate, parse_init
 from ..peer.connection import PeerConnection
 from ..peer.transport import TransportConnected, TransportFailed
+from ..sctp.association import ESTABLISHED
 from ..sctp.channel import ChannelClosed, ChannelOpened, ChannelReadable
 from .token import Claims
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 RELIABLE = "_reliable"
 LOSSY = "_lossy"
+JOIN_TIMEOUT = 60.0
+"""Seconds that a client has to bring its primary peer connection up."""
 
 
 class ServerPeer:
@@ -71,6 +74,7 @@ class ServerParticipant:
         self.received: deque[tuple[bool, bytes]] = deque()
         self.active = False
         self.failed = False
+        self.join_due = now + JOIN_TIMEOUT
         self.last_sequence = 0
         self.info: models.ParticipantInfo = proto.models.ParticipantInfo(
             sid=sid, identity=claims.identity, name=claims.name, metadata=claims.metadata, version=1
@@ -85,6 +89,7 @@ class ServerParticipant:
         self._outbox = outbox
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
+        self._released = False
         self.peers = [
             ServerPeer(0, PeerConnection(entropy.fork("publisher"), identity, transmits, offerer=False,
                                          dtls_engine=engine))
@@ -160,20 +165,25 @@ class ServerParticipant:
         peer = self.peers[-1]
         channel = peer.channels.get(RELIABLE if reliable else LOSSY)
         channels = peer.connection.transport.channels
-        if channel is None or channels is None:
-            # Reliable data is held until the client has opened its channels.
+        if channel is None or channels is None or (reliable and not self._released):
+            # LiveKit's server holds reliable data until both channels are open.
             if reliable and self._held_bytes + len(data) <= SFU_HELD_DATA:
                 self._held.append(data)
                 self._held_bytes += len(data)
             else:
                 self.counters.add("data_undeliverable")
             return
+        if channels.association.state > ESTABLISHED or channels.buffered(channel) + len(data) > SFU_SEND_BUFFER:
+            self.counters.add("data_undeliverable")
+            return
         channels.send(channel, data, now)
         peer.connection.transport.touch_data()
         peer.due = NOW
 
-    def _deliver_held(self, now: float) -> None:
-        held, self._held, self._held_bytes = self._held, deque(), 0
+    def _release(self, now: float) -> None:
+        """Both channels are open: what was held goes out."""
+        self._released = True
+        held, self._held = self._held, deque()
         for data in held:
             self.send_data(data, True, now)
 
@@ -184,6 +194,10 @@ class ServerParticipant:
         peer = self.peers[target]
         peer.connection.transport.receive_datagram(port, data, addr, now)
         peer.due = NOW
+
+    def is_valid_source(self, target: int, port: int, addr: Address) -> bool:
+        """Whether a check from there was answered, and so came from the client."""
+        return self.peers[target].connection.transport.ice.is_valid_source(port, addr)
 
     def advance(self, now: float) -> float:
         """Do everything owed; the next deadline. Sets ``active`` and ``failed``, fills ``received``."""
@@ -212,8 +226,8 @@ class ServerParticipant:
                     peer.channels[label] = channel
                     if limit is not None:
                         peer.lossy[channel] = True
-                    if peer is self.peers[-1] and RELIABLE in peer.channels:
-                        self._deliver_held(now)
+                    if peer is self.peers[-1] and RELIABLE in peer.channels and LOSSY in peer.channels:
+                        self._release(now)
                 case ChannelReadable(channel=channel):
                     channels = peer.connection.transport.channels
                     assert channels is not None

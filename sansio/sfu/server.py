@@ -8,6 +8,7 @@ are told apart by the STUN user name, later by their address.
 from __future__ import annotations
 
 import base64
+import json
 import zlib
 from collections import deque
 from collections.abc import Mapping
@@ -106,22 +107,20 @@ class SfuServer:
         try:
             join, single = self._parse(url)
             claims = self._authorise(headers, url, now)
+            if (join.metadata or join.participant_attributes) and not claims.can_update_own_metadata:
+                raise _Refused(401, "no permissions to access the room")
         except _Refused as refused:
             self.outbox.append(RefuseSignal(signal, refused.status, refused.body))
             return
-        room = self._rooms.get(claims.room)
-        if room is None:
-            if not self._options.auto_create:
-                self.outbox.append(RefuseSignal(signal, 404, "requested room does not exist"))
-                return
-            room = self._rooms[claims.room] = _Room(claims.room, "RM_" + self._entropy.token(12, _ALNUM))
-        if len(self._dues) >= SFU_PARTICIPANTS:
+        if claims.room not in self._rooms and not self._options.auto_create:
+            self.outbox.append(RefuseSignal(signal, 404, "requested room does not exist"))
+        elif len(self._dues) >= SFU_PARTICIPANTS:
             self.outbox.append(RefuseSignal(signal, 503, "node limits reached"))
-            return
-        self.outbox.append(AcceptSignal(signal))
-        self._join(signal, room, claims, join, single, now)
+        else:
+            self.outbox.append(AcceptSignal(signal))
+            self._join(signal, claims, join, single, now)
 
-    def _parse(self, url: str) -> tuple[rtc.JoinRequest | None, bool]:
+    def _parse(self, url: str) -> tuple[rtc.JoinRequest, bool]:
         parts = urlsplit(url)
         query = parse_qs(parts.query)
         if parts.path.endswith("/rtc/v1") and self._options.path_v1:
@@ -129,7 +128,7 @@ class SfuServer:
                 raise _Refused(400, "join_request is required")
             return _decode_join(query["join_request"][0]), True
         if parts.path.endswith("/rtc"):
-            return None, False
+            return _decode_query(query), False
         raise _Refused(404, "404 page not found")
 
     def _authorise(self, headers: tuple[tuple[str, str], ...], url: str, now: float) -> Claims:
@@ -152,14 +151,14 @@ class SfuServer:
             raise _Refused(400, "identity cannot be empty" if not claims.identity else "room name cannot be empty")
         return claims
 
-    def _join(
-        self, signal: int, room: _Room, claims: Claims, join: rtc.JoinRequest | None, single: bool, now: float
-    ) -> None:
-        old = room.participants.get(claims.identity)
+    def _join(self, signal: int, claims: Claims, join: rtc.JoinRequest, single: bool, now: float) -> None:
+        old = self._find(claims.room, claims.identity)
         if old is not None:
             self._dismiss(old, proto.models.DUPLICATE_IDENTITY, now)
-            self._forget(room, old, now)
         self._joins += 1
+        room = self._rooms.get(claims.room)
+        if room is None:
+            room = self._rooms[claims.room] = _Room(claims.room, "RM_" + self._entropy.token(12, _ALNUM))
         participant = ServerParticipant(
             "PA_" + self._entropy.token(12, _ALNUM),
             claims,
@@ -175,10 +174,8 @@ class SfuServer:
             now=now,
         )
         participant.info.joined_at = int(self._wall.unix_at(now))
-        if join is not None:
-            if join.metadata:
-                participant.info.metadata = join.metadata
-            participant.info.attributes.update(join.participant_attributes)
+        participant.info.metadata = join.metadata or participant.info.metadata
+        participant.info.attributes.update(join.participant_attributes)
         others = list(room.participants.values())
         room.participants[claims.identity] = participant
         self._signals[signal] = participant
@@ -188,7 +185,7 @@ class SfuServer:
         self._send_join(room, participant, others)
         if not single:
             participant.offer_subscriber(now)
-        elif join is not None and join.HasField("publisher_offer"):
+        elif join.HasField("publisher_offer"):
             participant.handle_offer(join.publisher_offer, now)
 
     def _send_join(self, room: _Room, participant: ServerParticipant, others: list[ServerParticipant]) -> None:
@@ -217,7 +214,7 @@ class SfuServer:
             request = proto.rtc.SignalRequest.FromString(data)
         except proto.DecodeError:
             # LiveKit's server ends the session over a message that it cannot decode.
-            self._leave(participant, now)
+            self._hang_up(participant, now)
             return
         kind = request.WhichOneof("message")
         match kind:
@@ -234,8 +231,7 @@ class SfuServer:
             case "update_metadata":
                 self._update_metadata(participant, request.update_metadata)
             case "leave":
-                participant.send("leave", proto.rtc.LeaveRequest(reason=proto.models.CLIENT_INITIATED))
-                self._leave(participant, now)
+                self._dismiss(participant, proto.models.CLIENT_INITIATED, now)
             case _:
                 self.counters.add("request_ignored")
 
@@ -265,7 +261,7 @@ class SfuServer:
             return
         participant.signal = 0
         if not participant.active:
-            self._forget(self._rooms[participant.claims.room], participant, now)
+            self._forget(participant, now)
 
     # ------------------------------------------------------------------ coming and going
 
@@ -276,24 +272,26 @@ class SfuServer:
         for other in room.participants.values():
             other.send("update", update)
 
-    def _leave(self, participant: ServerParticipant, now: float) -> None:
+    def _dismiss(self, participant: ServerParticipant, reason: Any, now: float) -> None:
+        """Tell a client why its session is over, and end it."""
+        participant.send("leave", proto.rtc.LeaveRequest(reason=reason))
+        self._hang_up(participant, now)
+
+    def _hang_up(self, participant: ServerParticipant, now: float) -> None:
         signal = participant.signal
-        self._forget(self._rooms[participant.claims.room], participant, now)
+        self._forget(participant, now)
         if signal:
             self.outbox.append(CloseSignal(signal))
 
-    def _dismiss(self, participant: ServerParticipant, reason: Any, now: float) -> None:
-        participant.send("leave", proto.rtc.LeaveRequest(reason=reason))
-        if participant.signal:
-            self.outbox.append(CloseSignal(participant.signal))
-
-    def _forget(self, room: _Room, participant: ServerParticipant, now: float) -> None:
-        if room.participants.get(participant.claims.identity) is participant:
-            del room.participants[participant.claims.identity]
+    def _forget(self, participant: ServerParticipant, now: float) -> None:
+        room = self._rooms[participant.claims.room]
+        del room.participants[participant.claims.identity]
+        if not room.participants:
+            del self._rooms[room.name]
         self._signals.pop(participant.signal, None)
         participant.signal = 0
         participant.close(now)
-        self._dues.pop(participant, None)
+        del self._dues[participant]
         self._ufrags = {ufrag: owner for ufrag, owner in self._ufrags.items() if owner[0] is not participant}
         self._addresses = {addr: owner for addr, owner in self._addresses.items() if owner[0] is not participant}
         participant.info.state = proto.models.ParticipantInfo.DISCONNECTED
@@ -306,7 +304,6 @@ class SfuServer:
         if participant is None:
             return False
         self._dismiss(participant, proto.models.PARTICIPANT_REMOVED, now)
-        self._forget(self._rooms[room], participant, now)
         return True
 
     def _find(self, room: str, identity: str) -> ServerParticipant | None:
@@ -317,25 +314,29 @@ class SfuServer:
 
     def handle_datagram(self, port: int, data: bytes, addr: Address, now: float) -> None:
         """A datagram on the shared port: to the owner of its address, else to the owner of its STUN user name."""
-        owner = self._addresses.get(addr)
-        if owner is None or (data[:1] and data[0] < 4):
-            owner = self._owner_by_name(data, addr) or owner
+        known = self._addresses.get(addr)
+        owner = known
+        if known is None or (data[:1] and data[0] < 4):
+            owner = self._owner_by_name(data) or known
         if owner is None:
             self.counters.add("unknown_address")
             return
         participant, target = owner
         participant.receive_datagram(target, port, data, addr, now)
         self._dues[participant] = NOW
+        if owner is not known and participant.is_valid_source(target, port, addr):
+            # Only now: anybody can write a user name, but not the integrity that ICE has just checked.
+            if known is None and len(self._addresses) >= SFU_ADDRESSES:
+                self.counters.add("address_limit")
+            else:
+                self._addresses[addr] = owner
 
-    def _owner_by_name(self, data: bytes, addr: Address) -> tuple[ServerParticipant, int] | None:
+    def _owner_by_name(self, data: bytes) -> tuple[ServerParticipant, int] | None:
         try:
             name = stun.decode(data).attributes.get(stun.USERNAME, b"")
         except ParseError:
             return None
-        owner = self._ufrags.get(name.partition(b":")[0].decode("latin-1"))
-        if owner is not None and len(self._addresses) < SFU_ADDRESSES:
-            self._addresses[addr] = owner
-        return owner
+        return self._ufrags.get(name.partition(b":")[0].decode("latin-1"))
 
     def advance(self, now: float) -> float:
         """Do everything owed; the next deadline."""
@@ -344,18 +345,27 @@ class SfuServer:
             if not due:
                 return min(self._dues.values(), default=INF)
             for participant in due:
-                was_active = participant.active
-                self._dues[participant] = participant.advance(now)
-                room = self._rooms[participant.claims.room]
-                if participant.active and not was_active:
-                    participant.info.state = proto.models.ParticipantInfo.ACTIVE
-                    participant.info.version += 1
-                    self._announce(room, participant)
-                while participant.received:
-                    reliable, data = participant.received.popleft()
-                    self._relay(room, participant, reliable, data, now)
-                if participant.failed:
-                    self._leave(participant, now)
+                self._advance_participant(participant, now)
+
+    def _advance_participant(self, participant: ServerParticipant, now: float) -> None:
+        was_active = participant.active
+        due = participant.advance(now)
+        room = self._rooms[participant.claims.room]
+        if participant.active and not was_active:
+            participant.info.state = proto.models.ParticipantInfo.ACTIVE
+            participant.info.version += 1
+            self._announce(room, participant)
+        while participant.received:
+            reliable, data = participant.received.popleft()
+            self._relay(room, participant, reliable, data, now)
+        if participant.active:
+            self._dues[participant] = due
+            if participant.failed:
+                self._dismiss(participant, proto.models.CONNECTION_TIMEOUT, now)
+        elif now >= participant.join_due:
+            self._dismiss(participant, proto.models.JOIN_FAILURE, now)
+        else:
+            self._dues[participant] = min(due, participant.join_due)
 
     def _relay(self, room: _Room, sender: ServerParticipant, reliable: bool, data: bytes, now: float) -> None:
         if not sender.claims.can_publish_data:
@@ -391,6 +401,20 @@ class _Refused(Exception):
         super().__init__(status, body)
         self.status = status
         self.body = body
+
+
+def _decode_query(query: dict[str, list[str]]) -> rtc.JoinRequest:
+    """What ``/rtc`` says in parameters of its own. LiveKit's server passes over attributes that it cannot read."""
+    join = proto.rtc.JoinRequest()
+    try:
+        attributes = json.loads(base64.b64decode(query.get("attributes", [""])[0], altchars=b"-_", validate=True))
+        if isinstance(attributes, dict):
+            join.participant_attributes.update(
+                {name: value for name, value in attributes.items() if isinstance(value, str) and value}
+            )
+    except (ValueError, RecursionError):
+        join.Clear()
+    return join
 
 
 def _decode_join(text: str) -> rtc.JoinRequest:

@@ -15,6 +15,8 @@ from ..base.errors import ParseError
 
 LEEWAY = 60.0
 """Seconds that the clocks of minter and server may differ."""
+LATEST = 1e12
+"""Times at and beyond this are none: they would be in milliseconds, or nonsense."""
 TOKEN_BYTES = 16384
 """Longest token that is looked at."""
 
@@ -84,12 +86,12 @@ def verify(token: str, keys: Mapping[str, str], unix_now: float) -> Claims:
     if not hmac.compare_digest(_decode(parts[2]), _sign(f"{parts[0]}.{parts[1]}", secret)):
         raise TokenError("invalid authorization token: signature is invalid")
     expires = payload.get("exp")
-    if not isinstance(expires, int | float) or isinstance(expires, bool):
+    if not isinstance(expires, int | float) or isinstance(expires, bool) or not 0 < expires < LATEST:
         raise TokenError("invalid authorization token: exp claim is missing")
     if unix_now > expires + LEEWAY:
         raise TokenError("invalid authorization token: token is expired (exp)")
     not_before = payload.get("nbf", 0)
-    if isinstance(not_before, int | float) and unix_now < not_before - LEEWAY:
+    if isinstance(not_before, int | float) and not_before > unix_now + LEEWAY:
         raise TokenError("invalid authorization token: token not valid yet (nbf)")
     return _claims(payload, float(expires))
 
@@ -141,6 +143,7 @@ def _decode(text: str) -> bytes:
 def _decode_json(text: str) -> dict[str, Any]:
     try:
         value = json.loads(_decode(text))
+        json.dumps(value, ensure_ascii=False).encode()  # halves of surrogate pairs can be written, but are no text
     except (ValueError, RecursionError):
         raise TokenError("invalid authorization token") from None
     if not isinstance(value, dict):
