@@ -278,7 +278,7 @@ def test_an_input_without_a_time():
         yield None
 
     run = exercise(subject(Timeless, script=script, close=None, misuse=lambda machine: []), b"1")
-    assert run.record[0][3] == ["x"]
+    assert run.record[0][3] == ("sequence", "x")
     assert str(Input("note", ("x",), {"y": 1})) == "note('x',){'y': 1}"
 
 
