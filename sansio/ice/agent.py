@@ -750,7 +750,13 @@ class IceAgent:
         return bool(pairs) and all(pair.state == FAILED for pair in pairs)
 
     def _fail(self) -> None:
-        self._stop()
+        # The pairs stay for the report: nothing else looks at them now, and a new generation begins without them.
+        for pair in self._pairs.all():
+            if pair.state == IN_PROGRESS:
+                pair.state = FAILED
+                pair.last_error = pair.last_error or "no answer"
+        self._unselect()
+        self._transactions.clear()
         self._set_state(_FAILED)
 
     def _run_consent(self, now: float) -> float:
