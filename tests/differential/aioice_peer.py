@@ -38,7 +38,7 @@ def build(order: dict) -> dict:
 def parse(order: dict) -> dict:
     try:
         message = stun.parse_message(bytes.fromhex(order["data"]))
-    except ValueError as error:
+    except Exception as error:  # also what it does not mean to raise
         return {"error": str(error)}
     attributes = {name: jsonable(value) for name, value in message.attributes.items()}
     return {
