@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from sansio.room.state import Factories, RoomState
     from sansio.room.transports import DataReadable, DataWritable
     from sansio.signal.refusal import Refusal, RefusalKind
+    from sansio.signal.urls import explain_url
 
 __all__ = [
     "INF",
@@ -187,6 +188,7 @@ __all__ = [
     "WallClock",
     "core_participant",
     "events",
+    "explain_url",
     "preload_core",
 ]
 
@@ -206,6 +208,7 @@ _LATER = {
     "RequestFailed": "room.requests",
     "RoomEngine": "room.engine",
     "RoomState": "room.state",
+    "explain_url": "signal.urls",
 }
 
 

@@ -7,13 +7,14 @@ and TLS failures from each other, and closing it ourselves ends a link whose pee
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import trio
 
-from ._core import OpenSignal, SignalFailure
+from ._core import OpenSignal, SignalFailure, explain_url
+from ._http import get
 
 if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection
@@ -27,6 +28,8 @@ MAX_RESPONSE = 64 * 1024
 MESSAGES_AHEAD = 32
 """Messages that are read from the socket before the ones before them were handed over."""
 READ_BYTES = 65536
+EXPLAIN_TIMEOUT = 3.0
+"""Seconds for asking the server once more, in plain HTTP, why it refuses the WebSocket."""
 CLOSE_TIMEOUT = 1.0
 """Seconds for what is queued, the close frame and the peer's answer to it, all together."""
 
@@ -49,7 +52,7 @@ class Link(Protocol):
         """Queue a message. Never blocks; does nothing on a link that ends."""
 
     def close(self) -> None:
-        """Write what is queued, then close; give up if it was not open yet."""
+        """Write what is queued, then close. A link that is not open yet is given up, unless something is queued."""
 
 
 LinkFactory = Callable[[OpenSignal], Link]
@@ -61,8 +64,9 @@ class WebSocketLink:
     def __init__(self, request: OpenSignal, ssl_context: ssl.SSLContext | None = None) -> None:
         self._request = request
         self._ssl_context = ssl_context
-        self._phase = "looking up the name"
+        self._phase = "looking up the name or connecting"
         self._failure: SignalFailure | None = None
+        self._asked = False
         self._open = False
         self._end = ""
         self._opening = trio.CancelScope()
@@ -85,7 +89,8 @@ class WebSocketLink:
                 if not self._open:
                     nursery.cancel_scope.cancel()
                 else:
-                    opened()
+                    if not self._end:
+                        opened()
                     nursery.start_soon(self._write, socket)
                     await self._read(socket, received)
                     await self._finish(socket)
@@ -98,7 +103,7 @@ class WebSocketLink:
             self._outgoing.close()
             self._queue.close()
         if not self._open:
-            raise SignalError(self._failure or self._timed_out())
+            raise SignalError(await self._explained(self._failure or self._timed_out()))
         return self._end
 
     def send(self, data: bytes) -> None:
@@ -111,11 +116,15 @@ class WebSocketLink:
             pass
 
     def close(self) -> None:
-        if not self._open:
+        if self._open:
+            self._stop("closed by us")
+        elif self._asked and self._outgoing.statistics().current_buffer_used:
+            # The server may have let us in already: its answer is waited for a moment, so that it can be told.
+            self._opening.deadline = min(self._opening.deadline, trio.current_time() + CLOSE_TIMEOUT)
+            self._stop("closed by us")
+        else:
             self._failure = self._failure or SignalFailure("protocol", "closed before it was open")
             self._opening.cancel()
-        else:
-            self._stop("closed by us")
 
     def _stop(self, reason: str) -> None:
         self._end = self._end or reason
@@ -130,7 +139,7 @@ class WebSocketLink:
         secure = parts.scheme == "wss"
         host = parts.hostname or ""
         port = parts.port or (443 if secure else 80)
-        self._phase = "connecting"
+        self._phase = "looking up the name or connecting"
         try:
             stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
         except OSError as error:
@@ -157,6 +166,7 @@ class WebSocketLink:
         import trio_websocket
 
         self._phase = "waiting for the WebSocket handshake"
+        self._asked = True
         parts = urlsplit(self._request.url)
         host = parts.netloc.rpartition("@")[2]
         target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
@@ -170,6 +180,29 @@ class WebSocketLink:
             max_message_size=MAX_MESSAGE,
             receive_buffer_size=READ_BYTES,
         )
+
+    async def _explained(self, failure: SignalFailure) -> SignalFailure:
+        """A failure whose HTTP answer says nothing, with what the server says when it is asked without a WebSocket."""
+        if failure.kind != "http" or failure.body or failure.status < 400:
+            return failure
+        deadline = min(self._opening.deadline, trio.current_time() + EXPLAIN_TIMEOUT)
+        status, body = 0, ""
+        with trio.CancelScope(deadline=deadline) as self._opening:
+            try:
+                stream = await self._connect()
+            except _OpeningFailed:
+                return failure
+            try:
+                status, body = await get(stream, explain_url(self._request.url), self._request.headers)
+            finally:
+                await trio.aclose_forcefully(stream)
+        if status >= 400:
+            return _http_failure(status, body.encode())
+        if status == 200 and failure.status == 404:
+            # What a request without the upgrade headers gets.
+            detail = "the server would let us in, so something in between does not pass WebSockets on"
+            return SignalFailure("protocol", detail, failure.status)
+        return failure
 
     def _failed(self, kind: str, detail: str) -> _OpeningFailed:
         self._failure = SignalFailure(kind, detail)
@@ -189,7 +222,8 @@ class WebSocketLink:
             raise rest
         for error in _leaves(group):
             if isinstance(error, ConnectionRejected):
-                self._failure = self._failure or _http_failure(error.status_code, error.body or b"")
+                headers = error.headers or ()
+                self._failure = self._failure or _http_failure(error.status_code, error.body or b"", headers)
             elif isinstance(error, ProtocolError | HttpError):
                 # trio-websocket answers the server's error with an event that a client cannot send; the cause is below.
                 cause: BaseException = error
@@ -287,8 +321,15 @@ class _Guarded(trio.abc.Stream):
 # ------------------------------------------------------------------ sentences
 
 
-def _http_failure(status: int, body: bytes) -> SignalFailure:
-    return SignalFailure("http", f"the server answered HTTP {status}", status, body.decode(errors="replace"))
+def _http_failure(status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> SignalFailure:
+    detail = f"the server answered HTTP {status}"
+    if 300 <= status < 400:
+        for name, value in headers:
+            if name.lower() == b"location":
+                # Not followed: the token is for the server that was named. Its path and query may repeat our request.
+                parts = urlsplit(value.decode(errors="replace"))
+                detail = f"it points to {parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else detail
+    return SignalFailure("http", detail, status, body.decode(errors="replace"))
 
 
 def _http_answer(answer: bytearray) -> SignalFailure | None:

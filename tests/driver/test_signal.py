@@ -498,6 +498,46 @@ def test_closed_before_it_was_open():
     trio.run(main)
 
 
+def test_closed_while_the_server_answers():
+    """What was queued meanwhile is still written: a leave, for a server that has let us in."""
+    got = []
+
+    async def slow(request):
+        await trio.sleep(0.2)
+        async with await request.accept() as socket:
+            got.append(await socket.get_message())
+
+    async def main():
+        async with websocket_server(ignore_closed(slow)) as port, trio.open_nursery() as nursery:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            nursery.start_soon(client.run)
+            await trio.sleep(0.1)
+            client.link.send(b"leave")
+            client.link.close()
+        assert got == [b"leave"]
+        assert not client.opened.is_set()
+        assert client.reason == "closed by us"
+
+    trio.run(main)
+
+
+def test_closed_while_the_server_is_silent(monkeypatch):
+    monkeypatch.setattr(_signal, "CLOSE_TIMEOUT", 0.2)
+
+    async def main():
+        async with raw_server(answer(b"", then_wait=True)) as port, trio.open_nursery() as nursery:
+            client = Client(f"ws://127.0.0.1:{port}/")
+            nursery.start_soon(client.run)
+            await trio.sleep(0.05)
+            client.link.send(b"leave")
+            client.link.close()
+            start = trio.current_time()
+        assert trio.current_time() - start < 1
+        assert client.error is not None
+
+    trio.run(main)
+
+
 def test_a_bug_in_the_callback_comes_out():
     async def handler(request):
         async with await request.accept() as socket:
