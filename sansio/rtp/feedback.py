@@ -119,13 +119,13 @@ class ArrivalRecorder:
     a number far from all others begins a new row.
     """
 
-    __slots__ = ("due", "_arrivals", "_base", "_unwrap", "_number")
+    __slots__ = ("due", "_arrivals", "_base", "_last", "_number")
 
     def __init__(self) -> None:
         self.due = INF
         self._arrivals: dict[int, float] = {}  # unreported, by unwrapped number
         self._base = -1  # the next number to report
-        self._unwrap = Unwrapper(16)
+        self._last = -1  # the highest number so far
         self._number = 0
 
     @property
@@ -135,14 +135,18 @@ class ArrivalRecorder:
 
     def record(self, number: int, now: float) -> None:
         """A packet with this transport-wide number came."""
-        index = self._unwrap(number) + 0x10000  # never negative
-        base = self._base
-        if base < 0 or not -TWCC_WINDOW < index - base < TWCC_WINDOW:
-            self._arrivals.clear()
-            self._base = index
-        elif index < base:
-            return
+        last = self._last
+        step = (number - last) & 0xFFFF
+        index = last + step if step < 0x8000 else last + step - 0x10000
         arrivals = self._arrivals
+        ahead = index - self._base
+        if not 0 <= ahead < TWCC_WINDOW or last < 0:
+            if -TWCC_WINDOW < ahead < 0 <= last:
+                return
+            arrivals.clear()
+            self._base = self._last = index = number + (last & ~0xFFFF) + 0x20000  # never negative
+        elif index > last:
+            self._last = index
         if not arrivals:
             self.due = now + INTERVAL
         elif len(arrivals) >= ENOUGH:

@@ -174,7 +174,7 @@ class RtpSender:
         self.fraction_lost = 0.0
         self.jitter = 0.0
         self.rtt: float | None = None
-        self.reported = False  # whether a sender report has gone out
+        self.reported = 0  # packets when the last sender report went out
         self.last_sent = 0.0
         self.fir_number = -1
         self._paused = False
@@ -261,8 +261,9 @@ class RtpSender:
             payloads = vp8.packetize(frame, self._room, self._picture)
             keyframe = vp8.is_keyframe(frame)
         else:
-            payloads = h264.packetize(frame, self._room, format.mode)
-            keyframe = h264.is_keyframe(frame)
+            units = h264.split(frame)
+            payloads = h264.packetize(units, self._room, format.mode)
+            keyframe = h264.is_keyframe(units)
         stamp = self._video_stamp(timestamp, now)
         pacer = self._pacer
         if self._paused or self.closed or (self._needs_keyframe and not keyframe):
@@ -452,7 +453,7 @@ class RtpSender:
 
     def make_report(self, ntp: int, now: float) -> SenderReport:
         """Our sender report; also the end of an interval of the bitrate."""
-        self.reported = True
+        self.reported = self.packets
         if now > self._prior_at:
             if self._prior_at >= 0:
                 self.bitrate = (self.bytes - self._prior_bytes) * 8 / (now - self._prior_at)

@@ -137,7 +137,7 @@ class RtpSession:
         self._early: dict[int, _Early] = {}
         self._idle: dict[bytes, int] = {}
         self._senders: dict[int, RtpSender] = {}
-        self._unreported: list[RtpSender] = []
+        self._unreported: list[RtpSender] = []  # those whose next packet brings a report at once
         self._owing: list[RtpReceiver] = []
         self._owing_due = INF
         self._references: dict[int, tuple[int, float]] = {}
@@ -504,7 +504,7 @@ class RtpSession:
         unreported = self._unreported
         if unreported:
             for sender in unreported:
-                if sender.packets:
+                if sender.packets != sender.reported:
                     self._report_due = NOW
                     break
         if self._report_due <= now:
@@ -584,7 +584,7 @@ class RtpSession:
             packets: list[RtcpPacket] = [sender.make_report(ntp, now) for sender in group]
             packets.append(SourceDescription(tuple([self._chunk(sender.ssrc) for sender in group])))
             self.rtcp.append(encode_rtcp(packets))
-        self._unreported = [sender for sender in self._unreported if not sender.packets]
+        self._unreported = [sender for sender in self._senders.values() if sender not in sending]
         blocks = [receiver.make_report(now) for receiver in self._receivers if receiver.started]
         if blocks or self._references:
             answers = [

@@ -28,9 +28,9 @@ def split(frame: bytes) -> list[bytes]:
     return units
 
 
-def is_keyframe(frame: bytes) -> bool:
-    """Whether an access unit holds an IDR picture."""
-    return any(unit[0] & 0x1F == IDR for unit in split(frame))
+def is_keyframe(units: list[bytes]) -> bool:
+    """Whether an access unit, split into its NAL units, holds an IDR picture."""
+    return any(unit[0] & 0x1F == IDR for unit in units)
 
 
 def starts(payload: bytes) -> bool:
@@ -91,12 +91,11 @@ def assemble(payloads: list[bytes]) -> tuple[bytes, bool]:
     return b"".join(parts), keyframe
 
 
-def packetize(frame: bytes, size: int, mode: int) -> list[bytes]:
-    """Payloads of at most ``size`` bytes. In mode 0 each is one whole NAL unit (RFC 6184 section 6.2).
+def packetize(units: list[bytes], size: int, mode: int) -> list[bytes]:
+    """Payloads of at most ``size`` bytes for the NAL units of a frame. In mode 0 each is one of them (RFC 6184, 6.2).
 
     Raises LocalProtocolError for a frame without NAL units, and in mode 0 for a unit that does not fit.
     """
-    units = split(frame)
     if not units:
         raise LocalProtocolError("an H.264 frame is NAL units behind start codes (Annex B); this one has none")
     if mode == 0:

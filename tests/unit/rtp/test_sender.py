@@ -476,7 +476,7 @@ def test_sender_reports():
     report = sender.make_report(124, 2.0)
     assert (report.timestamp - first.timestamp) & 0xFFFFFFFF == 96000
     assert sender.stats().bitrate == 50 * 65 * 8
-    assert sender.reported
+    assert sender.reported == 100
     assert repr(sender) == f"RtpSender(opus, mid='', rid='', ssrc={sender.ssrc})"
 
 

@@ -404,10 +404,8 @@ def test_a_sender_that_fell_silent_stops_reporting(session):
     assert REMEMBERED - 2 < reports < REMEMBERED + 3
     assert last < REMEMBERED + 2
     sender.write(opus_frame(0), 100.0)
-    assert advance(session, 100.0) == INF  # see the next test
-    session.add_receiver("audio", 100.0, ssrc=7)
-    session.receive_rtp(rtp(1, 0), 100.0)
-    assert advance(session, 100.0) < INF
+    assert advance(session, 100.0) < 102.0
+    assert said(session)[0][0].packets == 2
 
 
 def test_receiver_reports(session):

@@ -34,7 +34,7 @@ class Bench(test_receiver.Bench):
         for signed in numbers:
             keyframe, number = signed < 0, abs(signed)
             if kind == 108:
-                payloads = h264.packetize(h264_frame(number, keyframe, size), 1000, 1)
+                payloads = h264.packetize(h264.split(h264_frame(number, keyframe, size)), 1000, 1)
             else:
                 payloads = vp8.packetize(vp8_frame(number, keyframe, size), 1000, number)
             for index, payload in enumerate(payloads):

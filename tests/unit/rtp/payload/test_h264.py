@@ -26,10 +26,10 @@ def test_units_of_an_access_unit():
 
 
 def test_key_frames():
-    assert h264.is_keyframe(annexb(SPS, PPS, IDR))
-    assert h264.is_keyframe(b"\0\0\1" + IDR)
-    assert not h264.is_keyframe(annexb(SLICE))
-    assert not h264.is_keyframe(b"\x65")
+    assert h264.is_keyframe(h264.split(annexb(SPS, PPS, IDR)))
+    assert h264.is_keyframe([SPS, IDR])
+    assert not h264.is_keyframe([SLICE])
+    assert not h264.is_keyframe([])
 
 
 def test_single_units():
@@ -40,14 +40,14 @@ def test_single_units():
 def test_an_aggregate():
     payload = b"\x78" + b"\0\4" + SPS + b"\0\4" + PPS + b"\0\x15" + IDR
     assert h264.assemble([payload]) == (annexb(SPS, PPS, IDR), True)
-    assert h264.packetize(annexb(SPS, PPS, IDR), 100, 1) == [payload]
+    assert h264.packetize([SPS, PPS, IDR], 100, 1) == [payload]
 
 
 def test_fragments():
     unit = b"\x65" + bytes(range(1, 11))
     payloads = [b"\x7c\x85" + unit[1:5], b"\x7c\x05" + unit[5:9], b"\x7c\x45" + unit[9:]]
     assert h264.assemble(payloads) == (annexb(unit), True)
-    assert h264.packetize(annexb(unit), 6, 1) == payloads
+    assert h264.packetize([unit], 6, 1) == payloads
     assert h264.assemble([b"\x5c\x81ab", b"\x5c\x41c"]) == (annexb(b"\x41abc"), False)
 
 
@@ -89,20 +89,20 @@ def test_lies(payloads, complaint):
 
 
 def test_mode_0_takes_whole_units_only():
-    assert h264.packetize(annexb(SPS, PPS, IDR), 30, 0) == [SPS, PPS, IDR]
+    assert h264.packetize([SPS, PPS, IDR], 30, 0) == [SPS, PPS, IDR]
     with pytest.raises(LocalProtocolError, match="more than 20 bytes"):
-        h264.packetize(annexb(SPS, IDR), 20, 0)
+        h264.packetize([SPS, IDR], 20, 0)
 
 
 def test_a_frame_without_units():
     for mode in (0, 1):
         with pytest.raises(LocalProtocolError, match="start codes"):
-            h264.packetize(b"\x65abc", 100, mode)
+            h264.packetize(h264.split(b"\x65abc"), 100, mode)
 
 
 def test_small_units_share_packets_and_large_ones_are_cut():
     sei = b"\x06" + b"s" * 9
-    payloads = h264.packetize(annexb(SPS, PPS, b"\x65" + b"i" * 99, sei, b"\x41" + b"p" * 28, sei), 40, 1)
+    payloads = h264.packetize([SPS, PPS, b"\x65" + b"i" * 99, sei, b"\x41" + b"p" * 28, sei], 40, 1)
     kinds = [payload[0] & 0x1F for payload in payloads]
     assert kinds == [24, 28, 28, 28, 6, 1, 6]
     assert all(len(payload) <= 40 for payload in payloads)
@@ -116,7 +116,7 @@ unit = st.tuples(
 
 @given(st.lists(unit, min_size=1, max_size=6), st.integers(10, 90))
 def test_what_is_cut_is_put_together_again(units, size):
-    payloads = h264.packetize(annexb(*units), size, 1)
+    payloads = h264.packetize(units, size, 1)
     assert max(map(len, payloads)) <= size
     assert h264.assemble(payloads) == (annexb(*units), any(each[0] == 0x65 for each in units))
 
