@@ -31,7 +31,7 @@ async def get(stream: trio.abc.Stream, url: str, headers: Iterable[tuple[str, st
         while len(body) < MAX_BODY:
             event = http.next_event()
             if event is h11.NEED_DATA:
-                http.receive_data(await stream.receive_some(4096))
+                http.receive_data(bytes(await stream.receive_some(4096)))
             elif isinstance(event, h11.Response):
                 status = event.status_code
             elif isinstance(event, h11.Data):

@@ -63,10 +63,11 @@ class Refusal:
 def refusal_of_failure(failure: SignalFailure) -> Refusal:
     """The reason behind a WebSocket that the driver could not open."""
     if failure.kind == "http":
-        return _of_status(failure.status, clean(failure.body))
+        return _of_status(failure.status, clean(failure.body), clean(failure.detail))
     detail = _sentence(clean(failure.detail))
     if failure.kind == "protocol":
-        return Refusal(RefusalKind.PROTOCOL, "The server's answer is no WebSocket handshake.", detail, _WRONG_ADDRESS)
+        what = "The server's answer is no WebSocket handshake."
+        return Refusal(RefusalKind.PROTOCOL, what, detail, _WRONG_ADDRESS, failure.status, clean(failure.body))
     what, advice = _UNREACHABLE.get(failure.kind, _UNREACHABLE["tcp"])
     return Refusal(RefusalKind.UNREACHABLE, what, detail, advice)
 
@@ -103,7 +104,7 @@ def refusal_of_garbage() -> Refusal:
 def refusal_of_silence(seconds: float, opened: bool) -> Refusal:
     """Nothing came in time: no WebSocket, or a WebSocket without a first message."""
     if opened:
-        what = f"The server opened the link but sent nothing for {seconds:g} s."
+        what = f"The server opened the link but sent no first message for {seconds:g} s."
         return Refusal(RefusalKind.UNREACHABLE, what, "It may be overloaded, or a proxy holds messages back.", _LATER)
     what, advice = _UNREACHABLE["timeout"]
     return Refusal(RefusalKind.UNREACHABLE, what, f"Waited {seconds:g} s.", advice)
@@ -172,7 +173,7 @@ _LEAVE = {
 }
 
 
-def _of_status(status: int, body: str) -> Refusal:
+def _of_status(status: int, body: str, detail: str) -> Refusal:
     lowered = body.lower()
     why = _sentence(f'The server says "{body}"') if body else ""
     if status in (401, 403) or (status == 400 and ("identity" in lowered or "room name" in lowered)):
@@ -197,6 +198,10 @@ def _of_status(status: int, body: str) -> Refusal:
     if status == 407:
         what = "A proxy wants credentials (HTTP 407)."
         return Refusal(RefusalKind.UNREACHABLE, what, why, "Give the proxy what it asks for.", status, body)
+    if 300 <= status < 400:
+        what = f"The server sends us elsewhere (HTTP {status})."
+        advice = "Use the address of the server itself, with wss where it wants a secure connection."
+        return Refusal(RefusalKind.PROTOCOL, what, _sentence(detail), advice, status, body)
     what = f"The server answered HTTP {status} in place of a WebSocket."
     return Refusal(RefusalKind.PROTOCOL, what, why, _WRONG_ADDRESS, status, body)
 

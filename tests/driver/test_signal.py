@@ -156,7 +156,7 @@ def test_the_request():
     async def main():
         async def handler(stream):
             requests.append(bytes(await stream.receive_some()))
-            await stream.send_all(b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n")
+            await stream.send_all(b"HTTP/1.1 400 No\r\nContent-Length: 2\r\n\r\nno")
 
         async with raw_server(handler) as port:
             await failure_of(f"ws://127.0.0.1:{port}/a?b=c")
