@@ -34,7 +34,7 @@ NOT_STATE = ("_now", "_last", "due", "_due")
 
 @frozen
 class Input:
-    """One call of a machine's method; ``now`` is added by name unless the call has no time."""
+    """One call of a method, of a machine or a part of it (``"part.method"``); ``now`` is added unless not ``timed``."""
 
     name: str
     args: tuple[Any, ...] = ()
@@ -54,13 +54,15 @@ def call(name: str, /, *args: Any, **kwargs: Any) -> Input:
 class Turn:
     """What a script is told before it draws the next input.
 
-    The time, the next deadline, the latest outputs, and the machine, of which it may only read public facts.
+    The time, the next deadline, the latest outputs, what the call returned, and the machine, of which it may only read
+    public facts.
     """
 
     now: float
     due: float
     outputs: list[Any]
     machine: Any
+    result: Any = None
 
 
 Script = Generator[Input | None, Turn, None]
@@ -165,6 +167,7 @@ class Exercise:
         self.record: list[tuple[float, Input | None, float, Any]] = []
         self.now = 1000.0
         self.due = INF
+        self.result: Any = None
 
     def _make(self) -> Any:
         return self.subject.make(Entropy(self.seed).fork("machine"))
@@ -189,7 +192,7 @@ class Exercise:
             if step % SIZE_CHECKED_EVERY == 0:
                 self._bounded()
             try:
-                item = script.send(Turn(self.now, self.due, outputs, self.machine))
+                item = script.send(Turn(self.now, self.due, outputs, self.machine, self.result))
             except StopIteration:
                 break
         self._bounded()
@@ -217,8 +220,7 @@ class Exercise:
     def turn(self, item: Input | None, given: float) -> list[Any]:
         """One input (None: only time) at the time ``given``, and the checks after it; what came out."""
         self.history.append((given, item))
-        if item is not None:
-            self.feed(self.machine, item, given)
+        self.result = self.feed(self.machine, item, given) if item is not None else None
         self.now = max(self.now, given)
         self.due = self._advance(given)
         outputs = self.drain(self.machine)
@@ -243,23 +245,24 @@ class Exercise:
         self.now = quiet
         return outputs
 
-    def feed(self, machine: Any, item: Input, now: float) -> None:
-        """Give a machine one input: peer bytes never raise, misuse changes nothing."""
+    def feed(self, machine: Any, item: Input, now: float) -> Any:
+        """Give a machine one input: peer bytes never raise, misuse changes nothing. What the call returned."""
         timed = {"now": now} if item.timed else {}
-        method = getattr(machine, item.name)
+        method = attrgetter(item.name)(machine)
         if item.name.startswith("handle_"):
             result = method(*item.args, **item.kwargs, **timed)
             if result is not None and item.name not in self.subject.answering:
                 raise ContractBroken(f"C1: {item.name} returned {result!r}")
-            return
+            return result
         # describing takes far longer than most operations, so only some of them are watched
         watched = len(self.history) % WATCHED_EVERY == 0
         before = describe(machine) if watched else None
         try:
-            method(*item.args, **item.kwargs, **timed)
+            return method(*item.args, **item.kwargs, **timed)
         except LocalProtocolError:
             if watched:
                 self._untouched(machine, before, item)
+            return None
 
     def _untouched(self, machine: Any, before: Any, item: Input) -> Any:
         after = describe(machine)
@@ -273,7 +276,7 @@ class Exercise:
         for item in self.subject.misuse(self.machine):
             timed = {"now": self.now} if item.timed else {}
             try:
-                getattr(self.machine, item.name)(*item.args, **item.kwargs, **timed)
+                attrgetter(item.name)(self.machine)(*item.args, **item.kwargs, **timed)
             except LocalProtocolError:
                 before = self._untouched(self.machine, before, item)
             else:
@@ -289,7 +292,7 @@ class Exercise:
         """Take everything out of a machine's deques."""
         outputs = []
         for name in self.subject.drains:
-            queue = getattr(machine, name)
+            queue = attrgetter(name)(machine)
             while queue:
                 outputs.append(queue.popleft())
         return outputs

@@ -261,6 +261,31 @@ def test_time_is_drawn_in_every_way():
     assert 1.0 in [run._time() - run.now for _ in range(400)]
 
 
+def test_parts_of_a_machine_are_reached_and_scripts_are_told_what_calls_return():
+    class Part:
+        def count(self, now):
+            return 7
+
+    class Whole(Pinger):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.part = Part()
+            self.part.outbox = deque(["x"])
+
+    told = []
+
+    def script(entropy):
+        turn = yield call("part.count")
+        told.append(turn.result)
+        turn = yield None
+        told.append(turn.result)
+
+    drains = ("transmits", "outbox", "part.outbox")
+    run = exercise(subject(Whole, script=script, drains=drains, close=None, misuse=lambda machine: []), b"1")
+    assert told == [7, None]
+    assert run.record[0][3] == ("sequence", "x")
+
+
 def test_a_part_of_a_machine_may_be_spared_a_time_that_goes_back():
     spared = subject(Rewound, backwards=False)
     run = exercise(spared, b"1")
