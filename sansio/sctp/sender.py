@@ -568,8 +568,6 @@ class Sender:
                     break
                 streams[chunk.stream.sid] = chunk.ssn
             reached += 1
-        if self.t3_due == INF:
-            self.t3_due = now + self.rto
         body = chunks.encode_forward_tsn(chunks.ForwardTsn(reached & MASK32, list(streams.items())))
         return chunks.encode_chunk(chunks.FORWARD_TSN, 0, body)
 
@@ -630,7 +628,7 @@ class Sender:
                 self._advance_forward()
             if self.forward > cum and now - self.forward_sent >= max(self.srtt, 0.01):
                 self.forward_owed = True
-        elif self.forward <= cum:
+        else:
             self.forward = cum
             self.forward_owed = False
         if acked or delta:
@@ -769,16 +767,14 @@ class Sender:
         self.probe_due = INF
         if self.lost or not self.flight:
             return
-        for chunk in reversed(self.outstanding):
-            if chunk.state == FLIGHT:
-                if chunk.sends < chunk.limit and chunk.expires > now:
-                    self._mark_lost(chunk, now)
-                    self.urgent = True
-                break
-        if not self.urgent:
-            if not self.active:
-                return
+        chunk = next(chunk for chunk in reversed(self.outstanding) if chunk.state == FLIGHT)
+        if chunk.sends < chunk.limit and chunk.expires > now:
+            self._mark_lost(chunk, now)
+            self.urgent = True
+        elif self.active:
             self.probe_new = True
+        else:
+            return
         self.counters.add("probes")
         self.probe_packet = self.packet + 1
         self.probe_at = now

@@ -184,6 +184,30 @@ def test_nothing_more_without_room_in_the_first_packet_when_single():
     assert [len(packet) for packet in peer.out] == [1012]
 
 
+def test_control_chunks_that_leave_no_room_go_alone():
+    for lost in (False, True):
+        peer = Peer()
+        peer.queue(bytes(1000))
+        if lost:
+            peer.emit()
+            peer.sender.handle_timeout(1.0)
+        peer.sender.emit(peer.out, [bytes(12), bytes(1000)], MTU - 1012, 1.0)
+        assert [len(packet) for packet in peer.out] == [1012, 1028]
+
+
+def test_chunk_sent_again_before_the_association_is_up_is_not_timed():
+    peer = Peer()
+    peer.queue(bytes(1000))
+    peer.sender.emit(peer.out, [bytes(12)], MTU - 12, 0.0, single=True)
+    (chunk,) = peer.sender.outstanding
+    chunk.state = LOST
+    peer.sender.lost.append(chunk)
+    peer.sender.flight = 0
+    peer.sender.emit(peer.out, [bytes(12)], MTU - 12, 1.0, single=True)
+    peer.raw_sack(0, now=1.1)
+    assert peer.sender.srtt == 0.0
+
+
 # ------------------------------------------------------------------ buffers
 
 
@@ -484,6 +508,9 @@ def test_each_gap_acknowledged_chunk_is_visited_once():
         ([(2, 9)], 3),
         ([(2, 9), (11, 11), (13, 20)], 9),
         ([(2, 20)], 2),
+        ([(4, 5), (8, 9)], 0),
+        ([(5, 6)], 0),
+        ([(2, 3), (21, 21)], 1),
         ([(4, 5)], 0),
         ([(2, 20)], 0),
     ):
