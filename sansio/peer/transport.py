@@ -185,6 +185,8 @@ class PeerTransport:
         if first < 4:
             self.ice.handle_stun(port, data, src, now)
             self._ice_due = NOW
+            if self.ice.outbox:
+                self._drain_ice(now)  # so that DTLS knows the round trip before a flight in the same burst
             return
         if not self.ice.is_valid_source(port, src):
             self.counters.add("unknown_source")

@@ -30,13 +30,16 @@ JOIN_TIMEOUT = 60.0
 
 
 class ServerPeer:
-    """One peer connection of a client. ``channels`` maps labels to ids, newest first to appear wins."""
+    """One peer connection of a client. ``channels`` maps labels to ids; of two with one label the later one counts."""
 
-    __slots__ = ("channels", "connection", "due", "lossy", "target", "up")
+    __slots__ = ("channels", "connection", "due", "lossy", "target", "transmits", "up")
 
-    def __init__(self, target: int, connection: PeerConnection) -> None:
+    def __init__(
+        self, target: int, entropy: Entropy, identity: DtlsIdentity, engine: EngineFactory, *, offerer: bool
+    ) -> None:
         self.target = target
-        self.connection = connection
+        self.transmits: deque[Transmit] = deque()
+        self.connection = PeerConnection(entropy, identity, self.transmits, offerer=offerer, dtls_engine=engine)
         self.channels: dict[str, int] = {}
         self.lossy: dict[int, bool] = {}
         self.due = NOW
@@ -56,7 +59,6 @@ class ServerParticipant:
         claims: Claims,
         signal: int,
         outbox: deque[Any],
-        transmits: deque[Transmit],
         entropy: Entropy,
         identity: DtlsIdentity,
         engine: EngineFactory,
@@ -90,15 +92,9 @@ class ServerParticipant:
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._released = False
-        self.peers = [
-            ServerPeer(0, PeerConnection(entropy.fork("publisher"), identity, transmits, offerer=False,
-                                         dtls_engine=engine))
-        ]  # fmt: skip
+        self.peers = [ServerPeer(0, entropy.fork("publisher"), identity, engine, offerer=False)]
         if not single:
-            self.peers.append(
-                ServerPeer(1, PeerConnection(entropy.fork("subscriber"), identity, transmits, offerer=True,
-                                             dtls_engine=engine))
-            )  # fmt: skip
+            self.peers.append(ServerPeer(1, entropy.fork("subscriber"), identity, engine, offerer=True))
         for peer in self.peers:
             peer.connection.add_local_candidate(candidate, port, now)
 

@@ -164,7 +164,6 @@ class SfuServer:
             claims,
             signal,
             self.outbox,
-            self.transmits,
             self._entropy.fork(f"participant {self._joins}"),
             self._identity,
             self._options.dtls_engine,
@@ -291,6 +290,7 @@ class SfuServer:
         self._signals.pop(participant.signal, None)
         participant.signal = 0
         participant.close(now)
+        self._flush(participant)
         del self._dues[participant]
         self._ufrags = {ufrag: owner for ufrag, owner in self._ufrags.items() if owner[0] is not participant}
         self._addresses = {addr: owner for addr, owner in self._addresses.items() if owner[0] is not participant}
@@ -326,10 +326,23 @@ class SfuServer:
         self._dues[participant] = NOW
         if owner is not known and participant.is_valid_source(target, port, addr):
             # Only now: anybody can write a user name, but not the integrity that ICE has just checked.
-            if known is None and len(self._addresses) >= SFU_ADDRESSES:
-                self.counters.add("address_limit")
-            else:
-                self._addresses[addr] = owner
+            self._learn_address(addr, owner)
+
+    def _learn_address(self, addr: Address, owner: tuple[ServerParticipant, int]) -> None:
+        if addr not in self._addresses and len(self._addresses) >= SFU_ADDRESSES:
+            self.counters.add("address_limit")
+        else:
+            self._addresses[addr] = owner
+
+    def _flush(self, participant: ServerParticipant) -> None:
+        """Send what a participant's peer connections want sent."""
+        for peer in participant.peers:
+            while peer.transmits:
+                transmit = peer.transmits.popleft()
+                if transmit.addr not in self._addresses:
+                    # Its answers to our checks have no user name, and may come before its own first check.
+                    self._learn_address(transmit.addr, (participant, peer.target))
+                self.transmits.append(transmit)
 
     def _owner_by_name(self, data: bytes) -> tuple[ServerParticipant, int] | None:
         try:
@@ -350,6 +363,7 @@ class SfuServer:
     def _advance_participant(self, participant: ServerParticipant, now: float) -> None:
         was_active = participant.active
         due = participant.advance(now)
+        self._flush(participant)
         room = self._rooms[participant.claims.room]
         if participant.active and not was_active:
             participant.info.state = proto.models.ParticipantInfo.ACTIVE
