@@ -13,9 +13,6 @@ Deliberate departures, all for the shortest join:
 from __future__ import annotations
 
 from collections import deque
-from enum import IntEnum
-
-from attrs import frozen
 
 from ..base.contract import INF, NOW, Address, Transmit
 from ..base.counters import Counters
@@ -24,6 +21,7 @@ from ..base.errors import LocalProtocolError, ParseError
 from ..base.limits import MAX_CHECKS_IN_FLIGHT, MAX_EARLY_CHECKS, MAX_REMOTE_CANDIDATES, MAX_SOURCES
 from . import stun
 from .candidate import HOST, PRFLX, RELAY, TCP, Candidate
+from .facts import IceOptions, IceState, IceStateChanged, PairReport, PairSelected, RoleChanged
 from .pairs import (
     FAILED,
     IN_PROGRESS,
@@ -44,22 +42,7 @@ from .preference import (
 )
 from .transactions import Transaction, Transactions
 
-
-class IceState(IntEnum):
-    """The state of the agent as a whole."""
-
-    NEW = 0
-    """No remote credentials yet."""
-    CHECKING = 1
-    """Looking for a path; after a restart the old one may still be in use."""
-    CONNECTED = 2
-    """A pair is selected and the peer is heard of."""
-    DISCONNECTED = 3
-    """The peer has been silent for a while."""
-    FAILED = 4
-    """No path, or silence for too long. Only a restart or new remote credentials revive the agent."""
-    CLOSED = 5
-
+__all__ = ["IceAgent", "IceOptions", "IceState", "IceStateChanged", "PairReport", "PairSelected", "RoleChanged"]
 
 _NEW = IceState.NEW
 _CHECKING = IceState.CHECKING
@@ -67,75 +50,6 @@ _CONNECTED = IceState.CONNECTED
 _DISCONNECTED = IceState.DISCONNECTED
 _FAILED = IceState.FAILED
 _CLOSED = IceState.CLOSED
-
-
-@frozen
-class IceOptions:
-    """Times in seconds.
-
-    ``pacing`` is RFC 8445's Ta; ``burst`` checks may leave without waiting for it. ``rto`` is the first retransmission
-    interval while no round trip is known, later twice the round trip within ``rto_min`` and ``rto_max``; it doubles
-    ``retransmissions`` times. ``stream_timeout`` is how long a check on a stream may take.
-
-    ``consent_interval`` is varied by a fifth both ways; a check without answer after ``consent_timeout`` is followed by
-    the next at once, and the second of them makes a controlling agent move to another pair that answers. Silence of
-    the peer for ``disconnected_after`` and ``failed_after`` changes the state, no answer to a consent check for
-    ``consent_expiry`` ends sending (RFC 7675). ``connect_timeout`` bounds the search, from the last new candidate.
-    """
-
-    pacing: float = 0.02
-    burst: int = 10
-    rto: float = 0.1
-    rto_min: float = 0.05
-    rto_max: float = 0.5
-    retransmissions: int = 7
-    stream_timeout: float = 10.0
-    consent_interval: float = 2.5
-    consent_timeout: float = 1.0
-    consent_expiry: float = 30.0
-    disconnected_after: float = 5.0
-    failed_after: float = 15.0
-    connect_timeout: float = 15.0
-
-
-@frozen
-class PairSelected:
-    """Data goes by this pair from now on: from ``port`` to ``addr``. ``rtt`` in seconds."""
-
-    local: Candidate
-    remote: Candidate
-    port: int
-    addr: Address
-    rtt: float
-
-
-@frozen
-class IceStateChanged:
-    """The agent's state changed."""
-
-    state: IceState
-
-
-@frozen
-class RoleChanged:
-    """A role conflict was settled, or the peer is lite."""
-
-    controlling: bool
-
-
-@frozen
-class PairReport:
-    """What is known of one pair, for error messages and statistics. ``rtt`` is 0 until it is known."""
-
-    local: Candidate
-    remote: Candidate
-    type: str
-    protocol: str
-    state: str
-    selected: bool
-    rtt: float
-    checks_sent: int
-    last_error: str
 
 
 class _Check:
@@ -189,7 +103,7 @@ class IceAgent:
     ``selected_port`` and ``selected_addr`` say where data goes now; ``selected_addr`` is None while there is nowhere.
     """
 
-    def __init__(self, entropy: Entropy, *, controlling: bool, options: IceOptions = IceOptions()) -> None:
+    def __init__(self, entropy: Entropy, *, controlling: bool, options: IceOptions | None = None) -> None:
         self.controlling = controlling
         self.state = IceState.NEW
         self.selected_port = -1
@@ -198,7 +112,7 @@ class IceAgent:
         self.transmits: deque[Transmit] = deque()
         self.outbox: deque[PairSelected | IceStateChanged | RoleChanged] = deque()
         self.counters = Counters()
-        self._options = options
+        self._options = options or IceOptions()
         self._secrets = entropy.fork("ice-credentials")
         self._ids = entropy.fork("ice-transactions")
         self._jitter = entropy.fork("ice-jitter")
@@ -312,8 +226,8 @@ class IceAgent:
         if self.state == _CLOSED:
             return
         if known is not None:
-            addresses = [other.address for other in (known.base, *known.reflexive)]
-            if candidate.address not in addresses:
+            addresses = [other.transport_address for other in (known.base, *known.reflexive)]
+            if candidate.transport_address not in addresses:
                 known.reflexive.append(candidate)
             return
         local = Local(port, candidate, peer)
@@ -426,7 +340,9 @@ class IceAgent:
         self._enter(now)
         if self.state == _CLOSED:
             return
-        self._stop()
+        self._unselect()
+        self._transactions.clear()
+        self._pairs.clear()
         self._locals.clear()
         self._remotes.clear()
         self._early.clear()
@@ -713,7 +629,8 @@ class IceAgent:
             if check.consent:
                 self._consent_at = now
                 self._consent_missed += 1
-                self._probe_others(pair)
+                if pair is self._current:
+                    self._probe_others(pair)
             elif pair.state == IN_PROGRESS:
                 pair.state = FAILED
                 pair.last_error = pair.last_error or "no answer"
@@ -913,10 +830,14 @@ class IceAgent:
             if nomination <= self._peer_nomination:
                 return
             self._peer_nomination = nomination
-        elif current is not None and self._selected_by_peer and not self._consent_missed:
+        elif (
+            current is not None
+            and self._selected_by_peer
+            and not self._consent_missed
             # behind a counted nomination, one without a counter is an older one
-            if self._peer_nomination or pair.priority < current.priority:
-                return
+            and (self._peer_nomination or pair.priority < current.priority)
+        ):
+            return
         self._selected_by_peer = True
         if pair is not current:
             self._select(pair, True, now)
@@ -994,11 +915,6 @@ class IceAgent:
         if state != self.state:
             self.state = state
             self.outbox.append(IceStateChanged(state))
-
-    def _stop(self) -> None:
-        self._unselect()
-        self._transactions.clear()
-        self._pairs.clear()
 
     def _renew_search(self, now: float) -> None:
         if self._search_from != INF:

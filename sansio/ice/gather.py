@@ -84,7 +84,7 @@ class Gatherer:
         entropy: Entropy,
         allot: Callable[[], int],
         *,
-        options: GatherOptions = GatherOptions(),
+        options: GatherOptions | None = None,
     ) -> None:
         self.transmits: deque[Transmit] = deque()
         self.outbox: deque[OpenUdp | ClosePort | Resolve | CandidateFound | PortLost | GatheringDone] = deque()
@@ -92,7 +92,7 @@ class Gatherer:
         self.turn_servers: list[ServerUrl] = []
         self._ids = entropy.fork("stun-transactions")
         self._allot = allot
-        self._options = options
+        self._options = options or GatherOptions()
         self._hosts: dict[int, _Host] = {}
         self._stun_urls: list[ServerUrl] = []
         self._servers: list[Address] = []

@@ -925,6 +925,7 @@ class TestSearch:
             failed_at, alone.now = alone.now, alone.advance()
         assert alone.agent.state == FAILED
         assert failed_at == pytest.approx(18.0)
+        assert [report.state for report in alone.agent.pairs_report()] == ["failed"]
         alone.now = 19.0
         alone.sent()
         alone.request()
