@@ -261,8 +261,8 @@ class SctpAssociation:
         state = self.state
         if state == LOST:
             return
-        if tag != self._tag and not self._check_other_tag(data, kind, tag):
-            self.counters.add("packet_tag")
+        if tag != self._tag:
+            self._handle_other_tag(data, tag, now)
             return
         receiver = self.receiver
         at = COMMON_SIZE
@@ -305,9 +305,7 @@ class SctpAssociation:
                     self.sender.handle_sack(data, at, length, now)
                 else:
                     self.counters.add("sack_unexpected")
-            elif not self._handle_control(
-                kind, flags, data[at + 4 : end], tag, size == (end + 3) & ~3 or size == end, now
-            ):
+            elif not self._handle_control(kind, flags, data[at + 4 : end], now):
                 break
             state = self.state
             if state == LOST:
@@ -316,13 +314,26 @@ class SctpAssociation:
         if receiver.broken:
             self._protocol_error(chunks.PROTOCOL_VIOLATION, receiver.broken.encode())
 
-    def _check_other_tag(self, data: bytes, kind: int, tag: int) -> bool:
-        """Whether a packet with another tag than ours may be looked at (RFC 9260 section 8.5.1)."""
-        if kind == chunks.INIT:
-            return tag == 0
-        if kind in (chunks.ABORT, chunks.SHUTDOWN_COMPLETE):
-            return bool(data[13] & chunks.TAG_REFLECTED) and tag == self._peer_tag != 0
-        return False
+    def _handle_other_tag(self, data: bytes, tag: int, now: float) -> None:
+        """A packet with another tag than ours (RFC 9260 section 8.5.1): only its first chunk is looked at."""
+        kind, flags, length = _unpack_chunk(data, COMMON_SIZE)
+        end = COMMON_SIZE + length
+        if length < 4 or end > len(data):
+            self.counters.add("chunk_malformed")
+            return
+        body = data[COMMON_SIZE + 4 : end]
+        reflected = flags & chunks.TAG_REFLECTED and tag == self._peer_tag
+        if kind == chunks.INIT and tag == 0:
+            if len(data) - end > 3:
+                self.counters.add("init_bundled")
+            else:
+                self._handle_init(body, now)
+        elif kind == chunks.ABORT and reflected:
+            self._lose("aborted", chunks.describe_causes(body))
+        elif kind == chunks.SHUTDOWN_COMPLETE and reflected:
+            self._handle_shutdown_complete()
+        else:
+            self.counters.add("packet_tag")
 
     def _may_receive(self, now: float) -> bool:
         if self.state == COOKIE_ECHOED:
@@ -335,17 +346,12 @@ class SctpAssociation:
             return True
         return self.state in (ESTABLISHED, SHUTDOWN_PENDING)
 
-    def _handle_control(self, kind: int, flags: int, body: bytes, tag: int, last: bool, now: float) -> bool:
+    def _handle_control(self, kind: int, flags: int, body: bytes, now: float) -> bool:
         """One chunk that is neither DATA nor SACK; False ends the packet."""
         state = self.state
         if kind == chunks.INIT:
-            if tag != 0 or not last:
-                self.counters.add("init_bundled")
-                return False
-            self._handle_init(body, now)
-            return False
-        if tag == 0:
-            self.counters.add("chunk_unexpected")
+            # With a tag, and so perhaps in company: both are forbidden (section 8.5.1 A).
+            self.counters.add("init_bundled")
             return False
         if kind == chunks.INIT_ACK:
             if state == COOKIE_WAIT:
@@ -354,10 +360,10 @@ class SctpAssociation:
                 self.counters.add("init_ack_unexpected")
             return False
         if kind == chunks.ABORT:
-            if flags & chunks.TAG_REFLECTED and tag != self._peer_tag:
+            if flags & chunks.TAG_REFLECTED:
                 self.counters.add("packet_tag")
-                return False
-            self._lose("aborted", chunks.describe_causes(body))
+            else:
+                self._lose("aborted", chunks.describe_causes(body))
             return False
         if kind == chunks.COOKIE_ECHO:
             return self._handle_cookie_echo(body, now)
@@ -388,8 +394,7 @@ class SctpAssociation:
         elif kind == chunks.SHUTDOWN_ACK:
             self._handle_shutdown_ack()
         elif kind == chunks.SHUTDOWN_COMPLETE:
-            if state == SHUTDOWN_ACK_SENT:
-                self._lose("shutdown")
+            self._handle_shutdown_complete()
         elif kind == DATA:
             self.counters.add("chunk_malformed")
             return False
@@ -653,6 +658,12 @@ class SctpAssociation:
     def _handle_shutdown_ack(self) -> None:
         if self.state in (SHUTDOWN_SENT, SHUTDOWN_ACK_SENT):
             self._send_alone(encode_chunk(chunks.SHUTDOWN_COMPLETE))
+            self._lose("shutdown")
+        else:
+            self.counters.add("chunk_unexpected")
+
+    def _handle_shutdown_complete(self) -> None:
+        if self.state == SHUTDOWN_ACK_SENT:
             self._lose("shutdown")
         else:
             self.counters.add("chunk_unexpected")

@@ -318,9 +318,9 @@ class DataChannels:
                 self.counters.add("dcep_malformed")
                 continue
             if message is None:
-                if channel is None or channel.confirmed:
+                if channel is None or not channel.ours:
                     self.counters.add("dcep_unexpected")
-                else:
+                elif not channel.confirmed:
                     self._confirm(channel)
             elif channel is not None:
                 # Number taken: by a duplicate, or by both sides at once against the parity rule.

@@ -517,6 +517,9 @@ def test_wrong_tags_ports_and_sizes_are_counted():
     pair.forge("a", (chunks.HEARTBEAT, 0, b"x"), tag=tag ^ 1)
     pair.forge("a", (chunks.COOKIE_ACK, 0, b""), tag=0)
     assert machine.counters["packet_tag"] == 2
+    pair.forge("a", raw=b"\1\0\0\3", tag=0)
+    pair.forge("a", raw=b"\1\0\0\x08", tag=0)
+    assert machine.counters["chunk_malformed"] == 2
     for size in range(16):
         machine.handle_packet(bytes(size), pair.now)
     assert machine.counters["packet_malformed"] == 16
@@ -585,6 +588,55 @@ def test_fragments_that_disagree_abort():
     pair.run(0.1)
     assert lost(pair, "a") == [SctpLost("protocol", "fragments of one message disagree")]
     assert lost(pair, "b") == [SctpLost("aborted", "protocol violation: fragments of one message disagree")]
+
+
+def test_two_faults_in_one_packet_end_the_association_once():
+    pair = Pair().up()
+    tsn = pair.a.association.receiver.cum + 1
+    pair.forge(
+        "a",
+        (chunks.DATA, 2, tsn.to_bytes(4, "big") + b"\0\0\0\0\0\0\0\x35first"),
+        (chunks.DATA, 1, (tsn + 1).to_bytes(4, "big") + b"\0\1\0\0\0\0\0\x35last"),
+        (chunks.DATA, 3, bytes(12)),
+    )
+    pair.run(0.1)
+    assert lost(pair, "a") == [SctpLost("protocol", "no user data")]
+
+
+def test_sack_and_forward_tsn_make_room_for_themselves():
+    pair = Pair().up()
+    channel = pair.channel(ordered=False, max_retransmits=0)
+    big = (chunks.HEARTBEAT, 0, b"\0\1\1\xfc" + bytes(504))
+    pair.b.send(channel, b"x", pair.now)
+    pair.flush()
+    packet = pair.flying.pop()[3]
+    pair.forge("a", big, big, (chunks.HEARTBEAT, 0, b"\0\1\0\x4c" + bytes(72)))
+    pair.a.handle_packet(packet, pair.now)
+    pair.flush()
+    assert pair.log()[1:] == [("a", ["HEARTBEAT_ACK"] * 3), ("a", ["SACK"])]
+    pair.run(1.0)
+    pair.drop = lambda side, packet: side == "a"
+    pair.a.send(channel, b"given up", pair.now)
+    pair.run(0.35)
+    pair.sent.clear()
+    pair.forge("a", big, big, (chunks.HEARTBEAT, 0, b"\0\1\0\x4c" + bytes(72)))
+    pair.a.association.sender.t3_due = pair.now
+    pair.flush()
+    assert pair.log() == [("a", ["HEARTBEAT_ACK"] * 3), ("a", ["FORWARD_TSN"])]
+
+
+def test_messages_given_up_while_sending_are_told_at_once():
+    pair = Pair().up()
+    channel = pair.channel(ordered=False, max_lifetime_ms=100)
+    pair.a.association.sender.cwnd = 2000
+    pair.a.send(channel, bytes(5000), pair.now)
+    pair.drop = lambda side, packet: side == "a"
+    pair.run(0.0)
+    pair.now += 0.2
+    sender = pair.a.association.sender
+    sender.cwnd = 1 << 20
+    pair.flush()
+    assert pair.log()[-1] == ("a", ["FORWARD_TSN"])
 
 
 def test_answers_waiting_are_bounded():
