@@ -18,6 +18,8 @@ NOT_MACHINES = {
     "base.contract.Machine": "the protocol itself",
     "peer.transport.PeerTransport": "a part of PeerConnection, which has all its inputs and outputs",
     "room.transports.Transports": "a part of RoomEngine, driven through it",
+    "rtp.receiver.RtpReceiver": "a part of RtpSession, which tells it what to report in",
+    "rtp.video.VideoReceiver": "likewise",
     "sfu.participant.ServerParticipant": "a part of SfuServer, driven through it",
 }
 
