@@ -63,8 +63,11 @@ def sim(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Against a real server and LiveKit's own clients; see tests/interop/README.md. Says so when there is none."""
-    python(session, "-m", "pytest", "tests/interop", *session.posargs, extras="test,interop")
+    """Against other implementations: libraries, and a real server with LiveKit's own clients.
+
+    Says so when there is no server; see tests/interop/README.md.
+    """
+    python(session, "-m", "pytest", "tests/differential", "tests/interop", *session.posargs, extras="test,interop")
 
 
 @nox.session
