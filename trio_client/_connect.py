@@ -122,7 +122,7 @@ async def open_room(
             try:
                 await _start_driver(session, outer)
                 async with trio.open_nursery(strict_exception_groups=True) as session.tasks:
-                    session.start()
+                    session.driver.start()
                     await session.connected.wait()
                     if session.refusal is not None or session.ended.is_set():
                         raise _connect_error(session)

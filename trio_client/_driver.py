@@ -41,6 +41,12 @@ MAX_TURNS = 10_000
 """Rounds of one pump; more is a bug."""
 
 
+WATCH = 10.0
+"""Seconds between two looks at the addresses of this host."""
+LOOK_AGAIN = 1.0
+"""The same when datagrams cannot be sent."""
+
+
 class Sink(Protocol):
     """Where the outputs go that are not for the driver."""
 
@@ -79,11 +85,11 @@ class Driver:
         self.sent = self.received = self.sent_bytes = self.received_bytes = 0
         self.broken = False
         """An exception left the engine: it cannot be used any more."""
-        self.interfaces = interfaces
         self._sink = sink
         self._open_port = open_port
         self._open_link = open_link
         self._lookup = lookup
+        self._list_interfaces = interfaces
         self.running = trio.Event()
         self._nursery: trio.Nursery
         self._ports: dict[int, _OpenPort] = {}
@@ -92,6 +98,7 @@ class Driver:
         self._links_gone.set()
         self._pumping = False
         self._again = False
+        self._doubt = trio.Event()
         self._sleep = trio.CancelScope()
         self._due = INF
         self._perform: dict[type[Any], Callable[[Any], None]] = {
@@ -113,6 +120,14 @@ class Driver:
                 self._nursery.start_soon(self._timers, name="trio_client timers")
                 self.running.set()
                 await trio.sleep_forever()
+
+    @trio.lowlevel.enable_ki_protection
+    def start(self) -> None:
+        """Let the engine begin, and watch the addresses of this host from now on."""
+        interfaces = self._list_interfaces()
+        self.engine.start(interfaces, trio.current_time())
+        self._nursery.start_soon(self._watch, interfaces, name="trio_client networks")
+        self.pump()
 
     def shut(self) -> None:
         """Cancel every task and with them close every socket."""
@@ -180,6 +195,19 @@ class Driver:
             self._due = INF
             self.pump()
 
+    async def _watch(self, interfaces: list[Interface]) -> None:
+        """Tell the engine when addresses come or go: looked up now and then, and when sending fails."""
+        while True:
+            with trio.move_on_after(WATCH):
+                await self._doubt.wait()
+            found = self._list_interfaces()
+            if set(found) != set(interfaces):
+                interfaces = found
+                self.engine.networks_changed(found, trio.current_time())
+                self.pump()
+            self._doubt = trio.Event()
+            await trio.sleep(LOOK_AGAIN)
+
     # ------------------------------------------------------------------ datagrams out
 
     def _transmit(self, transmits: deque[Transmit]) -> None:
@@ -205,6 +233,7 @@ class Driver:
 
     def _send_failed(self, transmit: Transmit, error: OSError) -> None:
         self.counters.add("send_failed")
+        self._doubt.set()
         self.engine.port_send_failed(transmit.port, transmit.addr, error.strerror or str(error), trio.current_time())
         self._again = True
 

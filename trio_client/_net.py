@@ -17,7 +17,11 @@ def list_interfaces() -> list[Interface]:
     IPv6 link-local addresses are left out: a candidate cannot carry the scope that they need.
     """
     found = []
-    for adapter in ifaddr.get_adapters():
+    try:
+        adapters = list(ifaddr.get_adapters())
+    except OSError:
+        return []
+    for adapter in adapters:
         for ip in adapter.ips:
             text = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
             address = ipaddress.ip_address(text)

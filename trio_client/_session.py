@@ -354,12 +354,6 @@ class Session:
     # ------------------------------------------------------------------ joining and leaving
 
     @trio.lowlevel.enable_ki_protection
-    def start(self) -> None:
-        """Begin to join."""
-        self.engine.start(self.driver.interfaces(), trio.current_time())
-        self.driver.pump()
-
-    @trio.lowlevel.enable_ki_protection
     def stop(self) -> None:
         """Begin to leave."""
         self.leaving = True

@@ -13,6 +13,7 @@ import trio
 from sansio.base.contract import (
     ClosePort,
     CloseSignal,
+    Interface,
     OpenSignal,
     OpenStream,
     OpenUdp,
@@ -118,7 +119,9 @@ class Setting:
             open_port=self.open_port,
             open_link=self.open_link,
             lookup=self.lookup,
+            interfaces=lambda: list(self.addresses),
         )
+        self.addresses = [Interface("lo", "127.0.0.1", True)]
 
     def open_port(self, host: str, low: int, high: int) -> SimPort:
         if host == "bad":
@@ -399,6 +402,45 @@ async def test_everything_can_be_closed(s: Setting) -> None:
     await s.driver.links_closed()
     await trio.testing.wait_all_tasks_blocked()
     assert port.closed
+
+
+# ------------------------------------------------------------------ networks
+
+
+@driving
+async def test_addresses_are_watched(s: Setting) -> None:
+    lo, eth = Interface("lo", "127.0.0.1", True), Interface("eth0", "10.0.0.2")
+    s.driver.start()
+    assert s.said("start") == [([lo],)]
+    await trio.sleep(30)
+    assert s.said("networks_changed") == []
+    s.addresses = [lo, eth]
+    await trio.sleep(12)
+    assert s.said("networks_changed") == [([lo, eth],)]
+    s.addresses = [eth, lo]
+    await trio.sleep(30)
+    assert len(s.said("networks_changed")) == 1
+
+
+@driving
+async def test_failing_sends_are_a_reason_to_look(s: Setting) -> None:
+    def fail(data: bytes, addr: tuple[str, int]) -> int:
+        raise OSError(101, "Network is unreachable")
+
+    s.driver.start()
+    s.port()
+    s.driver._ports[1].sendto = fail
+    await trio.sleep(3)
+    s.addresses = [Interface("eth0", "10.0.0.3")]
+    s.send(Transmit(1, b"a", PEER))
+    await trio.sleep(0.1)
+    assert len(s.said("networks_changed")) == 1
+    s.addresses = []
+    s.send(Transmit(1, b"a", PEER))
+    await trio.sleep(0.1)
+    assert len(s.said("networks_changed")) == 1
+    await trio.sleep(1)
+    assert s.said("networks_changed")[1] == ([],)
 
 
 # ------------------------------------------------------------------ the pump
