@@ -1,0 +1,1 @@
+"""How a session lives on when its network does not: states, triggers, and when to try again."""

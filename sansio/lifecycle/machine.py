@@ -1,0 +1,84 @@
+"""The lifecycle of one session: runs the table, counts attempts, and says when to make the next one."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from attrs import frozen
+
+from ..base.contract import INF, NOW
+from ..base.entropy import Entropy
+from .policy import ReconnectPolicy
+from .table import TABLE, Mode, State, Trigger
+
+
+@frozen
+class Entered:
+    """The session has entered ``state`` from ``previous`` by ``trigger``. The owner does what belongs to it."""
+
+    state: State
+    previous: State
+    trigger: Trigger
+
+
+class Lifecycle:
+    """See ``table``. ``mode`` is what the next attempt will be, ``attempt`` how many were made since the last success.
+
+    Media that is lost while a resume waits for its turn makes the resume restart ICE; it does not make it a restart.
+    A resume that found the server and went wrong makes every further attempt a restart, until one succeeds.
+    """
+
+    def __init__(self, policy: ReconnectPolicy, entropy: Entropy) -> None:
+        self.outbox: deque[Entered] = deque()
+        self.state = State.IDLE
+        self.mode = Mode.RESUME
+        self.attempt = 0
+        self._policy = policy
+        self._entropy = entropy
+        self._due = INF
+        self._now = NOW
+
+    @property
+    def reconnecting(self) -> bool:
+        """Whether a lost connection is being mended."""
+        return self.state in (State.WAITING, State.RESUMING, State.RESTARTING)
+
+    def trigger(self, trigger: Trigger, now: float) -> bool:
+        """Something has happened. Whether it changed the state."""
+        now = self._now = max(now, self._now)
+        found = TABLE.get((self.state, trigger))
+        if found is None:
+            return False
+        state, mode = found
+        if mode is not Mode.KEEP and not (self.mode is Mode.RESTART and state is State.WAITING):
+            self.mode = mode
+        if trigger is Trigger.DUE and self.mode is Mode.RESTART:
+            state = State.RESTARTING
+        previous, self.state = self.state, state
+        self._due = INF
+        if state is State.CONNECTED:
+            self.attempt = 0
+        self.outbox.append(Entered(state, previous, trigger))
+        if state is State.WAITING:
+            self._wait(now)
+        return True
+
+    def _wait(self, now: float) -> None:
+        delay = self._policy.delay(self.attempt, self._entropy)
+        self.attempt += 1
+        if delay is None:
+            self.trigger(Trigger.EXHAUSTED, now)
+        else:
+            self._due = now + delay
+
+    def hurry(self) -> None:
+        """The network has changed: make the waiting attempt now."""
+        if self.state is State.WAITING:
+            self._due = NOW
+
+    def advance(self, now: float) -> float:
+        """Begin the attempt that is due; the next deadline."""
+        now = self._now = max(now, self._now)
+        if self.state is State.WAITING and self._due <= now:
+            self.trigger(Trigger.DUE, now)
+        return self._due
