@@ -414,6 +414,8 @@ class TestReflexive:
             alone.agent.add_local(candidate("203.0.113.1", 9, "srflx"), 1, 0.0)
             alone.agent.add_local(candidate(*A), 1, 0.0)
         assert len(alone.agent._locals[1].reflexive) == 1
+        alone.agent.add_local(candidate("203.0.113.1", 10, "srflx"), 1, 0.0)
+        assert len(alone.agent._locals[1].reflexive) == 2
 
 
 class TestPairing:
