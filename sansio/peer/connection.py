@@ -144,6 +144,15 @@ class PeerConnection:
         except ParseError as error:
             self._fail(f"the answer cannot be used: {error}")
 
+    def restart(self, now: float, *, ice: bool) -> None:
+        """The signalling link is new: an offer that waits for its answer waits in vain. ``ice``: with new credentials.
+
+        The owner makes a new offer where one is needed.
+        """
+        self._answer_due = INF
+        if ice:
+            self.transport.restart_ice(now)
+
     # ------------------------------------------------------------------ the server offers
 
     def handle_offer(self, sdp: str, now: float) -> str | None:
