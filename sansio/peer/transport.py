@@ -47,7 +47,8 @@ class PeerTransport:
     """The packets of one peer connection: an ICE agent, a DTLS endpoint and an SCTP association with its channels.
 
     ``transmits`` is the owner's deque: final datagrams are appended to it directly. ``outbox`` carries
-    TransportConnected, TransportFailed, PairSelected and the channel events of ``sansio.sctp.channel``.
+    TransportConnected, TransportFailed, the events of ICE and those of the channels. ``channels`` exist once the remote
+    description is known. ``profile`` names the SRTP profile, ``local_key`` and ``remote_key`` are its keys.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class PeerTransport:
         self._dtls_started = False
         self._early: deque[bytes] = deque()
         self._inbound = False
+        self._interrupted = False
         self._ice_due = NOW
         self._dtls_due = INF
         self._sctp_due = INF
@@ -91,12 +93,6 @@ class PeerTransport:
         """A port of ours is gone."""
         self.ice.remove_local(port, now)
         self._ice_due = NOW
-
-    def create_channels(self, role: Role) -> DataChannels:
-        """The data channels of this transport, which number their streams by DTLS role (RFC 8832 section 6)."""
-        assert self.channels is None
-        self.channels = DataChannels(self.association, role=role)
-        return self.channels
 
     def set_remote(
         self,
@@ -117,8 +113,7 @@ class PeerTransport:
         if self._role is None:
             self._role = role
             self.dtls.set_remote_fingerprint(*fingerprint)
-            if self.channels is None:
-                self.create_channels(role)
+            self.channels = DataChannels(self.association, role=role)
             if role == "server":
                 self._start_dtls(now)
             self._sctp_due = NOW
@@ -256,6 +251,14 @@ class PeerTransport:
                     self.outbox.append(event)
                 case IceStateChanged(state=IceState.FAILED):
                     self.outbox.append(TransportFailed("ice", "no candidate pair works"))
+                case IceStateChanged(state=state):
+                    if state is IceState.DISCONNECTED:
+                        self._interrupted = True
+                    elif state is IceState.CONNECTED and self._interrupted:
+                        self._interrupted = False
+                        self.association.path_restored(now)
+                        self._sctp_due = NOW
+                    self.outbox.append(event)
                 case _:
                     self.outbox.append(event)
 
@@ -286,7 +289,7 @@ class PeerTransport:
                     self._sctp_due = NOW
                     self.outbox.append(TransportConnected(profile, self.ice.rtt))
                 case DtlsFailed(reason=reason, detail=detail):
-                    self.outbox.append(TransportFailed("dtls", f"{reason}: {detail}"))
+                    self.outbox.append(TransportFailed("dtls", f"{reason.value}: {detail}"))
                 case DtlsClosed():
                     # LiveKit's server says close_notify when it closes a peer connection; the signalling tells why.
                     self.counters.add("close_notify")
