@@ -65,6 +65,8 @@ class WebSocketLink:
         self._request = request
         self._ssl_context = ssl_context
         self._phase = "looking up the name or connecting"
+        self.answer = bytearray()
+        """What came before the handshake was done."""
         self._failure: SignalFailure | None = None
         self._asked = False
         self._open = False
@@ -229,13 +231,13 @@ class WebSocketLink:
                 cause: BaseException = error
                 while isinstance(cause.__context__, ProtocolError | HttpError):
                     cause = cause.__context__
-                self._failure = self._failure or SignalFailure("protocol", f"no WebSocket handshake: {cause}")
+                self._failure = self._failure or _no_handshake(self.answer, f"no WebSocket handshake: {cause}")
                 self._end = self._end or f"the server broke the WebSocket protocol: {cause}"
 
-    def ended_early(self, answer: bytearray, detail: str) -> None:
-        """The stream ended, or grew too long, before the handshake was done; ``answer`` is what came."""
+    def ended_early(self, detail: str) -> None:
+        """The stream ended, or grew too long, before the handshake was done."""
         if not self._open:
-            self._failure = self._failure or _http_answer(answer) or SignalFailure("protocol", detail)
+            self._failure = self._failure or _http_answer(self.answer) or _no_handshake(self.answer, detail)
             self._opening.cancel()
 
     @property
@@ -288,14 +290,13 @@ class _Guarded(trio.abc.Stream):
     def __init__(self, stream: trio.abc.Stream, link: WebSocketLink) -> None:
         self._stream = stream
         self._link = link
-        self._answer = bytearray()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        answer = self._answer
+        answer = self._link.answer
         if len(answer) >= MAX_RESPONSE:
             # The handshake may have been in what was read last; let the link see that before judging.
             await trio.lowlevel.checkpoint()
-            self._link.ended_early(answer, f"the server's answer to the handshake is longer than {MAX_RESPONSE} bytes")
+            self._link.ended_early(f"the server's answer to the handshake is longer than {MAX_RESPONSE} bytes")
         if self._link.is_open:
             answer.clear()
             return await self._stream.receive_some(max_bytes)
@@ -305,7 +306,7 @@ class _Guarded(trio.abc.Stream):
             data = b""
         answer += data
         if not data:
-            self._link.ended_early(answer, "the server closed the connection in place of a WebSocket handshake")
+            self._link.ended_early("the server closed the connection in place of a WebSocket handshake")
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -339,6 +340,12 @@ def _http_answer(answer: bytearray) -> SignalFailure | None:
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit() or words[1] in (b"101", b"200"):
         return None
     return _http_failure(int(words[1]), body)
+
+
+def _no_handshake(answer: bytearray, detail: str) -> SignalFailure:
+    if answer.startswith(b"\x15\x03"):  # an alert record
+        return SignalFailure("tls", "the server speaks TLS, and the address says ws in place of wss")
+    return SignalFailure("protocol", detail)
 
 
 def _explain_connect(error: OSError) -> tuple[str, str]:

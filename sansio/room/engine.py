@@ -91,6 +91,7 @@ class RoomEngine:
     ) -> None:
         self.options = options or EngineOptions()
         urls.validate_url(url)
+        urls.request_headers(token)
         self.url = url
         self.transmits: deque[Transmit] = deque()
         self.outbox: deque[Any] = deque()

@@ -131,7 +131,7 @@ _SECRET = re.compile(r"(?i)((?:access_token|join_request|token)=|bearer\s+)[^\s&
 _JWT = re.compile(r"eyJ[A-Za-z0-9_\-]{5,}(?:\.[A-Za-z0-9_\-]*)*")
 
 _LATER = "Try again later."
-_WRONG_ADDRESS = "Check that the address is that of a LiveKit server, and its port."
+_WRONG_ADDRESS = "Check that the address is that of a LiveKit server, its port, and whether it is ws or wss."
 
 _UNREACHABLE = {
     "dns": ("The name of the server cannot be looked up.", "Check the address for typing errors and the DNS."),
@@ -182,6 +182,13 @@ def _of_status(status: int, body: str, detail: str) -> Refusal:
             if part in lowered:
                 return Refusal(RefusalKind.TOKEN_REJECTED, what, meaning, advice, status, body)
         return Refusal(RefusalKind.TOKEN_REJECTED, what, why, "Mint a new token for this server.", status, body)
+    if status == 400 and "https" in lowered:
+        what = "The server wants a secure connection (HTTP 400)."
+        return Refusal(RefusalKind.UNREACHABLE, what, why, "Use wss in place of ws in the address.", status, body)
+    if status == 400 and any(word in lowered for word in ("join request", "join_request", "attributes")):
+        what = "The server does not take our join request (HTTP 400)."
+        advice = "Join with smaller metadata and attributes; if it has none, server and client may not fit together."
+        return Refusal(RefusalKind.REFUSED, what, why, advice, status, body)
     if status == 404 and "requested room does not exist" in lowered:
         what = "The room does not exist (HTTP 404)."
         meaning = "This server does not create rooms when somebody joins."

@@ -39,6 +39,10 @@ class UrlError(LocalProtocolError, ValueError):
     """The address of the server cannot be used; the message says why, and never repeats what stands in the query."""
 
 
+class UnusableToken(LocalProtocolError, ValueError):
+    """The access token cannot be sent as one; the message does not repeat it."""
+
+
 @frozen(kw_only=True)
 class JoinSettings:
     """What a client tells of itself and of its wishes when it opens the link.
@@ -142,7 +146,9 @@ def is_loopback(url: str) -> bool:
 def request_headers(token: str) -> tuple[tuple[str, str], ...]:
     """The HTTP headers of a signalling request. They carry the token: never log them."""
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise LocalProtocolError("the token is empty or holds characters that no token has")
+        raise UnusableToken(
+            "the access token is empty or holds characters that no token has, such as a space or a line break"
+        )
     return (("Authorization", "Bearer " + token), ("User-Agent", f"{PROJECT}/{VERSION}"))
 
 

@@ -123,6 +123,8 @@ class ScriptedServer:
         self.open = 0
         self.connections = 0
         self.visits: list[Visit] = []
+        self.stop: Callable[[], None] = lambda: None
+        """Take no more connections."""
 
     @property
     def url(self) -> str:
@@ -171,6 +173,7 @@ async def serve(
     server.port = listener.socket.getsockname()[1]
     listening: Any = listener if tls is None else trio.SSLListener(listener, tls, https_compatible=True)
     async with trio.open_nursery() as nursery:
+        server.stop = listener.socket.close
         nursery.start_soon(trio.serve_listeners, server.handle, [listening])
         yield server
         nursery.cancel_scope.cancel()
