@@ -577,7 +577,9 @@ class RtpSession:
     def _send_reports(self, now: float) -> None:
         ntp = self._wallclock.ntp_at(now)
         sending = [
-            sender for sender in self._senders.values() if sender.packets and now - sender.last_sent < REMEMBERED
+            sender
+            for sender in self._senders.values()
+            if sender.packets != sender.reported or (sender.packets and now - sender.last_sent < REMEMBERED)
         ]
         for at in range(0, len(sending), SENDERS_PER_COMPOUND):
             group = sending[at : at + SENDERS_PER_COMPOUND]

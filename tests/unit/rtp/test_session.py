@@ -408,6 +408,19 @@ def test_a_sender_that_fell_silent_stops_reporting(session):
     assert said(session)[0][0].packets == 2
 
 
+def test_a_long_sleep_after_the_last_packet(session):
+    """The packets between the last report and the silence are reported once, however late."""
+    sender = session.add_sender(OPUS)
+    sender.write(opus_frame(0), 0.0)
+    advance(session, 0.0)
+    sender.write(opus_frame(0), 0.02)
+    said(session)
+    due = advance(session, 50.0)
+    assert said(session)[0][0].packets == 2
+    assert advance(session, due) == INF
+    assert said(session) == []
+
+
 def test_receiver_reports(session):
     receiver = session.add_receiver("audio", 0.0, ssrc=7)
     session.add_receiver("audio", 0.0, ssrc=8)
