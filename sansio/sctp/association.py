@@ -87,7 +87,7 @@ class SctpOptions:
     rto_min: float = 0.4
     rto_max: float = 10.0
     zero_checksum: bool = True
-    window: int = limits.SCTP_WINDOW
+    window: int = field(default=limits.SCTP_WINDOW)
     max_message_size: int = 65535
     burst: int = 64
     heartbeat_interval: float = 30.0
@@ -100,6 +100,12 @@ class SctpOptions:
     def _check_mtu(self, _attribute: Any, value: int) -> None:
         if not 512 <= value <= 65535:
             raise LocalProtocolError("the MTU of an SCTP association is 512 to 65535 bytes")
+
+    @window.validator
+    def _check_window(self, _attribute: Any, value: int) -> None:
+        # A message that does not fit would shut the window and never be complete.
+        if value < 80_000:
+            raise LocalProtocolError("the receive window has to take a whole message of 65535 bytes")
 
 
 @frozen

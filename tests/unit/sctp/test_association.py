@@ -911,6 +911,8 @@ def test_time_does_not_go_back():
 def test_options():
     with pytest.raises(LocalProtocolError):
         SctpOptions(mtu=511)
+    with pytest.raises(LocalProtocolError):
+        SctpOptions(window=79_999)
     pair = Pair(options=SctpOptions(mtu=600)).up()
     channel = pair.channel()
     pair.a.send(channel, bytes(10_000), pair.now)
