@@ -82,7 +82,7 @@ class Meeting:
                 self.end.packets.popleft()
             while self.end.outbox:
                 self.take(self.end.outbox.popleft())
-            timeout = max(0.0, min(due - now, 0.5))
+            timeout = max(0.0, min(due - now, 0.01))
             readable, _, _ = select.select([self.socket, self.process.stdout], [], [], timeout)
             now = time.monotonic()
             if self.process.stdout in readable:
