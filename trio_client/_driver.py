@@ -179,7 +179,7 @@ class Driver:
             raise
         finally:
             self._pumping = False
-        if due != self._due:
+        if due < self._due:  # an alarm that is too early does no harm, and setting one for each packet would cost
             self._due = self._sleep.deadline = due
 
     def inject(self, output: Any) -> None:

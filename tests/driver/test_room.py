@@ -150,6 +150,8 @@ def test_participants_have_events_of_their_own():
             with pytest.raises(DisconnectedError):
                 await remote.wait_for(DataReceived)
             late = alice.local_participant.events()
+            waiting = alice.local_participant.events(Disconnected)
+        assert [event async for event in waiting] == []
         assert [event async for event in late] == []
         with pytest.raises(DisconnectedError):
             await alice.local_participant.wait_for(DataReceived)
@@ -173,6 +175,34 @@ def test_listeners_made_after_the_end():
         await alice.wait_until(lambda: True)
         with pytest.raises(RuntimeError, match="ended"):
             alice.start_soon(trio.sleep, 1)
+
+    run(main)
+
+
+def test_states_that_cannot_be_told():
+    """An exception of a predicate reaches who waits, whenever it comes."""
+
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice:
+
+            def predicate():
+                return 1 / len(alice.remote_participants) > 5 if alice.remote_participants else None
+
+            def worse(room):
+                return room.remote_participants["bob"].no_such_attribute if room.remote_participants else None
+
+            with pytest.raises(ZeroDivisionError):
+                await alice.wait_until(lambda: 1 / 0)
+
+            async def bob():
+                async with net.connect("bob"):
+                    await trio.sleep(1)
+
+            alice.start_soon(bob)
+            with pytest.raises(AttributeError, match="no_such"):
+                await alice.wait_until(worse)
+            with trio.move_on_after(1):
+                await alice.wait_until(predicate)
 
     run(main)
 
@@ -384,6 +414,37 @@ def test_handlers_of_the_end_may_finish():
             with pytest.raises(ValueError, match="late"):
                 async with net.connect("alice", on={Disconnected: bad}):
                     pass
+
+    run(main)
+
+
+def test_a_keyboard_interrupt_in_a_handler_ends_the_room_in_order():
+    async def main():
+        def interrupt(participant):
+            raise KeyboardInterrupt
+
+        async with sim_net() as net:
+            with pytest.raises(KeyboardInterrupt):
+                async with net.connect("alice", on={"participant_connected": interrupt}), net.connect("bob"):
+                    await trio.sleep_forever()
+            await trio.sleep(1)
+            assert net.identities() == []
+
+    run(main)
+
+
+def test_a_bug_of_the_core_comes_out_and_nothing_is_left():
+    async def main():
+        def bug(now):
+            raise ZeroDivisionError
+
+        async with sim_net() as net:
+            with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
+                async with net.connect("alice") as alice:
+                    alice._session.engine.advance = bug
+                    await trio.sleep_forever()
+            assert caught.group_contains(ZeroDivisionError)
+            assert all(port.closed for port in net.all_ports)
 
     run(main)
 
