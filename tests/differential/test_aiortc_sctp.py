@@ -157,7 +157,7 @@ def test_channels_of_both_sides(role, lose):
     ],
 )
 def test_partial_reliability(options, retransmits, lifetime):
-    with Meeting("client", lose=12) as meeting:
+    with Meeting("client", lose=20) as meeting:
         lossy = meeting.end.open("lossy", now=time.monotonic(), **options)
         check = meeting.end.open("check", now=time.monotonic())
         meeting.run(lambda: len([event for event in meeting.seen(ChannelOpened) if event.ours]) == 2)
