@@ -85,6 +85,37 @@ class ConnectionStateChanged(Event):
 
 
 @frozen
+class SignalReconnecting(Event):
+    """The signalling link was lost and is being resumed. Media and data go on meanwhile."""
+
+    name = "signal_reconnecting"
+    follows = "Reconnected, or Reconnecting when the loss turns out to be a larger one."
+
+
+@frozen
+class Reconnecting(Event):
+    """Media and data are interrupted; the connection is being mended or made anew."""
+
+    name = "reconnecting"
+    follows = "Reconnected, or Disconnected when it cannot be mended."
+
+
+@frozen
+class Reconnected(Event):
+    """The connection works again: signalling is back, and every path is proven by an answer that came over it.
+
+    `resumed`: it is the same session. Otherwise this client has joined anew with the same objects, and
+    `unacknowledged_bytes` of reliable data were on their way in the old session: some of it may have been lost.
+    """
+
+    resumed: bool
+    unacknowledged_bytes: int
+
+    name = "reconnected"
+    follows = "Events of what has changed meanwhile."
+
+
+@frozen
 class Disconnected(Event):
     """The session ended for good, by `reason`."""
 
@@ -484,6 +515,9 @@ class RoomEvent(Enum):
 
     Connected = "connected"
     ConnectionStateChanged = "connection_state_changed"
+    SignalReconnecting = "signal_reconnecting"
+    Reconnecting = "reconnecting"
+    Reconnected = "reconnected"
     Disconnected = "disconnected"
     Moved = "moved"
     TokenRefreshed = "token_refreshed"
@@ -538,6 +572,9 @@ class ParticipantEvent(Enum):
 ALL: tuple[type[Event], ...] = (
     Connected,
     ConnectionStateChanged,
+    SignalReconnecting,
+    Reconnecting,
+    Reconnected,
     Disconnected,
     Moved,
     TokenRefreshed,

@@ -182,6 +182,10 @@ class IceAgent:
         pair = self._selected
         return pair if pair is not None and pair.credentials is self._credentials else None
 
+    def silent_for(self, now: float) -> float:
+        """Seconds since the last authenticated sign of the peer; INF before the first."""
+        return now - self._heard
+
     def is_valid_source(self, port: int, src: Address) -> bool:
         """Whether data from there is the peer's: a check of ours was answered from it, or we answered one of its.
 

@@ -70,6 +70,8 @@ class PeerConnection:
         self.described = False
         self.answers = 0
         self.max_message_size = 0
+        self.last_offer = ""
+        self.last_answer = ""
         self.remote: SdpSession | None = None
         self._fingerprint = Fingerprint(
             identity.fingerprint[0], bytes.fromhex(identity.fingerprint[1].replace(":", ""))
@@ -126,7 +128,8 @@ class PeerConnection:
         self._offer_id += 1
         self._answer_due = now + delay + ANSWER_TIMEOUT
         self._due = NOW
-        return build_offer(self._session_id, self._next_version(), self._local(), self._sections), self._offer_id
+        self.last_offer = build_offer(self._session_id, self._next_version(), self._local(), self._sections)
+        return self.last_offer, self._offer_id
 
     def handle_answer(self, sdp: str, number: int, now: float) -> None:
         """The answer to our offer ``number`` (0: unnumbered). Stale ones are dropped."""
@@ -135,6 +138,7 @@ class PeerConnection:
             return
         self._answer_due = INF
         self.answers += 1
+        self.last_answer = sdp
         try:
             remote = parse_sdp(sdp)
             # The answerer chose from our actpass: an active peer is the DTLS client, and we are the server.
@@ -159,11 +163,16 @@ class PeerConnection:
         """Our answer to an offer of the server, or None when the offer cannot be used."""
         try:
             remote = parse_sdp(sdp)
+            transport, ice = remote.transport, self.transport.ice
+            if transport is not None and ice.remote_ufrag not in ("", transport.ice_ufrag):
+                self.transport.restart_ice(now)  # the offerer restarts, so the answer needs new credentials too
             self._apply(remote, now, "client")
         except ParseError as error:
             self._fail(f"the offer cannot be used: {error}")
             return None
-        return build_answer(remote, self._session_id, self._next_version(), self._local())
+        self.last_offer = sdp
+        self.last_answer = build_answer(remote, self._session_id, self._next_version(), self._local())
+        return self.last_answer
 
     # ------------------------------------------------------------------ both
 

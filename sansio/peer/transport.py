@@ -138,6 +138,16 @@ class PeerTransport:
         self.ice.restart(now)
         self._ice_due = NOW
 
+    def probe(self, now: float) -> None:
+        """Ask over the present path for a sign of life: HeartbeatAcked in the outbox is the answer."""
+        self.association.heartbeat(now)
+        self._sctp_due = NOW
+
+    def path_restored(self, now: float) -> None:
+        """A new path was selected: what is outstanding is sent now, not when a timer says so."""
+        self.association.path_restored(now)
+        self._sctp_due = NOW
+
     def touch_data(self) -> None:
         """The owner sent or read on ``channels``: what that owes leaves in the next ``advance``."""
         self._sctp_due = NOW

@@ -30,16 +30,27 @@ from ..base.errors import LocalProtocolError
 from ..base.limits import SIGNAL_TOKEN
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
-from ..events import DataReceived, TokenRefreshed
+from ..events import DataReceived, Reconnected, Reconnecting, SignalReconnecting, TokenRefreshed
 from ..ice.agent import PairReport
+from ..lifecycle.machine import Lifecycle
+from ..lifecycle.table import Mode, State, Trigger
 from ..signal import urls
 from ..signal.refusal import Refusal, RefusalKind, refusal_of_leave
-from ..signal.session import ServerMessage, SignalJoined, SignalLost, SignalOptions, SignalRefused, SignalSession
+from ..signal.session import (
+    ServerMessage,
+    SignalJoined,
+    SignalLost,
+    SignalOptions,
+    SignalRefused,
+    SignalResumed,
+    SignalSession,
+)
 from ..types import ConnectionState, DisconnectReason
+from .data import DataReceiver
 from .options import EngineOptions
 from .requests import RequestDone, RequestFailed, Requests
 from .state import Factories, RoomState
-from .transports import Transports, TransportsFailed, TransportsUp
+from .transports import DataWritable, Transports, TransportsFailed, TransportsProven, TransportsUp
 
 if TYPE_CHECKING:
     from ..proto import rtc
@@ -47,6 +58,10 @@ if TYPE_CHECKING:
 MAX_ROUNDS = 64
 LEAVE_GRACE = 1.0
 """Seconds that a session whose media has failed waits for the server to say why."""
+RESYNC_TIME = 1.0
+"""Seconds after a resume in which the server tells of everybody who is still there."""
+MEND_AFTER = 3.0
+"""Seconds that a resume waits for the proof of a path before it restarts ICE there."""
 
 
 @frozen
@@ -102,10 +117,11 @@ class RoomEngine:
         self._token = token
         self._session = self._new_session()
         self._requests = Requests(self.outbox, timeout=self.options.request_timeout)
-        single = self.options.single_peer_connection is not False
-        self._transports = Transports(
-            entropy.fork("transports"), identity, self.transmits, self.state, self.options, single=single
-        )
+        self._entropy = entropy
+        self._identity = identity
+        self._receiver = DataReceiver(self.state)
+        self._generation = 0
+        self._transports = self._new_transports(single=self.options.single_peer_connection is not False, first_port=1)
         self._started = False
         self._signal = 0
         self._signal_wanted = False
@@ -115,17 +131,40 @@ class RoomEngine:
         self._stopping: DisconnectReason | None = None
         self._flush_deadline = INF
         self._offer_in_join = False
-        self._due: dict[str, float] = {"session": INF, "requests": INF, "self": INF}
+        self._life = Lifecycle(self.options.reconnect, entropy.fork("lifecycle"))
+        self._media_trigger = Trigger.MEDIA_LOST
+        self._resume_reason = 0
+        self._interfaces: tuple[Interface, ...] = ()
+        self._lost_bytes = 0
+        self._end_reason = DisconnectReason.UNKNOWN_REASON
+        self._prove_deadline = INF
+        self._mend_at = INF
+        self._resync_at = INF
+        self._due: dict[str, float] = {"session": INF, "requests": INF, "self": INF, "life": INF}
         self._now = NOW
 
     def __repr__(self) -> str:
         return f"<RoomEngine {self.state.name!r} {self.state.connection.name}>"
 
     def _new_session(self) -> SignalSession:
+        # The driver bounds the opening, and knows what it was waiting for; the session's own bound is for one that fails.
+        first_message = self.options.first_message_timeout
         options = SignalOptions(
-            open_timeout=self.options.open_timeout, first_message_timeout=self.options.first_message_timeout
+            open_timeout=self.options.open_timeout + first_message, first_message_timeout=first_message
         )
         return SignalSession(wall=self._wall, options=options)
+
+    def _new_transports(self, *, single: bool, first_port: int) -> Transports:
+        self._generation += 1
+        return Transports(
+            self._entropy.fork(f"transports {self._generation}"),
+            self._identity,
+            self.transmits,
+            self._receiver,
+            self.options,
+            single=single,
+            first_port=first_port,
+        )
 
     # ------------------------------------------------------------------ the driver's inputs
 
@@ -134,13 +173,18 @@ class RoomEngine:
         if self._started or self._stopping is not None:
             raise LocalProtocolError("this engine was started or stopped before")
         self._started = self._signal_wanted = True
+        self._interfaces = tuple(interfaces)
+        self._life.trigger(Trigger.START, now)
         self._transports.gather(interfaces, loopback=urls.is_loopback(self.url), now=now)
         self._transports.due = NOW
 
     def networks_changed(self, interfaces: Sequence[Interface], now: float) -> None:
         """The addresses of this host have changed: sockets follow, and the server is told of new candidates."""
+        self._interfaces = tuple(interfaces)
         self._transports.networks_changed(interfaces, now)
         self._transports.due = NOW
+        self._life.hurry()
+        self._due["life"] = NOW
 
     def port_opened(self, port: int, address: Address, now: float) -> None:
         """OpenUdp succeeded; ``address`` is the bound one."""
@@ -290,6 +334,12 @@ class RoomEngine:
                 return INF
             if due["requests"] <= now:
                 due["requests"] = self._requests.advance(now)
+            if due["life"] <= now:
+                due["life"] = self._life.advance(now)
+                self._drain_life(now)
+                if self.closed:
+                    return INF
+                transports = self._transports  # a restart has made new ones
             if due["self"] <= now:
                 due["self"] = self._advance_self(now)
                 if self.closed:
@@ -310,9 +360,130 @@ class RoomEngine:
         if self._signal_wanted and self._transports.ready:
             self._open_signal(now)
         if now >= self._media_deadline:
-            error = MediaFailure("media did not connect in time", tuple(self._transports.pairs_report()))
-            self._end(DisconnectReason.MEDIA_FAILURE, error, now)
-        return self._media_deadline
+            self._media_deadline = INF
+            if not self._connected:
+                error = MediaFailure("media did not connect in time", tuple(self._transports.pairs_report()))
+                self._end(DisconnectReason.MEDIA_FAILURE, error, now)
+                return INF
+            self._end_reason = DisconnectReason.MEDIA_FAILURE
+            self._trigger(self._media_trigger, now)
+        if now >= self._mend_at:
+            self._mend_at = INF
+            self._transports.mend(now)
+            self._transports.due = NOW
+        if now >= self._resync_at:
+            self._resync_at = INF
+            self.state.end_resync()
+        if now >= self._prove_deadline:
+            self._prove_deadline = INF
+            self._trigger(Trigger.FAILED, now)
+        return min(self._media_deadline, self._mend_at, self._resync_at, self._prove_deadline)
+
+    # ------------------------------------------------------------------ reconnecting
+
+    def _trigger(self, trigger: Trigger, now: float) -> None:
+        if trigger in _RESUME_REASONS and not self._life.reconnecting:
+            self._resume_reason = _RESUME_REASONS[trigger]
+        self._life.trigger(trigger, now)
+        self._due["life"] = NOW
+
+    def _drain_life(self, now: float) -> None:
+        while self._life.outbox and not self.closed:
+            entered = self._life.outbox.popleft()
+            match entered.state:
+                case State.WAITING:
+                    self._enter_waiting(now)
+                case State.RESUMING:
+                    self._signal_wanted = True
+                    self._due["self"] = NOW
+                case State.RESTARTING:
+                    self._enter_restarting(now)
+                case State.CONNECTED if entered.previous is not State.JOINING:
+                    self._enter_connected(entered.previous is State.RESUMING, now)
+                case State.CLOSED:
+                    self._end(self._end_reason, None, now)
+
+    def _enter_waiting(self, now: float) -> None:
+        """The connection is lost: what remains of the link is closed, and the user is told once."""
+        self._session.drop(now)
+        self._due["session"] = NOW
+        self._signal_wanted = False
+        self._media_deadline = self._mend_at = self._prove_deadline = INF
+        if self._resync_at != INF:
+            self._resync_at = INF
+            self.state.end_resync()
+        if self._life.mode is Mode.RESUME and not self._transports.suspect(now):
+            if self.state.connection is ConnectionState.CONNECTED:
+                self.state.set_connection_state(ConnectionState.SIGNAL_RECONNECTING)
+                self.outbox.append(SignalReconnecting())
+        else:
+            self._tell_reconnecting()
+
+    def _tell_reconnecting(self) -> None:
+        if self.state.connection is not ConnectionState.RECONNECTING:
+            self.state.set_connection_state(ConnectionState.RECONNECTING)
+            self.outbox.append(Reconnecting())
+
+    def _enter_restarting(self, now: float) -> None:
+        """Join anew with the same objects, over new peer connections."""
+        self._tell_reconnecting()
+        self._requests.fail_all(DisconnectReason.STATE_MISMATCH)
+        old = self._transports
+        self._lost_bytes += old.in_flight
+        self._close_transports(now)
+        self._transports = self._new_transports(single=old.single, first_port=old.next_port)
+        self._transports.gather(self._interfaces, loopback=urls.is_loopback(self.url), now=now)
+        self._transports.due = NOW
+        self._signal_wanted = True
+        self._due["self"] = NOW
+
+    def _enter_connected(self, resumed: bool, now: float) -> None:
+        self._media_deadline = self._mend_at = self._prove_deadline = INF
+        if resumed:
+            self._session.flush(now)
+            self._due["session"] = NOW
+        self.state.set_connection_state(ConnectionState.CONNECTED)
+        self.outbox.append(Reconnected(resumed, 0 if resumed else self._lost_bytes))
+        self._lost_bytes = 0
+        self.outbox.extend([DataWritable(False), DataWritable(True)])  # whoever waits finds the new channels
+
+    def _handle_resumed(self, response: rtc.ReconnectResponse, now: float) -> None:
+        """The server took us back: first of all it is told what we have."""
+        self.state.begin_resync()
+        self._resync_at = now + RESYNC_TIME
+        self._mend_at = now + MEND_AFTER
+        self._prove_deadline = now + self.options.media_timeout
+        self._session.send("sync_state", self._transports.sync_state(self.options.auto_subscribe), now)
+        self._transports.resumed(response, now)
+        self._transports.due = self._due["session"] = self._due["self"] = NOW
+
+    def _handle_attempt_refused(self, refusal: Refusal, now: float) -> None:
+        """An attempt to resume or to restart did not get in."""
+        leave = refusal.leave
+        if leave is not None:
+            self._handle_leave(leave, now)
+            return
+        match refusal.kind:
+            case RefusalKind.TOKEN_REJECTED | RefusalKind.ROOM_NOT_FOUND | RefusalKind.REFUSED:
+                self._end_reason = DisconnectReason.JOIN_FAILURE
+                self._trigger(Trigger.REFUSED, now)
+            case RefusalKind.UNREACHABLE | RefusalKind.SERVER_ERROR:
+                self._trigger(Trigger.UNREACHABLE, now)
+            case _:
+                self._trigger(Trigger.FAILED, now)
+
+    def _handle_leave(self, leave: rtc.LeaveRequest, now: float) -> None:
+        actions = proto.rtc.LeaveRequest
+        reason = DisconnectReason(leave.reason)
+        if not self._connected:
+            self._end(reason, refusal_of_leave(leave), now)
+        elif leave.action == actions.DISCONNECT:
+            self._end_reason = reason
+            self._trigger(Trigger.REFUSED, now)
+        else:
+            self._end_reason = reason
+            resume = leave.action == actions.RESUME
+            self._trigger(Trigger.LEAVE_RESUME if resume else Trigger.LEAVE_RESTART, now)
 
     # ------------------------------------------------------------------ signalling
 
@@ -325,7 +496,10 @@ class RoomEngine:
             metadata=self.options.metadata,
             attributes=dict(self.options.attributes),
         )
-        if single:
+        if self._life.state is State.RESUMING:
+            sid = self.state.local_participant.sid
+            url = urls.resume_url(self.url, settings, sid=sid, reason=self._resume_reason, single=single)
+        elif single:
             delay = self.options.open_timeout + self.options.first_message_timeout
             offer = self._transports.first_offer(now, delay=delay)
             url = urls.join_url(self.url, settings, offer=offer)
@@ -335,7 +509,7 @@ class RoomEngine:
         else:
             self._offer_in_join = False
             url = urls.join_url(self.url, settings, single=False)
-        self._session.start(self._signal, resume=False, now=now)
+        self._session.start(self._signal, resume=self._life.state is State.RESUMING, now=now)
         self.outbox.append(OpenSignal(self._signal, url, urls.request_headers(self._token), self.options.open_timeout))
         self._due["session"] = NOW
 
@@ -348,11 +522,20 @@ class RoomEngine:
                     self._handle_server(kind, message, now)
                 case SignalJoined(response=response):
                     self._handle_join(response, now)
+                case SignalResumed(response=response):
+                    self._handle_resumed(response, now)
                 case SignalRefused(reason=refusal):
-                    self._handle_refused(refusal, now)
+                    if self._connected and self._stopping is None:
+                        self._handle_attempt_refused(refusal, now)
+                    else:
+                        self._handle_refused(refusal, now)
                 case SignalLost(reason=reason):
                     self.counters.add("signal_lost")
-                    self._end(DisconnectReason.SIGNAL_CLOSE, _link_lost(reason), now)
+                    if self._connected and self._stopping is None:
+                        self._end_reason = DisconnectReason.SIGNAL_CLOSE
+                        self._trigger(Trigger.SIGNAL_LOST, now)
+                    else:
+                        self._end(DisconnectReason.SIGNAL_CLOSE, _link_lost(reason), now)
                 case _:
                     self.outbox.append(event)  # SendSignal, CloseSignal
 
@@ -420,7 +603,7 @@ class RoomEngine:
                     self._token = message
                     self.outbox.append(TokenRefreshed(message))
             case "leave":
-                self._end(DisconnectReason(message.reason), refusal_of_leave(message), now)
+                self._handle_leave(message, now)
             case "answer" | "offer" | "trickle" | "media_sections_requirement":
                 self._transports.handle_signal(kind, message, now)
                 self._transports.due = NOW
@@ -443,14 +626,17 @@ class RoomEngine:
                     if not self._connected:
                         self._connected = True
                         self.state.connected()
-                case TransportsFailed(detail=detail):
-                    self._media_failed(detail, now)
+                    self._trigger(Trigger.UP, now)
+                case TransportsProven():
+                    self._trigger(Trigger.UP, now)
+                case TransportsFailed(detail=detail, path=path):
+                    self._media_failed(detail, path, now)
                 case _:
                     self.outbox.append(event)  # OpenUdp, ClosePort, Resolve, DataReadable, DataWritable
         if self._stopping is not None or self._signal_wanted:
             self._due["self"] = NOW
 
-    def _media_failed(self, detail: str, now: float) -> None:
+    def _media_failed(self, detail: str, path: bool, now: float) -> None:
         if not self._connected:
             error = MediaFailure(detail, tuple(self._transports.pairs_report()))
             self._end(DisconnectReason.MEDIA_FAILURE, error, now)
@@ -458,6 +644,8 @@ class RoomEngine:
         # A server that ends the session closes both ways at once, and the packets may be first: its reason counts.
         self.counters.add("media_failed")
         self._flush_deadline = NOW
+        # A path can be mended by ICE; what lies above it (DTLS, SCTP, descriptions) is lost with its peer connection.
+        self._media_trigger = Trigger.MEDIA_LOST if path else Trigger.FAILED
         self._media_deadline = min(self._media_deadline, now + LEAVE_GRACE)
         self._due["self"] = min(self._due["self"], self._media_deadline)
 
@@ -478,14 +666,17 @@ class RoomEngine:
             self.outbox.append(JoinFailed(error))
         self.state.set_connection_state(ConnectionState.DISCONNECTED)
         self._requests.fail_all(reason)
+        self._close_transports(now)
+        self.closed = True
+        self.outbox.append(Ended(reason))
+
+    def _close_transports(self, now: float) -> None:
         self._transports.close(now)
         unopened = [event.port for event in self._transports.outbox if isinstance(event, OpenUdp)]
         for event in self._transports.outbox:
             if isinstance(event, ClosePort) and event.port not in unopened:
                 self.outbox.append(event)
         self._transports.outbox.clear()
-        self.closed = True
-        self.outbox.append(Ended(reason))
 
     # ------------------------------------------------------------------ diagnostics
 
@@ -498,6 +689,10 @@ class RoomEngine:
             "engine": self.counters.snapshot(),
             "transports": self._transports.diagnostics(),
         }
+
+
+_RESUME_REASONS = {Trigger.SIGNAL_LOST: 1, Trigger.MEDIA_LOST: 2, Trigger.LEAVE_RESUME: 0}
+"""ReconnectReason on the wire; the server feeds its own choice of paths with it."""
 
 
 def _link_lost(reason: str) -> Refusal:

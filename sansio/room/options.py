@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ..dtls.engine import EngineFactory, default_engine
+from ..lifecycle.policy import ReconnectPolicy
 
 
 @frozen(kw_only=True)
@@ -26,6 +27,7 @@ class EngineOptions:
     interfaces: tuple[str, ...] = ()
     port_range: tuple[int, int] | None = None
     ice_servers: tuple[str, ...] = ()
+    reconnect: ReconnectPolicy = field(factory=ReconnectPolicy)
     open_timeout: float = 15.0
     """Seconds for DNS, TCP, TLS and the WebSocket handshake together."""
     first_message_timeout: float = 5.0

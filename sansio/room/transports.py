@@ -21,16 +21,16 @@ from ..base.errors import ParseError
 from ..base.limits import SECTION_REQUESTS
 from ..dtls.identity import DtlsIdentity
 from ..events import DataReceived
-from ..ice.agent import PairReport, PairSelected
+from ..ice.agent import IceState, PairReport, PairSelected
 from ..ice.candidate import parse_init, to_init
 from ..ice.gather import CandidateFound, Gatherer, GatheringDone, GatherOptions, PortLost
 from ..peer.connection import NegotiationFailed, PeerConnection
 from ..peer.transport import TransportConnected, TransportFailed
-from ..sctp.association import ESTABLISHED
+from ..sctp.association import ESTABLISHED, HeartbeatAcked
 from ..sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable
 from .data import DataReceiver, DataSender
 from .options import EngineOptions
-from .state import RoomState
+from .sync import sync_state
 
 if TYPE_CHECKING:
     from ..proto import rtc
@@ -41,6 +41,8 @@ PUBLISHER = 0
 SUBSCRIBER = 1
 MAX_ROUNDS = 64
 
+SUSPICION = 2.5
+"""Seconds of silence after which a path is suspect: the server checks its paths every 2 s."""
 RELIABLE_BUDGET = 1 << 20
 """Bytes of reliable packets that may wait to be acknowledged before ``publish_data`` says no."""
 LOSSY_BUDGET = 1 << 16
@@ -54,9 +56,15 @@ class TransportsUp:
 
 @frozen
 class TransportsFailed:
-    """A peer connection cannot go on."""
+    """A peer connection cannot go on; or only its path is gone, which ICE can mend (``path``)."""
 
     detail: str
+    path: bool = False
+
+
+@frozen
+class TransportsProven:
+    """After a resume: over every path that was in use an answer of the server has come."""
 
 
 @frozen
@@ -83,6 +91,7 @@ class _Peer:
         "gatherer",
         "lossy",
         "negotiate",
+        "proving",
         "ready",
         "target",
         "up",
@@ -97,6 +106,7 @@ class _Peer:
         self.ready = False
         self.up = False
         self.negotiate = False
+        self.proving = False
         self.channels: dict[str, int] = {}
         self.lossy: dict[int, bool] = {}
         self.blocked: dict[int, bool] = {}
@@ -123,10 +133,11 @@ class Transports:
         entropy: Entropy,
         identity: DtlsIdentity,
         transmits: deque[Transmit],
-        state: RoomState,
+        receiver: DataReceiver,
         options: EngineOptions,
         *,
         single: bool,
+        first_port: int = 1,
     ) -> None:
         self.outbox: deque[Any] = deque()
         self.counters = Counters()
@@ -137,9 +148,9 @@ class Transports:
         self._transmits = transmits
         self._options = options
         self._sender = DataSender()
-        self._receiver = DataReceiver(state)
+        self._receiver = receiver
         self._interfaces: tuple[Interface, ...] = ()
-        self._next_port = 1
+        self._next_port = first_port
         self._generation = 0
         self._owner: dict[int, _Peer] = {}
         self._peers: list[_Peer] = []
@@ -156,6 +167,7 @@ class Transports:
         self._loopback = False
         self._held_trickles: list[tuple[str, rtc.TrickleRequest]] = []
         self._announced = False
+        self._proving = False
 
     # ------------------------------------------------------------------ sockets
 
@@ -292,6 +304,67 @@ class Transports:
         self._joined = True
         self.outbox.extend(self._held_trickles)
         self._held_trickles.clear()
+
+    @property
+    def next_port(self) -> int:
+        """The number of the next port: numbers are never used again within a session."""
+        return self._next_port
+
+    # ------------------------------------------------------------------ resuming
+
+    def suspect(self, now: float) -> bool:
+        """Whether a path that was in use has been silent for longer than the server would be."""
+        return any(peer.up and _suspect(peer, now) for peer in self._peers)
+
+    def sync_state(self, auto_subscribe: bool) -> rtc.SyncState:
+        """What we have, for the server that takes us back."""
+        told = self._peers[-1].connection
+        return sync_state(
+            offer=told.last_offer,
+            answer=told.last_answer,
+            channels=[(label, number, peer.target) for peer in self._peers for label, number in peer.channels.items()],
+            received=self._receiver.last_sequences(),
+            auto_subscribe=auto_subscribe,
+        )
+
+    def resumed(self, response: rtc.ReconnectResponse, now: float) -> None:
+        """The server took us back: prove every path that was in use, and mend those that are suspect.
+
+        ICE is restarted only on a suspect path: the server drops its selected pair on a restart. The subscriber
+        connection is restarted by the server itself.
+        """
+        urls = [url for server in response.ice_servers for url in server.urls if url.startswith("stun:")]
+        self._proving = True
+        self._requirement, self._unmet = _Requirement(0, 0, 0, 0), 0
+        for peer in self._peers:
+            peer.gatherer.add_servers(urls, now)
+            peer.gather_due = peer.due = NOW
+            transport = peer.connection.transport
+            peer.proving = transport.association.up
+            if peer.proving:
+                transport.probe(now)
+            if peer is self._publisher:
+                unanswered, suspect = peer.connection.negotiating, _suspect(peer, now)
+                peer.connection.restart(now, ice=suspect)
+                if unanswered or suspect or peer.negotiate:
+                    self._negotiate(peer, now)
+
+    def mend(self, now: float) -> None:
+        """Restart ICE where the path is suspect, while signalling works: the proof of a resume is late."""
+        peer = self._publisher
+        if peer is not None and peer.proving and not peer.connection.negotiating:
+            peer.connection.restart(now, ice=True)
+            self._negotiate(peer, now)
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes of reliable data that the server has not acknowledged."""
+        early = self._early_bytes[True]
+        peer = self._publisher
+        if peer is None:
+            return early
+        sender = peer.connection.transport.association.sender
+        return early + sender.buffered() + sender.flight
 
     def _negotiate(self, peer: _Peer, now: float) -> None:
         if peer.connection.negotiating:
@@ -449,6 +522,9 @@ class Transports:
                     peer.due = peer.connection.advance(now)
                     self._drain_connection(peer, now)
                 due = min(due, peer.gather_due, peer.due)
+            if self._proving and not any(peer.proving for peer in self._peers):
+                self._proving = False
+                self.outbox.append(TransportsProven())
             if due > now:
                 self.due = due
                 return due
@@ -497,11 +573,14 @@ class Transports:
                     self._tell_writable(reliable=channel not in peer.lossy)
                 case TransportConnected():
                     peer.up = True
+                    peer.proving = False
                     if peer is self._primary and not self._announced:
                         self._announced = True
                         self.outbox.append(TransportsUp())
                 case TransportFailed(layer=layer, detail=detail):
-                    self.outbox.append(TransportsFailed(f"{layer}: {detail}"))
+                    self.outbox.append(TransportsFailed(f"{layer}: {detail}", path=layer == "ice"))
+                case HeartbeatAcked():
+                    peer.proving = False
                 case NegotiationFailed(detail=detail):
                     self.outbox.append(TransportsFailed(f"negotiation: {detail}"))
                 case ChannelOpened(channel=channel, max_retransmits=limit):
@@ -511,6 +590,10 @@ class Transports:
                     peer.lossy.pop(channel, None)
                 case PairSelected():
                     self._heed_blocked(peer)
+                    if peer.up:
+                        peer.connection.transport.path_restored(now)
+                        if peer.proving:
+                            peer.connection.transport.probe(now)
                 case _:
                     pass  # changes of state and role in ICE
 
@@ -552,3 +635,8 @@ class Transports:
                 for peer in self._peers
             ],
         }
+
+
+def _suspect(peer: _Peer, now: float) -> bool:
+    ice = peer.connection.transport.ice
+    return ice.state is not IceState.CONNECTED or ice.silent_for(now) > SUSPICION

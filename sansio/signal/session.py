@@ -223,6 +223,12 @@ class SignalSession:
         self._queue.clear()
         self._end(close=True)
 
+    def drop(self, now: float) -> None:
+        """Close the link without a word, to open another one. What was queued stays queued."""
+        self._tick(now)
+        if self._state is not _State.DOWN:
+            self._end(close=True)
+
     # -------------------------------------------------------------- the driver's answers
 
     def handle_opened(self, now: float) -> None:
