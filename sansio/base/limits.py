@@ -17,6 +17,14 @@ MAX_GATHER_HOSTS = 16
 """Addresses of this host that get a socket."""
 MAX_STUN_SERVERS = 8
 """STUN server addresses that are asked, after name resolution."""
+MAX_TURN_PEERS = 128
+"""Peers with a permission and a channel on one relay; ones that nothing was sent to for long give way."""
+MAX_TURN_SERVERS = 8
+"""TURN server addresses that are used, after name resolution."""
+MAX_TURN_ALLOCATIONS = 8
+"""Allocations of one peer connection at a time; LiveKit's own TURN server grants a participant twelve."""
+MAX_ICE_STREAMS = 8
+"""TCP connections of one peer connection to candidates of the peer, open or being opened."""
 
 # ---- dtls
 DTLS_RECORDS = 64

@@ -105,6 +105,15 @@ class _Pipe:
     last: float = 0.0
 
 
+@define(eq=False)
+class _Stream:
+    """A TCP connection: two ends, each a node and the number it knows it by, and when the last bytes for it arrive."""
+
+    ends: list[tuple[Node, int]]
+    addresses: list[Address]
+    last: list[float]
+
+
 class World:
     """See the head of the module. ``seed`` decides every draw; ``link`` is the behaviour of links not set otherwise."""
 
@@ -136,6 +145,9 @@ class World:
         self._servers: dict[str, tuple[Node, bool]] = {}
         self._pipes: dict[tuple[str, int], _Pipe] = {}
         self._next_signal = 1000
+        self._listeners: dict[Address, Node] = {}
+        self._streams: dict[tuple[str, int], _Stream] = {}
+        self._next_stream = 100_000
 
     # ------------------------------------------------------------------ building
 
@@ -212,6 +224,14 @@ class World:
         ``judges`` a link opens only when ``accept_signal`` is called, and does not when ``refuse_signal`` is.
         """
         self._servers[host] = (self._nodes[name], judges)
+
+    def listen_stream(self, address: Address, name: str) -> None:
+        """Let a node take TCP connections to ``address``; a TLS one is like any other.
+
+        Its machine gets ``stream_accepted(port, address, now)``, the bytes like a datagram of that port, and
+        ``stream_closed(port, now)``.
+        """
+        self._listeners[address] = self._nodes[name]
 
     # ------------------------------------------------------------------ running
 
@@ -303,6 +323,10 @@ class World:
             port, data, target = next(iter(node.ports)), item, node.peer
         else:
             raise self.failure(f"{node.name} sends plain bytes and has no peer")
+        stream = self._streams.get((node.name, port))
+        if stream is not None:
+            self._send_stream(node, port, stream, data)
+            return
         source = node.ports.get(port)
         if source is None:
             self._note(node.name, target, data, "closed port")
@@ -339,9 +363,10 @@ class World:
         if isinstance(output, OpenUdp):
             self._open_udp(node, output)
         elif isinstance(output, OpenStream):
-            self._answer(node, 0.0, "port_failed", output.port, "there are no streams in this world")
+            self._open_stream(node, output)
         elif isinstance(output, ClosePort):
             self._routes.pop(node.ports.pop(output.port, ("", 0)), None)
+            self._close_stream(node, output.port)
         elif isinstance(output, Resolve):
             self._answer(node, self.signal_latency, "resolved", output.token, list(self.names.get(output.host, [])))
         elif isinstance(output, OpenSignal):
@@ -374,6 +399,68 @@ class World:
         address = (request.host, free[0])
         self._bind(node, request.port, address)
         self._answer(node, 0.0, "port_opened", request.port, address)
+
+    # ------------------------------------------------------------------ streams
+
+    def _open_stream(self, node: Node, request: OpenStream) -> None:
+        server = self._listeners.get(request.addr)
+        self._note(node.name, request.addr, b"", OK if server else "refused", "stream-open")
+        hosts = [host for host in node.hosts if (":" in host) == (":" in request.addr[0])]
+        if server is None or not hosts:
+            self._answer(node, self.signal_latency, "port_failed", request.port, "connection refused")
+            return
+        there, back = self.links(node.name, server.name)
+        if there.down or back.down:
+            return  # silence
+        self._next_stream += 1
+        address = (hosts[0], 30000 + self._next_stream % 10000)
+        opened = self.now + there.latency + back.latency
+        stream = _Stream([(node, request.port), (server, self._next_stream)], [address, request.addr], [opened, 0.0])
+        for end, number in stream.ends:
+            self._streams[end.name, number] = stream
+        self._answer(server, there.latency, "stream_accepted", self._next_stream, address)
+        self._answer(node, there.latency + back.latency, "port_opened", request.port, address)
+
+    def _send_stream(self, node: Node, port: int, stream: _Stream, data: bytes) -> None:
+        """What is lost on the way comes a little later, and all that was sent after it."""
+        side = stream.ends.index((node, port))
+        other, number = stream.ends[1 - side]
+        link, entropy = self._link(node.name, other.name)
+        verdict, arrival = link.judge(len(data), self.now, entropy)[0]
+        self._note(node.name, other.name, data, verdict, "stream")
+        if link.down:
+            return
+        if arrival == INF:
+            arrival = self.now + 3 * link.latency + link.hold_back
+        stream.last[1 - side] = max(stream.last[1 - side], arrival)
+        self.at(stream.last[1 - side], self._arrive_stream, stream, other, number, data, stream.addresses[side])
+
+    def _arrive_stream(self, stream: _Stream, node: Node, port: int, data: bytes, source: Address) -> None:
+        if self._streams.get((node.name, port)) is stream and node.deliver is not None:
+            node.deliver(port, data, source, self.now)
+            node.due = NOW
+
+    def cut_streams(self, name: str) -> None:
+        """Break every TCP connection of a node; both ends are told."""
+        for stream in [stream for (owner, _), stream in self._streams.items() if owner == name]:
+            for side in (0, 1):
+                self._end_stream(stream, side, self.now)
+
+    def _close_stream(self, node: Node, port: int) -> None:
+        stream = self._streams.pop((node.name, port), None)
+        if stream is not None:
+            side = 1 - stream.ends.index((node, port))
+            self._end_stream(stream, side, max(stream.last[side], self.now + self.signal_latency))
+
+    def _end_stream(self, stream: _Stream, side: int, when: float) -> None:
+        node, number = stream.ends[side]
+        self.at(when, self._stream_gone, stream, node, number, side)
+
+    def _stream_gone(self, stream: _Stream, node: Node, number: int, side: int) -> None:
+        if self._streams.get((node.name, number)) is stream:
+            del self._streams[node.name, number]
+            gone = ("stream_closed", (number,)) if side else ("port_failed", (number, "closed by the other end"))
+            self._feed(node, *gone)
 
     # ------------------------------------------------------------------ signalling
 
