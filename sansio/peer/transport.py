@@ -16,7 +16,7 @@ from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.limits import EARLY_DATAGRAMS
 from ..dtls.endpoint import DtlsEndpoint
-from ..dtls.engine import DtlsClosed, DtlsConnected, DtlsFailed, EngineFactory, Role, default_engine
+from ..dtls.engine import DtlsConnected, DtlsFailed, EngineFactory, Role, default_engine
 from ..dtls.identity import DtlsIdentity
 from ..ice.agent import IceAgent, IceOptions, IceState, IceStateChanged, PairReport, PairSelected
 from ..ice.candidate import Candidate
@@ -266,8 +266,7 @@ class PeerTransport:
                         self._interrupted = True
                     elif state is IceState.CONNECTED and self._interrupted:
                         self._interrupted = False
-                        self.association.path_restored(now)
-                        self._sctp_due = NOW
+                        self.path_restored(now)
                     self.outbox.append(event)
                 case _:
                     self.outbox.append(event)
@@ -300,20 +299,17 @@ class PeerTransport:
                     self.outbox.append(TransportConnected(profile, self.ice.rtt))
                 case DtlsFailed(reason=reason, detail=detail):
                     self.outbox.append(TransportFailed("dtls", f"{reason.value}: {detail}"))
-                case DtlsClosed():
-                    # LiveKit's server says close_notify when it closes a peer connection; the signalling tells why.
+                case _:
+                    # DtlsClosed: LiveKit's server says that when it closes a peer connection; signalling tells why.
                     self.counters.add("close_notify")
-        if self.dtls.plaintexts:
-            assert self.channels is not None
-            while self.dtls.plaintexts:
-                self.channels.handle_packet(self.dtls.plaintexts.popleft(), now)
-            self._sctp_due = NOW
 
     def _advance_sctp(self, now: float) -> float:
-        channels = self.channels
-        if channels is None or not self.dtls.connected:
-            return INF
-        due = channels.advance(now)
+        channels, due = self.channels, INF
+        if channels is None:
+            return due
+        if self.dtls.connected:
+            due = channels.advance(now)
+            self._flush_sctp()
         while channels.outbox:
             event = channels.outbox.popleft()
             match event:
@@ -323,7 +319,6 @@ class PeerTransport:
                     pass
                 case _:
                     self.outbox.append(event)
-        self._flush_sctp()
         return due
 
     def _flush_sctp(self) -> None:
