@@ -128,6 +128,11 @@ class ServerParticipant:
         peer.due = NOW
         self.send("offer", proto.rtc.SessionDescription(type="offer", sdp=sdp, id=number))
 
+    def restart_subscriber(self, now: float) -> None:
+        """The client is back on a new link: the subscriber connection gets new ICE credentials."""
+        self.peers[1].connection.restart(now, ice=True)
+        self.offer_subscriber(now)
+
     def handle_answer(self, answer: rtc.SessionDescription, now: float) -> None:
         """The client's answer to our offer."""
         if self.single:

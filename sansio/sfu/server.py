@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from attrs import field, frozen
 
 from .. import proto
-from ..base.contract import INF, NOW, Address, CloseSignal, Transmit
+from ..base.contract import INF, NOW, Address, CloseSignal, SendSignal, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import ParseError
@@ -56,11 +56,13 @@ class RefuseSignal:
 
 @frozen(kw_only=True)
 class ServerOptions:
-    """``keys``: API key to secret. ``path_v1``: whether ``/rtc/v1`` exists, as it does not on old servers."""
+    """``keys``: API key to secret. ``path_v1``: whether ``/rtc/v1`` exists, as it does not on old servers.
+    ``resume``: whether clients that come back are known."""
 
     keys: Mapping[str, str] = field(repr=False)
     auto_create: bool = True
     path_v1: bool = True
+    resume: bool = True
     ping_interval: int = 5
     ping_timeout: int = 15
     dtls_engine: EngineFactory = default_engine
@@ -112,7 +114,10 @@ class SfuServer:
         except _Refused as refused:
             self.outbox.append(RefuseSignal(signal, refused.status, refused.body))
             return
-        if claims.room not in self._rooms and not self._options.auto_create:
+        if join.reconnect:
+            self.outbox.append(AcceptSignal(signal))
+            self._resume(signal, claims, join.participant_sid, now)
+        elif claims.room not in self._rooms and not self._options.auto_create:
             self.outbox.append(RefuseSignal(signal, 404, "requested room does not exist"))
         elif len(self._dues) >= SFU_PARTICIPANTS:
             self.outbox.append(RefuseSignal(signal, 503, "node limits reached"))
@@ -179,13 +184,40 @@ class SfuServer:
         room.participants[claims.identity] = participant
         self._signals[signal] = participant
         self._dues[participant] = NOW
-        for peer in participant.peers:
-            self._ufrags[peer.connection.transport.ice.local_ufrag] = (participant, peer.target)
+        self._learn_ufrags(participant)
         self._send_join(room, participant, others)
         if not single:
             participant.offer_subscriber(now)
         elif join.HasField("publisher_offer"):
             participant.handle_offer(join.publisher_offer, now)
+
+    def _resume(self, signal: int, claims: Claims, sid: str, now: float) -> None:
+        """A client comes back on a new link: it is the same session if its media still lives."""
+        participant = self._find(claims.room, claims.identity)
+        if participant is None or participant.sid != sid or not participant.active or not self._options.resume:
+            leave = proto.rtc.LeaveRequest(
+                action=proto.rtc.LeaveRequest.RECONNECT, reason=proto.models.STATE_MISMATCH
+            )
+            response = proto.rtc.SignalResponse(leave=leave)
+            self.outbox.append(SendSignal(signal, response.SerializeToString(deterministic=True)))
+            self.outbox.append(CloseSignal(signal))
+            return
+        if participant.signal:
+            self._signals.pop(participant.signal, None)
+            self.outbox.append(CloseSignal(participant.signal))
+        participant.signal = signal
+        self._signals[signal] = participant
+        self._dues[participant] = NOW
+        participant.send("reconnect", proto.rtc.ReconnectResponse(last_message_seq=participant.last_sequence))
+        infos = [other.info for other in self._rooms[claims.room].participants.values() if not other.claims.hidden]
+        participant.send("update", proto.rtc.ParticipantUpdate(participants=infos))
+        if not participant.single:
+            participant.restart_subscriber(now)
+            self._learn_ufrags(participant)
+
+    def _learn_ufrags(self, participant: ServerParticipant) -> None:
+        for peer in participant.peers:
+            self._ufrags[peer.connection.transport.ice.local_ufrag] = (participant, peer.target)
 
     def _send_join(self, room: _Room, participant: ServerParticipant, others: list[ServerParticipant]) -> None:
         response = proto.rtc.JoinResponse()
@@ -219,6 +251,7 @@ class SfuServer:
         match kind:
             case "offer":
                 participant.handle_offer(request.offer, now)
+                self._learn_ufrags(participant)  # the offer may have restarted ICE
             case "answer":
                 participant.handle_answer(request.answer, now)
             case "trickle":
@@ -428,6 +461,8 @@ def _decode_query(query: dict[str, list[str]]) -> rtc.JoinRequest:
             )
     except (ValueError, RecursionError):
         join.Clear()
+    join.reconnect = query.get("reconnect", [""])[0] in ("1", "true")
+    join.participant_sid = query.get("sid", [""])[0]
     return join
 
 

@@ -1,0 +1,256 @@
+"""Lost links, lost paths and lost servers, in virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from sansio.base.contract import Interface, OpenSignal
+from sansio.events import (
+    Connected,
+    Disconnected,
+    ParticipantConnected,
+    ParticipantDisconnected,
+    Reconnected,
+    Reconnecting,
+    SignalReconnecting,
+)
+from sansio.lifecycle.policy import ReconnectPolicy
+from sansio.room.engine import Ended
+from sansio.room.requests import RequestDone
+from sansio.testing.netem import Link
+from sansio.testing.pairs import Rooms
+from sansio.testing.world import World
+from sansio.types import ConnectionState, DisconnectReason
+
+GOOD = Link(latency=0.02)
+BAD = Link(latency=0.05, jitter=0.03, loss=0.05, duplication=0.05, reorder=0.1)
+MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
+STORY = (Connected, SignalReconnecting, Reconnecting, Reconnected, Disconnected, Ended)
+
+
+class Talk:
+    """Alice and Bob in a room, and all that Bob has got from Alice."""
+
+    def __init__(self, world: World, *, single: bool, **options: object) -> None:
+        self.world = world
+        self.rooms = Rooms(world)
+        self.alice = self.rooms.enter("alice", single_peer_connection=single, **options)
+        world.run(lambda: self.rooms.outputs("alice", Connected), limit=30)
+        self.bob = self.rooms.enter("bob", single_peer_connection=single)
+        world.run(lambda: self.rooms.outputs("bob", Connected), limit=30)
+        world.run(lambda: self.rooms.outputs("alice", ParticipantConnected), limit=30)
+        self.sent = 0
+        self.got: list[bytes] = []
+
+    def say(self, count: int = 1) -> None:
+        for _ in range(count):
+            assert self.alice.publish_data(b"%d" % self.sent, now=self.world.now)
+            self.sent += 1
+        self.world.poke("alice")
+
+    def heard(self) -> bool:
+        while (packet := self.bob.read_data()) is not None:
+            self.got.append(packet.payload)
+            self.world.poke("bob")
+        return len(self.got) >= self.sent
+
+    def hear_all(self, limit: float = 60.0) -> None:
+        self.world.run(self.heard, limit=limit)
+        assert self.got == [b"%d" % number for number in range(self.sent)]
+
+    def story(self, name: str = "alice") -> list[str]:
+        return [type(output).__name__ for output in self.world.node(name).outputs if isinstance(output, STORY)]
+
+    def mended(self, times: int = 1) -> bool:
+        return len(self.rooms.outputs("alice", Reconnected)) >= times
+
+
+@MODES
+@pytest.mark.parametrize("link", [GOOD, BAD], ids=["good", "bad"])
+def test_a_lost_signalling_link_is_resumed_and_no_data_suffers(single, link):
+    with World(7, link=link) as world:
+        talk = Talk(world, single=single)
+        sid, objects = talk.alice.state.local_participant.sid, dict(talk.alice.state.remote_participants)
+        start = world.now
+        world.cut_signals("alice")
+        talk.say(50)
+        world.run(talk.mended, limit=30)
+        assert world.now - start < 0.5
+        talk.say(50)
+        talk.hear_all()
+        assert talk.story() == ["Connected", "SignalReconnecting", "Reconnected"]
+        assert talk.alice.state.connection is ConnectionState.CONNECTED
+        assert talk.alice.state.local_participant.sid == sid
+        assert dict(talk.alice.state.remote_participants) == objects
+        (reconnected,) = talk.rooms.outputs("alice", Reconnected)
+        assert reconnected.resumed
+        assert not talk.rooms.outputs("bob", ParticipantDisconnected)
+
+
+def test_ice_is_not_restarted_on_a_healthy_path():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        ice = talk.alice._transports._peers[0].connection.transport.ice
+        ufrag, addr = ice.local_ufrag, ice.selected_addr
+        world.cut_signals("alice")
+        world.run(talk.mended, limit=30)
+        assert (ice.local_ufrag, ice.selected_addr) == (ufrag, addr)
+
+
+@MODES
+def test_requests_made_meanwhile_are_answered_after(single):
+    with World(1, link=GOOD, signal_latency=0.05) as world:
+        talk = Talk(world, single=single)
+        world.cut_signals("alice")
+        world.run(lambda: talk.rooms.outputs("alice", SignalReconnecting), limit=5)
+        token = talk.alice.set_metadata("later", world.now)
+        world.poke("alice")
+        world.run(lambda: talk.rooms.outputs("alice", RequestDone), limit=5)
+        assert talk.rooms.outputs("alice", RequestDone)[0].token == token
+        assert talk.mended()
+        assert talk.alice.state.local_participant.metadata == "later"
+
+
+@MODES
+def test_who_left_during_the_outage_is_told_after_it(single):
+    with World(1, link=GOOD, signal_latency=0.5) as world:
+        talk = Talk(world, single=single)
+        world.cut_signals("alice")
+        world.run_for(0.05)
+        talk.bob.stop(world.now)
+        world.poke("bob")
+        world.run(lambda: talk.rooms.outputs("alice", ParticipantDisconnected), limit=10)
+        assert not talk.alice.state.remote_participants
+        assert talk.story() == ["Connected", "SignalReconnecting", "Reconnected"]
+
+
+@MODES
+def test_a_dead_path_is_mended_by_ice_when_the_network_is_back(single):
+    with World(3, link=GOOD) as world:
+        talk = Talk(world, single=single)
+        world.partition("alice", "server")
+        world.run_for(4)
+        world.cut_signals("alice")
+        world.run_for(0.2)
+        world.partition("alice", "server", down=False)
+        world.run(talk.mended, limit=30)
+        talk.say(5)
+        talk.hear_all()
+        assert talk.story() == ["Connected", "Reconnecting", "Reconnected"]
+
+
+@MODES
+def test_a_server_that_does_not_know_us_any_more_is_joined_anew_with_the_same_objects(single):
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=single)
+        me, sid = talk.alice.state.local_participant, talk.alice.state.local_participant.sid
+        bob = talk.alice.state.remote_participants["bob"]
+        talk.say(3)
+        talk.hear_all()
+        server = world.node("server").machine
+        server._options = type(server._options)(
+            keys=server._options.keys, resume=False, dtls_engine=server._options.dtls_engine
+        )
+        world.cut_signals("alice")
+        world.run(talk.mended, limit=30)
+        assert talk.story() == ["Connected", "SignalReconnecting", "Reconnecting", "Reconnected"]
+        assert talk.alice.state.local_participant is me
+        assert me.sid != sid
+        assert talk.alice.state.remote_participants["bob"] is bob
+        assert not talk.rooms.outputs("alice", ParticipantDisconnected)
+        (reconnected,) = talk.rooms.outputs("alice", Reconnected)
+        assert not reconnected.resumed
+        talk.say(3)
+        talk.hear_all()
+        assert len(world.node("alice").ports) == (1 if single else 2)
+
+
+def test_data_published_during_a_restart_waits_for_the_new_session():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        server = world.node("server").machine
+        server._options = type(server._options)(
+            keys=server._options.keys, resume=False, dtls_engine=server._options.dtls_engine
+        )
+        world.cut_signals("alice")
+        world.run(lambda: talk.rooms.outputs("alice", Reconnecting), limit=5)
+        talk.say(10)
+        world.run(talk.mended, limit=30)
+        talk.hear_all()
+
+
+def test_attempts_go_on_until_the_server_can_be_reached_again():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        servers, world._servers = world._servers, {}
+        world.cut_signals("alice")
+        world.run_for(5)
+        assert talk.alice.state.connection is ConnectionState.SIGNAL_RECONNECTING
+        assert len(talk.rooms.outputs("alice", OpenSignal)) >= 4
+        world._servers = servers
+        world.run(talk.mended, limit=30)
+        talk.say()
+        talk.hear_all()
+        assert talk.story() == ["Connected", "SignalReconnecting", "Reconnected"]
+
+
+def test_a_changed_network_hurries_the_next_attempt():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        servers, world._servers = world._servers, {}
+        world.cut_signals("alice")
+        world.run_for(8)
+        world._servers = servers
+        interfaces = [Interface("eth0", host) for host in world.node("alice").hosts]
+        talk.alice.networks_changed(interfaces, world.now)
+        world.poke("alice")
+        start = world.now
+        world.run(talk.mended, limit=30)
+        assert world.now - start < 0.5
+
+
+def test_it_gives_up_when_the_policy_does():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True, reconnect=ReconnectPolicy(attempts=3))
+        world._servers = {}
+        world.cut_signals("alice")
+        world.run(lambda: talk.alice.closed, limit=60)
+        assert talk.story() == ["Connected", "SignalReconnecting", "Disconnected", "Ended"]
+        assert talk.rooms.outputs("alice", Disconnected)[0].reason is DisconnectReason.SIGNAL_CLOSE
+        assert not world.node("alice").ports
+        assert len(talk.rooms.outputs("alice", OpenSignal)) == 1 + 3
+
+
+def test_no_attempt_is_made_when_reconnecting_is_switched_off():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True, reconnect=ReconnectPolicy(attempts=0))
+        world.cut_signals("alice")
+        world.run(lambda: talk.alice.closed, limit=5)
+        assert len(talk.rooms.outputs("alice", OpenSignal)) == 1
+
+
+def test_leaving_during_an_outage_ends_cleanly():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        world._servers = {}
+        world.cut_signals("alice")
+        world.run_for(1)
+        talk.alice.stop(world.now)
+        world.poke("alice")
+        world.run(lambda: talk.alice.closed, limit=5)
+        assert talk.rooms.outputs("alice", Ended) == [Ended(DisconnectReason.CLIENT_INITIATED)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@MODES
+def test_reliable_data_is_exact_through_many_cuts(single, seed):
+    with World(seed, link=BAD) as world:
+        talk = Talk(world, single=single)
+        for cut in range(1, 6):
+            talk.say(20)
+            world.run_for(0.3)
+            world.cut_signals("alice")
+            talk.say(20)
+            world.run(lambda cut=cut: talk.heard() and talk.mended(cut), limit=60)
+        talk.hear_all()
+        assert talk.alice.state.connection is ConnectionState.CONNECTED
