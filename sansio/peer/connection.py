@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ..base.contract import INF, NOW, Transmit
+from ..base.contract import INF, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError, ParseError
@@ -79,23 +79,25 @@ class PeerConnection:
         self._session_id = entropy.fork("sdp").uint(62)
         self._version = 0
         self._sections = [LocalSection(kind="application", mid="0")]
-        self._candidates: list[Candidate] = []
+        self._candidates: list[tuple[int, Candidate]] = []
         self._offer_id = 0
         self._answer_due = INF
-        self._due = NOW
 
     # ------------------------------------------------------------------ candidates
 
     def add_local_candidate(self, candidate: Candidate, port: int, now: float) -> None:
         """A candidate of ours; it stands in every description from now on."""
-        self._candidates.append(candidate)
+        self._candidates.append((port, candidate))
         self.transport.add_local(candidate, port, now)
-        self._due = NOW
+
+    def remove_local_port(self, port: int, now: float) -> None:
+        """A port of ours is gone, and with it its candidates."""
+        self._candidates = [(other, candidate) for other, candidate in self._candidates if other != port]
+        self.transport.remove_local(port, now)
 
     def add_remote_candidate(self, candidate: Candidate, now: float) -> None:
         """A trickled candidate of the peer. mDNS names and the void second component are passed over."""
         self.transport.add_remote(candidate, now)
-        self._due = NOW
 
     # ------------------------------------------------------------------ we offer
 
@@ -107,7 +109,10 @@ class PeerConnection:
     def add_receive_sections(self, audios: int, videos: int) -> None:
         """Room for this many more tracks of the server; they are in the next offer."""
         for kind, count in (("audio", audios), ("video", videos)):
-            for _ in range(min(count, SECTIONS - len(self._sections))):
+            room = SECTIONS - len(self._sections)
+            if count > room:
+                self.counters.add("section_limit")
+            for _ in range(min(count, room)):
                 self._sections.append(
                     LocalSection(
                         kind=kind,
@@ -127,7 +132,6 @@ class PeerConnection:
             raise LocalProtocolError("an offer is outstanding: wait for its answer")
         self._offer_id += 1
         self._answer_due = now + delay + ANSWER_TIMEOUT
-        self._due = NOW
         self.last_offer = build_offer(self._session_id, self._next_version(), self._local(), self._sections)
         return self.last_offer, self._offer_id
 
@@ -194,7 +198,7 @@ class PeerConnection:
             ice_ufrag=ice.local_ufrag,
             ice_pwd=ice.local_pwd,
             fingerprint=self._fingerprint,
-            candidates=tuple([candidate.to_sdp() for candidate in self._candidates]),
+            candidates=tuple([candidate.to_sdp() for _, candidate in self._candidates]),
         )
 
     def _apply(self, remote: SdpSession, now: float, role: Role) -> None:
@@ -224,7 +228,6 @@ class PeerConnection:
             self.transport.add_remote(candidate, now)
         if media.end_of_candidates:
             self.transport.end_of_remote(now)
-        self._due = NOW
 
     def _fail(self, detail: str) -> None:
         self.counters.add("negotiation_failed")
