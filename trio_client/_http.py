@@ -14,7 +14,7 @@ MAX_HEAD = 16 * 1024
 
 
 async def get(stream: trio.abc.Stream, url: str, headers: Iterable[tuple[str, str]]) -> tuple[int, str]:
-    """GET ``url`` over a stream that is connected to its host: status and body. Status 0: no HTTP answer.
+    """GET ``url`` over a stream that is connected to its host: status and body. Status 0: no whole HTTP answer.
 
     The caller bounds the time, and closes the stream.
     """
@@ -39,5 +39,5 @@ async def get(stream: trio.abc.Stream, url: str, headers: Iterable[tuple[str, st
             elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
                 break
     except (trio.BrokenResourceError, h11.ProtocolError):
-        pass  # what came until then has to do
+        return 0, ""
     return status, body[:MAX_BODY].decode(errors="replace")

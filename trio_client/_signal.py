@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -328,16 +329,20 @@ def _http_failure(status: int, body: bytes, headers: Iterable[tuple[bytes, bytes
         for name, value in headers:
             if name.lower() == b"location":
                 # Not followed: the token is for the server that was named. Its path and query may repeat our request.
-                parts = urlsplit(value.decode(errors="replace"))
-                detail = f"it points to {parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else detail
+                with suppress(ValueError):
+                    parts = urlsplit(value.decode(errors="replace"))
+                    if parts.netloc:
+                        detail = f"it points to {parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     return SignalFailure("http", detail, status, body.decode(errors="replace"))
 
 
 def _http_answer(answer: bytearray) -> SignalFailure | None:
     """The failure in an HTTP answer whose body has no end, if that is what it is."""
-    head, _, body = bytes(answer).partition(b"\r\n\r\n")
+    head, end, body = bytes(answer).partition(b"\r\n\r\n")
     words = head.split(b"\r\n")[0].split()
-    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit() or words[1] in (b"101", b"200"):
+    if not end or len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
+        return None
+    if words[1] in (b"101", b"200"):
         return None
     return _http_failure(int(words[1]), body)
 

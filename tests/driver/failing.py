@@ -72,7 +72,7 @@ def check_error(error: ConnectError, secrets: Iterable[str]) -> None:
 
 def run(main: Callable[[], Awaitable[object]], *, virtual: bool = False) -> None:
     """Run a test and see that no socket is left. ``virtual``: jump over the time in which nothing happens."""
-    clock = trio.testing.MockClock(autojump_threshold=0.05) if virtual else None
+    clock = trio.testing.MockClock(autojump_threshold=0.01) if virtual else None
     before = sockets()
     trio.run(main, clock=clock)
     assert sockets() == before, "sockets are left"

@@ -11,15 +11,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import trio
-import wsproto
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.utilities import LocalProtocolError
 
 from sansio import proto
 
@@ -36,6 +37,9 @@ class Visit:
         self.path = urlsplit(self.target).path
         self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
         self.frames = Connection(ConnectionType.SERVER)
+        self._messages: deque[bytes] = deque()
+        self._part = bytearray()
+        self._ended = False
 
     @property
     def plain(self) -> bool:
@@ -71,36 +75,41 @@ class Visit:
 
     async def close(self, code: int, reason: str = "") -> None:
         """A close frame; then the connection, once the other end has answered."""
-        await self.raw(self.frames.send(CloseConnection(code, reason)))
-        await self.drain()
+        with suppress(LocalProtocolError):  # the other end may have closed first
+            await self.raw(self.frames.send(CloseConnection(code, reason)))
+            await self.drain()
 
-    async def messages(self, *, pongs: bool = True) -> AsyncIterator[bytes]:
-        """What the client says, until it ends; its frames are answered."""
-        whole = b""
-        while True:
+    async def message(self) -> bytes | None:
+        """The next message of the client, None when it has ended; its pings and its close frame are answered."""
+        while not self._messages and not self._ended:
             data = await self.stream.receive_some()
             self.frames.receive_data(bytes(data) if data else None)
             for event in self.frames.events():
                 if isinstance(event, BytesMessage):
-                    whole += event.data
+                    self._part += event.data
                     if event.message_finished:
-                        yield whole
-                        whole = b""
-                elif isinstance(event, Ping) and pongs:
-                    await self.raw(self.frames.send(event.response()))
+                        self._messages.append(bytes(self._part))
+                        self._part.clear()
                 elif isinstance(event, CloseConnection):
-                    with suppress(wsproto.utilities.LocalProtocolError):
+                    self._ended = True
+                    with suppress(LocalProtocolError):  # our own close frame was first
                         await self.raw(self.frames.send(event.response()))
-                    return
                 else:
-                    assert isinstance(event, Message | Ping)
+                    assert isinstance(event, Ping), event
+                    await self.raw(self.frames.send(event.response()))
+        return self._messages.popleft() if self._messages else None
+
+    async def request(self) -> Any:
+        """The same, as a SignalRequest."""
+        data = await self.message()
+        return None if data is None else proto.rtc.SignalRequest.FromString(data)
 
     async def drain(self) -> list[str]:
         """Read until the client ends: the kinds of its requests."""
         kinds = []
         with suppress(trio.BrokenResourceError):
-            async for data in self.messages():
-                kinds.append(str(proto.rtc.SignalRequest.FromString(data).WhichOneof("message")))
+            while (request := await self.request()) is not None:
+                kinds.append(str(request.WhichOneof("message")))
         return kinds
 
     async def silence(self) -> None:
@@ -153,6 +162,9 @@ class ScriptedServer:
                     if not data:
                         return
                     head += data
+                    if not head[:1].isalpha():  # a TLS handshake, say
+                        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                        return
                 visit = Visit(stream, head.partition(b"\r\n\r\n")[0])
                 self.visits.append(visit)
                 await self.script(visit)
@@ -173,8 +185,13 @@ async def serve(
     server.port = listener.socket.getsockname()[1]
     listening: Any = listener if tls is None else trio.SSLListener(listener, tls, https_compatible=True)
     async with trio.open_nursery() as nursery:
-        server.stop = listener.socket.close
-        nursery.start_soon(trio.serve_listeners, server.handle, [listening])
+
+        async def listen() -> None:
+            with trio.CancelScope() as scope:
+                server.stop = scope.cancel
+                await trio.serve_listeners(server.handle, [listening], handler_nursery=nursery)
+
+        nursery.start_soon(listen)
         yield server
         nursery.cancel_scope.cancel()
 
@@ -321,8 +338,7 @@ def joins(then: Script) -> Script:
 
 async def keeps_alive(visit: Visit) -> None:
     """Answers pings and the leave, as a server does."""
-    async for data in visit.messages():
-        request = proto.rtc.SignalRequest.FromString(data)
+    while (request := await visit.request()) is not None:
         if request.HasField("ping_req"):
             pong = proto.rtc.Pong(last_ping_timestamp=request.ping_req.timestamp)
             await visit.say("pong_resp", pong)

@@ -75,7 +75,7 @@ class SfuHost:
             await visit.upgrade()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, visit, queue)
-                async for data in visit.messages():
+                while (data := await visit.message()) is not None:
                     self.machine.signal_received(number, data, trio.current_time())
                     self.pump()
                 nursery.cancel_scope.cancel()

@@ -37,7 +37,11 @@ ANSWERS = [
     (400, "participant identity length exceeds limits: max length 256", TOKEN, "identity"),
     (400, "room name length exceeds limits: max length 256", TOKEN, "too long"),
     (403, "", TOKEN, "new token"),
-    (400, "join_request is required", RefusalKind.PROTOCOL, "join_request is required"),
+    (400, "join_request is required", RefusalKind.REFUSED, "join_request is required"),
+    (400, "join request too large", RefusalKind.REFUSED, "metadata"),
+    (400, "cannot decode attributes", RefusalKind.REFUSED, "attributes"),
+    (400, "Client sent an HTTP request to an HTTPS server.", RefusalKind.UNREACHABLE, "wss"),
+    (400, "what", RefusalKind.PROTOCOL, "HTTP 400"),
     (404, "requested room does not exist", RefusalKind.ROOM_NOT_FOUND, "Create the room"),
     (404, "404 page not found", RefusalKind.SERVICE_NOT_FOUND, "address"),
     (404, "", RefusalKind.SERVICE_NOT_FOUND, "address"),
@@ -81,6 +85,18 @@ def test_what_is_no_websocket() -> None:
     assert refusal.kind is RefusalKind.PROTOCOL
     assert refusal.why == "Expected 101!"
     assert not refusal.retryable
+
+
+def test_a_handshake_that_was_answered_otherwise_keeps_its_status() -> None:
+    refusal = refusal_of_failure(SignalFailure("protocol", "a proxy", 404, "token=x"))
+    assert (refusal.kind, refusal.status, refusal.body) == (RefusalKind.PROTOCOL, 404, "token=…")
+
+
+def test_redirects_say_where_to() -> None:
+    refusal = refusal_of_failure(SignalFailure("http", "it points to https://example.com", 308))
+    assert (refusal.kind, refusal.status) == (RefusalKind.PROTOCOL, 308)
+    assert refusal.why == "It points to https://example.com."
+    assert "wss" in refusal.advice
 
 
 @pytest.mark.parametrize("name", proto.models.DisconnectReason.keys())
