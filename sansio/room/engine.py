@@ -125,6 +125,7 @@ class RoomEngine:
         self._started = False
         self._signal = 0
         self._signal_wanted = False
+        self._signal_was_open = False
         self._joined = False
         self._connected = False
         self._media_deadline = INF
@@ -147,7 +148,7 @@ class RoomEngine:
         return f"<RoomEngine {self.state.name!r} {self.state.connection.name}>"
 
     def _new_session(self) -> SignalSession:
-        # The driver bounds the opening, and knows what it was waiting for; the session's own bound is for one that fails.
+        # The driver bounds the opening and knows what it was waiting for; this bound is for a driver that does not.
         first_message = self.options.first_message_timeout
         options = SignalOptions(
             open_timeout=self.options.open_timeout + first_message, first_message_timeout=first_message
@@ -222,6 +223,7 @@ class RoomEngine:
     def signal_opened(self, signal: int, now: float) -> None:
         """The WebSocket is open."""
         if signal == self._signal and not self.closed:
+            self._signal_was_open = True
             self._session.handle_opened(now)
             self._due["session"] = NOW
 
@@ -362,7 +364,8 @@ class RoomEngine:
         if now >= self._media_deadline:
             self._media_deadline = INF
             if not self._connected:
-                error = MediaFailure("media did not connect in time", tuple(self._transports.pairs_report()))
+                detail = f"{self._transports.lacking()} within {self.options.media_timeout:g} s"
+                error = MediaFailure(detail, tuple(self._transports.pairs_report()))
                 self._end(DisconnectReason.MEDIA_FAILURE, error, now)
                 return INF
             self._end_reason = DisconnectReason.MEDIA_FAILURE
@@ -467,10 +470,10 @@ class RoomEngine:
             case RefusalKind.TOKEN_REJECTED | RefusalKind.ROOM_NOT_FOUND | RefusalKind.REFUSED:
                 self._end_reason = DisconnectReason.JOIN_FAILURE
                 self._trigger(Trigger.REFUSED, now)
-            case RefusalKind.UNREACHABLE | RefusalKind.SERVER_ERROR:
-                self._trigger(Trigger.UNREACHABLE, now)
-            case _:
+            case RefusalKind.PROTOCOL | RefusalKind.SERVICE_NOT_FOUND if self._signal_was_open:
                 self._trigger(Trigger.FAILED, now)
+            case _:
+                self._trigger(Trigger.UNREACHABLE, now)
 
     def _handle_leave(self, leave: rtc.LeaveRequest, now: float) -> None:
         actions = proto.rtc.LeaveRequest
@@ -488,7 +491,7 @@ class RoomEngine:
     # ------------------------------------------------------------------ signalling
 
     def _open_signal(self, now: float) -> None:
-        self._signal_wanted = False
+        self._signal_wanted = self._signal_was_open = False
         self._signal += 1
         single = self._transports.single
         settings = urls.JoinSettings(
@@ -699,7 +702,7 @@ def _link_lost(reason: str) -> Refusal:
     return Refusal(
         RefusalKind.UNREACHABLE,
         "The signalling link broke before media was connected.",
-        reason[:1].upper() + reason[1:],
+        reason[:1].upper() + reason[1:] + ".",
         "Try again later.",
     )
 
