@@ -572,9 +572,8 @@ class RtpReceiver:
 
     def _advance_missing(self, now: float, feedback: list[RtcpPacket]) -> float:
         missing = self._missing
-        patience = self._patience()
         while missing:
-            due = missing[self._next].noted + patience
+            due = missing[self._next].noted + self._patience()  # which may change with what is let through
             if due > now:
                 break
             self.counters.add("given_up")

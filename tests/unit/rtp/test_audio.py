@@ -133,3 +133,14 @@ def test_patience_follows_the_round_trip(bench):
     assert bench.receiver._patience() == pytest.approx(0.12)
     bench.receiver.rtt = 2.0
     assert bench.receiver._patience() == 0.5
+
+
+def test_patience_follows_the_format_that_is_let_through(bench):
+    """What comes behind one gap may be of another format, whose packets can be asked for."""
+    bench.feed(1, kind=112)
+    bench.feed(3, 5)  # both wait, and nothing tells yet that they are of that format
+    first = bench.advance()[1]
+    _, due = bench.advance(first)
+    assert bench.got() == [(1, 0), (3, 1)]
+    assert due == pytest.approx(first - REORDER + 0.02 + bench.receiver._patience())
+    assert bench.receiver._patience() == pytest.approx(0.4)
