@@ -546,7 +546,7 @@ class Transports:
                         trickle.target = peer.target  # type: ignore[assignment]
                         (self.outbox if self._joined else self._held_trickles).append(("trickle", trickle))
                 case PortLost(port=port):
-                    peer.connection.transport.remove_local(port, now)
+                    peer.connection.remove_local_port(port, now)
                     peer.due = NOW
                 case GatheringDone():
                     pass
@@ -578,7 +578,7 @@ class Transports:
                         self._announced = True
                         self.outbox.append(TransportsUp())
                 case TransportFailed(layer=layer, detail=detail):
-                    self.outbox.append(TransportsFailed(f"{layer}: {detail}", path=layer == "ice"))
+                    self.outbox.append(TransportsFailed(f"{layer.upper()}: {detail}", path=layer == "ice"))
                 case HeartbeatAcked():
                     peer.proving = False
                 case NegotiationFailed(detail=detail):
@@ -620,6 +620,16 @@ class Transports:
         self._publisher = self._primary = None
 
     # ------------------------------------------------------------------ diagnostics
+
+    def lacking(self) -> str:
+        """What the connection that media waits for has not got yet, for an error message."""
+        peer = self._primary or self._publisher
+        assert peer is not None
+        if peer.connection.remote is None:
+            return "the server did not answer our offer" if peer.target == PUBLISHER else "the server made no offer"
+        if peer.connection.transport.ice.selected_addr is None:
+            return "no pair of candidates got through"
+        return "a pair of candidates got through, but no DTLS session was agreed on over it"
 
     def pairs_report(self) -> list[PairReport]:
         """How each candidate pair of each peer connection ended."""
