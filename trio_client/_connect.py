@@ -64,6 +64,7 @@ def connect(
         from ._entropy import system_entropy, system_wall
         from ._participant import LocalParticipant, RemoteParticipant
         from ._signal import WebSocketLink
+        from ._streams import TcpStream
 
         wall = system_wall()
         engine = RoomEngine(
@@ -87,9 +88,13 @@ def connect(
                 remote_participant=lambda identity, sid: RemoteParticipant(session, identity, sid),
             ),
         )
-        session.attach(
-            engine, Driver(engine, session, open_link=lambda request: WebSocketLink(request, options.ssl_context))
+        driver = Driver(
+            engine,
+            session,
+            open_stream=lambda request: TcpStream(request, options.ssl_context),
+            open_link=lambda request: WebSocketLink(request, options.ssl_context),
         )
+        session.attach(engine, driver)
 
     return open_room(prepare, options, on or {})
 

@@ -15,6 +15,7 @@ import trio
 
 from ._core import (
     INF,
+    Address,
     ClosePort,
     CloseSignal,
     Counters,
@@ -29,6 +30,7 @@ from ._core import (
 from ._net import list_interfaces, resolve
 from ._ports import DATAGRAM_BYTES, Port, PortFactory, open_udp
 from ._signal import Link, LinkFactory, SignalError, WebSocketLink
+from ._streams import Stream, StreamError, StreamFactory, TcpStream
 
 if TYPE_CHECKING:
     from ._core import RoomEngine
@@ -76,6 +78,7 @@ class Driver:
         sink: Sink,
         *,
         open_port: PortFactory = open_udp,
+        open_stream: StreamFactory = TcpStream,
         open_link: LinkFactory = WebSocketLink,
         lookup: Callable[[str], Awaitable[list[str]]] = resolve,
         interfaces: Callable[[], list[Interface]] = list_interfaces,
@@ -87,12 +90,14 @@ class Driver:
         """An exception left the engine: it cannot be used any more."""
         self._sink = sink
         self._open_port = open_port
+        self._stream_factory = open_stream
         self._open_link = open_link
         self._lookup = lookup
         self._list_interfaces = interfaces
         self.running = trio.Event()
         self._nursery: trio.Nursery
         self._ports: dict[int, _OpenPort] = {}
+        self._streams: dict[int, Stream] = {}
         self._links: dict[int, Link] = {}
         self._links_gone = trio.Event()
         self._links_gone.set()
@@ -139,7 +144,7 @@ class Driver:
 
     def close_all(self) -> None:
         """Close what is still open: the engine has ended."""
-        for port in list(self._ports):
+        for port in [*self._ports, *self._streams]:
             self._close_port(ClosePort(port))
         for link in list(self._links.values()):
             link.close()
@@ -217,7 +222,7 @@ class Driver:
             transmit = transmits.popleft()
             port = ports.get(transmit.port)
             if port is None:
-                self.counters.add("port_closed")
+                self._transmit_stream(transmit)
             elif port.backlog:
                 self._hold(port, transmit)
             else:
@@ -230,6 +235,21 @@ class Driver:
                     self._send_failed(transmit, error)
         self.sent += count
         self.sent_bytes += size
+
+    def _transmit_stream(self, transmit: Transmit) -> None:
+        stream = self._streams.get(transmit.port)
+        if stream is None:
+            self.counters.add("port_closed")
+            return
+        was_full = stream.full
+        if stream.send(transmit.data, transmit.keep):
+            self.sent += 1
+            self.sent_bytes += len(transmit.data)
+        else:
+            self.counters.add("dropped_backlog" if transmit.keep else "dropped_stale")
+        if stream.full and not was_full:
+            self.engine.port_blocked(transmit.port, trio.current_time())
+            self._again = True
 
     def _send_failed(self, transmit: Transmit, error: OSError) -> None:
         self.counters.add("send_failed")
@@ -338,13 +358,40 @@ class Driver:
         self.engine.port_opened(request.port, port.address, now)
 
     def _open_stream(self, request: OpenStream) -> None:
-        self.engine.port_failed(request.port, "this driver opens no TCP or TLS ports", trio.current_time())
-        self._again = True
+        stream = self._streams[request.port] = self._stream_factory(request)
+        self._nursery.start_soon(self._run_stream, request, stream, name=f"trio_client port {request.port}")
+
+    async def _run_stream(self, request: OpenStream, stream: Stream) -> None:
+        engine, port, source = self.engine, request.port, request.addr
+
+        def opened(address: Address) -> None:
+            engine.port_opened(port, address, trio.current_time())
+            self.pump()
+
+        def received(data: bytes) -> None:
+            self.received += 1
+            self.received_bytes += len(data)
+            engine.handle_datagram(port, data, source, trio.current_time())
+            self.pump()
+
+        def drained() -> None:
+            engine.port_writable(port, trio.current_time())
+            self.pump()
+
+        try:
+            reason = await stream.run(opened, received, drained)
+        except StreamError as error:
+            reason = str(error)
+        if self._streams.pop(port, None) is not None:  # not closed by the engine
+            engine.port_failed(port, reason, trio.current_time())
+            self.pump()
 
     def _close_port(self, request: ClosePort) -> None:
         # The receive task owns the socket: closing it here would let that task wait on a descriptor that is gone.
         if (opened := self._ports.pop(request.port, None)) is not None:
             opened.scope.cancel()
+        elif (stream := self._streams.pop(request.port, None)) is not None:
+            stream.close()
 
     # ------------------------------------------------------------------ requests: signalling and names
 

@@ -15,7 +15,6 @@ from sansio.base.contract import (
     CloseSignal,
     Interface,
     OpenSignal,
-    OpenStream,
     OpenUdp,
     Resolve,
     SendSignal,
@@ -336,12 +335,6 @@ async def test_a_socket_that_gives_only_errors_is_lost(s: Setting) -> None:
     assert s.said("port_failed") == [(1, "the socket can no longer be read")]
     assert port.closed
     s.request(ClosePort(1))
-
-
-@driving
-async def test_streams_are_not_opened(s: Setting) -> None:
-    s.request(OpenStream(1, PEER))
-    assert len(s.said("port_failed")) == 1
 
 
 # ------------------------------------------------------------------ signalling and names
