@@ -41,10 +41,11 @@ class GatherOptions:
 
 @frozen
 class CandidateFound:
-    """A candidate of ours: give it to the agent with its port, and signal it."""
+    """A candidate of ours: give it to the agent with its port, and signal it. ``peer``: the far end of a stream."""
 
     candidate: Candidate
     port: int
+    peer: Address | None = None
 
 
 @frozen
