@@ -272,44 +272,46 @@ class Receiver:
             self._deliver(stream, *entry)
 
     def _fragment(self, tsn: int, flags: int, sid: int, ssn: int, ppid: int, data: bytes) -> None:
-        run: Run | None = None
-        if not flags & BEGIN:
-            run = self.by_last.get(tsn - 1)
-            if run is not None and not run.end:
-                if run.sid != sid or run.ssn != ssn or run.flags != flags & UNORDERED:
-                    self._break("fragments of one message disagree")
-                    return
-                del self.by_last[tsn - 1]
-                run.last = tsn
-                run.end = bool(flags & END)
-                run.size += len(data)
-                run.cost += len(data) + SCTP_CHUNK_COST
-                if run.parts is not None:
-                    run.parts.append(data)
+        left = None if flags & BEGIN else self.by_last.get(tsn - 1)
+        right = None if flags & END else self.by_first.get(tsn + 1)
+        unordered = flags & UNORDERED
+        if left is not None:
+            if left.end:
+                left = None
+            elif left.sid != sid or left.ssn != ssn or left.flags != unordered:
+                self._break(len(data))
+                return
+        if right is not None:
+            if right.begin:
+                right = None
+            elif right.sid != sid or right.ssn != ssn or right.flags != unordered:
+                self._break(len(data))
+                return
+        if left is None:
+            run = self.by_first[tsn] = Run(tsn, flags, sid, ssn, ppid, data)
+        else:
+            run = left
+            del self.by_last[tsn - 1]
+            run.last = tsn
+            run.end = bool(flags & END)
+            run.size += len(data)
+            run.cost += len(data) + SCTP_CHUNK_COST
+            if run.parts is not None:
+                run.parts.append(data)
+        if right is not None:
+            del self.by_first[tsn + 1]
+            del self.by_last[right.last]
+            run.last = right.last
+            run.end = right.end
+            run.size += right.size
+            run.cost += right.cost
+            if run.parts is None or right.parts is None:
+                run.parts = None
+            elif len(right.parts) <= len(run.parts):
+                run.parts += right.parts
             else:
-                run = None
-        if run is None:
-            run = Run(tsn, flags, sid, ssn, ppid, data)
-            self.by_first[tsn] = run
-        if not run.end:
-            right = self.by_first.get(tsn + 1)
-            if right is not None and not right.begin:
-                if right.sid != sid or right.ssn != ssn or right.flags != flags & UNORDERED:
-                    self._break("fragments of one message disagree")
-                    return
-                del self.by_first[tsn + 1]
-                del self.by_last[right.last]
-                run.last = right.last
-                run.end = right.end
-                run.size += right.size
-                run.cost += right.cost
-                if run.parts is None or right.parts is None:
-                    run.parts = None
-                elif len(right.parts) <= len(run.parts):
-                    run.parts += right.parts
-                else:
-                    right.parts.extendleft(reversed(run.parts))
-                    run.parts = right.parts
+                right.parts.extendleft(reversed(run.parts))
+                run.parts = right.parts
         if run.size > SCTP_MESSAGE_IN and run.parts is not None:
             run.parts = None
         if run.parts is None and run.cost:
@@ -339,8 +341,9 @@ class Receiver:
         else:
             self._wait(stream, run.ssn, run.ppid, data, run.cost)
 
-    def _break(self, reason: str) -> None:
-        self.broken = self.broken or reason
+    def _break(self, size: int) -> None:
+        self.broken = "fragments of one message disagree"
+        self.held -= size + SCTP_CHUNK_COST
 
     # ------------------------------------------------------------------ reading
 
