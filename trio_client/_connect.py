@@ -78,6 +78,7 @@ def connect(
                 interfaces=options.ice.interfaces,
                 port_range=options.ice.port_range,
                 ice_servers=options.ice.servers,
+                reconnect=options.reconnect,
                 flush_timeout=options.close_timeout / 2,
             ),
             entropy=system_entropy(),

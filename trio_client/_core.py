@@ -73,6 +73,7 @@ from sansio.events import (
     TrackUnmuted,
     TrackUnpublished,
 )
+from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room import participant as core_participant
 from sansio.room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
 from sansio.types import (
@@ -156,6 +157,7 @@ __all__ = [
     "ParticipantPermissionsChanged",
     "ParticipantState",
     "Permissions",
+    "ReconnectPolicy",
     "Reconnected",
     "Reconnecting",
     "RecordingStatusChanged",

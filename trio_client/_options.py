@@ -8,6 +8,8 @@ from typing import Any
 
 from attrs import Attribute, field, frozen
 
+from ._core import ReconnectPolicy
+
 TokenSource = Callable[[], Awaitable[str]]
 """An async function that returns an access token."""
 
@@ -52,6 +54,7 @@ class ConnectOptions:
     """The less common wishes; every default is what most users want.
 
     * ``ice``: see IceOptions.
+    * ``reconnect``: when to try again after a lost connection, and when to give up: a ReconnectPolicy.
     * ``ssl_context``: for ``wss://``; None trusts the system's certificate authorities.
     * ``single_peer_connection``: True insists on one peer connection, False on two, None tries one and falls back to
       two with a server that is too old.
@@ -62,6 +65,7 @@ class ConnectOptions:
     """
 
     ice: IceOptions = field(factory=IceOptions)
+    reconnect: ReconnectPolicy = field(factory=ReconnectPolicy)
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
     single_peer_connection: bool | None = None
     metadata: str = ""
