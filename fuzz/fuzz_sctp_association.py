@@ -91,7 +91,7 @@ class Side:
 
 
 def one(data: bytes) -> None:
-    """The first byte chooses options, then come operations."""
+    """The first byte chooses options and where to begin, then come operations."""
     source = iter(data)
     first = next(source, 0)
     options = SctpOptions(
@@ -107,6 +107,8 @@ def one(data: bytes) -> None:
     a.end.start(now)
     if first & 8:
         b.end.start(now)
+    if first & 16:
+        now = _acquaint(a, b, now)
     honest = True
     for _, op in zip(range(MOST_STEPS), source, strict=False):
         side, other = (a, b) if op & 8 else (b, a)
@@ -115,6 +117,22 @@ def one(data: bytes) -> None:
         a.settle(now)
         b.settle(now)
     _finish(a, b, now, honest)
+
+
+def _acquaint(a: Side, b: Side, now: float) -> float:
+    """Begin with both up and a channel of each kind open."""
+    for kind in KINDS:
+        number = a.end.open("label", now=now, **kind)
+        if "max_retransmits" not in kind and "max_lifetime_ms" not in kind:
+            a.reliable.add(number)
+    for _ in range(6):
+        now += 0.01
+        for side, other in ((a, b), (b, a)):
+            side.settle(now)
+            for packet in side.under_way:
+                other.end.handle_packet(packet, now)
+            side.under_way.clear()
+    return now
 
 
 def _act(op: int, source: Iterator[int], side: Side, other: Side, now: float) -> bool:
