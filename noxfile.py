@@ -34,12 +34,9 @@ def present(*folders: str) -> list[str]:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Unit, property and driver tests; every line and branch of the core must be run by them."""
-    data = Path(session.create_tmp()).resolve() / "coverage"
-    env = {"COVERAGE_FILE": str(data)}
-    session.env.update(env)
-    python(session, "-m", "coverage", "run", "-m", "pytest", *present(*UNIT), *session.posargs, extras="test,dev")
-    if not session.posargs:
-        python(session, "-m", "coverage", "report", "--skip-covered")
+    session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()).resolve() / "coverage")
+    whole = ["-n", "2", "--cov", "--cov-report=term-missing:skip-covered", *present(*UNIT)]
+    python(session, "-m", "pytest", *(session.posargs or whole), extras="test")
 
 
 @nox.session
