@@ -21,7 +21,7 @@ from ._errors import (
 )
 from ._options import ConnectOptions, TokenSource
 from ._room import Room
-from ._subscription import EventKey, Handler
+from ._subscription import Handler
 
 if TYPE_CHECKING:
     from ._core import MediaFailure, Refusal
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 CANCELLED_CLOSE = 0.25
 """Seconds that leaving may take when the block was cancelled from outside."""
 
-Handlers = Mapping[EventKey, Handler | Iterable[Handler]]
+Handlers = Mapping[Any, Handler | Iterable[Handler]]
+"""By EventKey; Any, since the keys of a mapping are invariant, and a dict of names alone would not do otherwise."""
 
 
 def connect(

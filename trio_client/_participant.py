@@ -57,7 +57,11 @@ class _Listening:
         """Remove a handler."""
         self._get_listeners().off(event, handler)
 
-    def events(self, *types: type[E], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[E]:
+    @overload
+    def events(self, *, capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[Event]: ...
+    @overload
+    def events(self, *types: type[E], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[E]: ...
+    def events(self, *types: type[Any], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[Any]:
         """A stream of this participant's events; see ``Room.events``. It ends when the participant leaves."""
         return self._get_listeners().subscribe(types, capacity, overflow)
 

@@ -114,7 +114,11 @@ class Room:
 
     # ------------------------------------------------------------------ events
 
-    def events(self, *types: type[E], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[E]:
+    @overload
+    def events(self, *, capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[Event]: ...
+    @overload
+    def events(self, *types: type[E], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[E]: ...
+    def events(self, *types: type[Any], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[Any]:
         """A stream of events of these types (all, if none is given), independent of other streams.
 
         It begins now, and ends after Disconnected. A stream that holds ``capacity`` unread events when one more comes
