@@ -736,6 +736,12 @@ class SctpAssociation:
         if self.state == LOST:
             return INF
         self._emit(now)
+        if self.state > ESTABLISHED or resets.waiting:
+            # What was dropped unsent just now may have been all that a reset or the shutdown waited for.
+            resets.poll()
+            self._step_shutdown(now)
+            if resets.send_now or self._control:
+                self._emit(now)
         due = self._t1_due
         if self.state >= ESTABLISHED:
             due = sender.t3_due

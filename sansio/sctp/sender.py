@@ -36,6 +36,9 @@ _PACING_FLOOR = 0.001
 _PACING_STEP = 0.0005
 """The shortest wait (seconds) between two paced bursts."""
 _PROBE_MIN = 0.01
+_VAIN_PROBES = 3
+_SACK_DELAY = 0.2
+"""So many probes in vain show a peer that delays its SACKs whatever the I bit says, by so many seconds."""
 _REORDERING = 3
 _REORDERING_MAX = 24
 _INITIAL_PACKETS = 10
@@ -167,6 +170,7 @@ class Sender:
         "probe_packet",
         "probe_at",
         "probe_new",
+        "vain_probes",
         "proven",
         "min_rtt",
         "lows",
@@ -230,6 +234,7 @@ class Sender:
         self.probe_packet = 0
         self.probe_at = 0.0
         self.probe_new = False
+        self.vain_probes = 0
         self.proven = 0
         self.min_rtt = INF
         self.lows: list[OutStream] = []
@@ -457,7 +462,7 @@ class Sender:
             self.packet = packet - 1
             self.tokens = tokens
             if self.srtt and not self.probe_packet:
-                self.probe_due = now + max(2 * self.srtt, self.srtt + 4 * self.rttvar, _PROBE_MIN)
+                self._arm_probe(now)
         if outstanding and self.t3_due == INF:
             self.t3_due = now + self.rto
 
@@ -619,8 +624,11 @@ class Sender:
             acked += self._handle_gaps(data, at + 16, gap_count, now)
         elif self.sacked:
             self.sacked = []
-        if duplicate_count and self.resent and not self.probe_packet:
-            self.reordering = min(self.reordering + 1, _REORDERING_MAX)
+        if duplicate_count:
+            if self.probe_packet:
+                self.vain_probes += 1
+            elif self.resent:
+                self.reordering = min(self.reordering + 1, _REORDERING_MAX)
         if self.holes or self.resent:
             self._detect(now)
         if self.abandoned:
@@ -641,7 +649,7 @@ class Sender:
             if not self.flight:
                 self.probe_due = INF
             elif self.srtt:
-                self.probe_due = now + max(2 * self.srtt, self.srtt + 4 * self.rttvar, _PROBE_MIN)
+                self._arm_probe(now)
             freed = self.tokens + max(delta, acked // self.mtu + 1)
             self.tokens = freed if freed < self.burst else float(self.burst)
             self.pace_due = NOW
@@ -708,6 +716,7 @@ class Sender:
                         elif chunk.packet == self.probe_packet and 2 * (now - self.probe_at) >= self.min_rtt:
                             # The probe arrived, and whatever was sent before it, two round trips ago, did not.
                             self.proven = chunk.packet - 1
+                            self.vain_probes = 0
                         chunk.state = ACKED
                     elif state == LOST:
                         acked += len(chunk.data)
@@ -761,6 +770,12 @@ class Sender:
             self.lost.append(chunk)
 
     # ------------------------------------------------------------------ time
+
+    def _arm_probe(self, now: float) -> None:
+        delay = max(2 * self.srtt, self.srtt + 4 * self.rttvar, _PROBE_MIN)
+        if self.vain_probes >= _VAIN_PROBES:
+            delay += _SACK_DELAY
+        self.probe_due = now + delay
 
     def handle_probe_timer(self, now: float) -> None:
         """Nothing was heard for two round trips: send the highest TSN once more, or one chunk of new data."""

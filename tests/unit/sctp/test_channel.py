@@ -15,6 +15,7 @@ from sansio.sctp import (
     ChannelReadable,
     DataChannels,
     SctpAssociation,
+    SctpLost,
     SctpOptions,
     TextMessage,
     chunks,
@@ -476,6 +477,27 @@ def test_unread_messages_of_closed_channels_are_bounded():
     assert len(pair.b._closed) == SCTP_CHANNELS
     kept = [number for number in range(0, 2 * total + 40, 2) if pair.read("b", number)]
     assert len(kept) == SCTP_CHANNELS
+
+
+@pytest.mark.parametrize("shutdown", [False, True])
+def test_close_after_messages_whose_time_ran_out(shutdown):
+    """What is dropped unsent may be the last thing that a close or a shutdown waits for."""
+    pair = Pair().up()
+    number = pair.channel(ordered=False, max_lifetime_ms=100)
+    pair.a.blocked = True
+    pair.a.send(number, b"too late", pair.now)
+    pair.run(0.5)
+    if shutdown:
+        pair.a.shutdown(pair.now)
+    else:
+        pair.a.close(number, pair.now)
+    pair.run(0.1)
+    assert pair.log() == []
+    pair.a.blocked = False
+    pair.flush()
+    assert pair.log() == [("a", ["SHUTDOWN" if shutdown else "RE_CONFIG"])]
+    pair.run(0.1)
+    assert of(pair, "a", SctpLost if shutdown else ChannelClosed)
 
 
 def test_reset_of_streams_without_a_channel_is_harmless():

@@ -705,6 +705,27 @@ def test_unneeded_probe_changes_nothing_else():
     assert peer.sender.cwnd == 10 * MTU
 
 
+def test_probes_in_vain_wait_longer_until_one_is_not():
+    peer = Peer(rtt=0.05)
+    now = 0.0
+    for turn in range(6):
+        peer.queue(bytes(1000))
+        now += 1.0
+        packets = peer.emit(now)
+        assert peer.sender.probe_due - now == pytest.approx(0.15 if turn < 3 else 0.35, abs=0.05)
+        peer.sender.handle_probe_timer(peer.sender.probe_due)
+        peer.give(*packets, *peer.emit(now + 0.2))
+        peer.sack(now + 0.25)
+    for _ in range(3):
+        peer.queue(bytes(1000))
+    packets = peer.emit(20.0)
+    peer.sender.handle_probe_timer(20.4)
+    peer.give(*peer.emit(20.4))
+    peer.sack(20.5)
+    assert peer.tsns(peer.emit(20.5)) == [6, 7]
+    assert peer.sender.vain_probes == 0
+
+
 def test_answer_that_comes_too_soon_is_not_the_probe_s():
     peer = Peer(rtt=0.05)
     for _ in range(6):
