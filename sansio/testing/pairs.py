@@ -125,6 +125,7 @@ class Rooms:
     def __init__(self, world: World, **options: Any) -> None:
         self.world = world
         self.wall = WallClock(UNIX, world.now)
+        self.server_address = SERVER_ADDRESS
         self.server = SfuServer(
             SERVER_ADDRESS,
             ServerOptions(keys={"key": "secret"}, dtls_engine=PlainEngine, **options),

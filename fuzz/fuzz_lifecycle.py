@@ -1,0 +1,32 @@
+"""The lifecycle of a session under any triggers: it is always in order, and always ends up somewhere."""
+
+from __future__ import annotations
+
+from sansio.base.contract import INF
+from sansio.base.entropy import Entropy
+from sansio.lifecycle.machine import Lifecycle
+from sansio.lifecycle.policy import ReconnectPolicy
+from sansio.lifecycle.table import IGNORED, TABLE, State, Trigger
+
+TRIGGERS = tuple(Trigger)
+
+
+def one(data: bytes) -> None:
+    life = Lifecycle(ReconnectPolicy(attempts=4), Entropy(data[:4]))
+    now, last = 0.0, State.IDLE
+    for byte in data[4:200]:
+        trigger = TRIGGERS[byte % len(TRIGGERS)]
+        now += (byte >> 4) / 4
+        before = life.state
+        assert ((before, trigger) in TABLE) != ((before, trigger) in IGNORED)
+        assert life.trigger(trigger, now) == ((before, trigger) in TABLE)
+        due = life.advance(now)
+        assert due > now
+        assert life.advance(now) == due
+        while life.outbox:
+            entered = life.outbox.popleft()
+            assert entered.previous is last
+            last = entered.state
+        assert last is life.state
+        assert (due < INF) == (life.state is State.WAITING)
+        assert life.reconnecting == (life.state in (State.WAITING, State.RESUMING, State.RESTARTING))
