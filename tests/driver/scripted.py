@@ -73,11 +73,15 @@ class Visit:
         """A text frame."""
         await self.raw(self.frames.send(TextMessage(data)))
 
-    async def close(self, code: int, reason: str = "") -> None:
-        """A close frame; then the connection, once the other end has answered."""
+    async def goodbye(self, code: int, reason: str = "") -> None:
+        """A close frame."""
         with suppress(LocalProtocolError):  # the other end may have closed first
             await self.raw(self.frames.send(CloseConnection(code, reason)))
-            await self.drain()
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """A close frame; then the connection, once the other end has answered."""
+        await self.goodbye(code, reason)
+        await self.drain()
 
     async def message(self) -> bytes | None:
         """The next message of the client, None when it has ended; its pings and its close frame are answered."""

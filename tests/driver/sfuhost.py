@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
@@ -75,9 +75,10 @@ class SfuHost:
             await visit.upgrade()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, visit, queue)
-                while (data := await visit.message()) is not None:
-                    self.machine.signal_received(number, data, trio.current_time())
-                    self.pump()
+                with suppress(trio.BrokenResourceError):
+                    while (data := await visit.message()) is not None:
+                        self.machine.signal_received(number, data, trio.current_time())
+                        self.pump()
                 nursery.cancel_scope.cancel()
         finally:
             del self._outgoing[number]
@@ -88,7 +89,7 @@ class SfuHost:
         try:
             async for data in queue:
                 if data is None:
-                    await visit.close(1000)
+                    await visit.goodbye(1000)
                 else:
                     await visit.binary(data)
         except trio.BrokenResourceError:
