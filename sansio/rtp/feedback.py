@@ -214,13 +214,15 @@ class SentRecorder:
         self.sent = 0
         self.acknowledged = 0
         self.missing = 0
-        self._ring: list[tuple[int, int, float] | None] = [None] * TWCC_SENT
+        self._ring: list[tuple[int, int, float] | None] = []  # made when first needed: most sessions only receive
         self._next = 0
         self._unwrap_time = Unwrapper(24)
 
     def allot(self, size: int, now: float) -> int:
         """The number for a packet of ``size`` bytes that leaves now."""
         number = self._next
+        if not number:
+            self._ring = [None] * TWCC_SENT
         self._next = number + 1
         self._ring[number % TWCC_SENT] = (number, size, now)
         self.sent += 1
@@ -228,6 +230,8 @@ class SentRecorder:
 
     def handle(self, arrivals: Arrivals) -> None:
         """A report of the peer. Packets reported before, or too long ago, are passed over."""
+        if not self._ring:
+            return
         newest = self._next - 1
         first = newest - ((newest - arrivals.base) & 0xFFFF)
         ticks = self._unwrap_time(arrivals.reference) * TICKS_PER_REFERENCE

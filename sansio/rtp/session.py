@@ -137,6 +137,7 @@ class RtpSession:
         self._early: dict[int, _Early] = {}
         self._idle: dict[bytes, int] = {}
         self._senders: dict[int, RtpSender] = {}
+        self._reserved: set[int] = set()
         self._unreported: list[RtpSender] = []  # those whose next packet brings a report at once
         self._owing: list[RtpReceiver] = []
         self._owing_due = INF
@@ -246,21 +247,25 @@ class RtpSession:
     def add_sender(
         self, format: Format, *, mid: str = "", rid: str = "", redundancy: int = 1, ssrc: int = 0, rtx_ssrc: int = 0
     ) -> RtpSender:
-        """A stream to send. SSRCs that are not given are drawn, that of RTX when the format has it."""
+        """A stream to send. SSRCs that are not given are drawn, that of RTX when the format has it.
+
+        The sender takes the header extension ids that the session has now.
+        """
         if self.closed:
             raise LocalProtocolError("the session is closed")
         if not 0 <= redundancy <= 8:
             raise LocalProtocolError("up to eight copies")
-        ssrc = ssrc or self._draw_ssrc()
+        ssrc = ssrc or self.reserve_ssrc()
         if ssrc in self._senders:
             raise LocalProtocolError("another sender has this source")
+        self._reserved |= {ssrc, rtx_ssrc}
         draw = self._entropy.uint
         sender = RtpSender(
             format,
             mid=mid,
             rid=rid,
             ssrc=ssrc,
-            rtx_ssrc=rtx_ssrc or (self._draw_ssrc() if format.rtx else 0),
+            rtx_ssrc=rtx_ssrc or (self.reserve_ssrc() if format.rtx else 0),
             sequence=draw(15),  # SRTP's rollover counter is safer to guess when it does not wrap at once
             rtx_sequence=draw(15),
             offset=draw(32),
@@ -275,11 +280,12 @@ class RtpSession:
         self._unreported.append(sender)
         return sender
 
-    def _draw_ssrc(self) -> int:
+    def reserve_ssrc(self) -> int:
+        """A free SSRC, for a description that has to name it before what it sends is negotiated."""
         while True:
             ssrc = self._entropy.uint(32)
-            taken = [self.ssrc, *self._senders, *[sender.rtx_ssrc for sender in self._senders.values()]]
-            if ssrc and ssrc not in taken and ssrc not in self._routes:
+            if ssrc and ssrc != self.ssrc and ssrc not in self._reserved and ssrc not in self._routes:
+                self._reserved.add(ssrc)
                 return ssrc
 
     def remove_sender(self, sender: RtpSender, now: float) -> None:

@@ -596,6 +596,17 @@ def test_sources_that_are_drawn_are_free():
     assert session.add_sender(OPUS).ssrc not in (5, 7, 9)
 
 
+def test_sources_may_be_named_before_they_are_used(session):
+    ssrc, rtx_ssrc = session.reserve_ssrc(), session.reserve_ssrc()
+    assert ssrc != rtx_ssrc
+    session.set_extensions(ExtensionIds(mid=9))
+    sender = session.add_sender(VP8, mid="1", ssrc=ssrc, rtx_ssrc=rtx_ssrc)
+    assert (sender.ssrc, sender.rtx_ssrc) == (ssrc, rtx_ssrc)
+    sender.write(vp8_frame(0, True, 10), 0.0)
+    advance(session, 0.0)
+    assert RtpPacket(session.rtp[0]).extension(9) == b"1"
+
+
 def test_a_source_of_the_peers_may_be_the_same_as_ours(session):
     """Each direction has its own keys and its own streams, so a collision does not matter."""
     sender = session.add_sender(OPUS, ssrc=7)
