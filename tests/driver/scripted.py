@@ -39,6 +39,7 @@ class Visit:
         self.frames = Connection(ConnectionType.SERVER)
         self._messages: deque[bytes] = deque()
         self._part = bytearray()
+        self._sending = trio.Lock()
         self._ended = False
 
     @property
@@ -48,7 +49,8 @@ class Visit:
 
     async def raw(self, data: bytes) -> None:
         """These bytes, whatever they are."""
-        await self.stream.send_all(data)
+        async with self._sending:
+            await self.stream.send_all(data)
 
     async def answer(self, status: int, body: str = "", headers: Mapping[str, str] | None = None) -> None:
         """A plain HTTP answer."""
