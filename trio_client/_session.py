@@ -86,6 +86,7 @@ class Session:
         self._conditions: list[_Condition] = []
         self._senders: tuple[deque[trio.Event], deque[trio.Event]] = (deque(), deque())  # lossy, reliable
         self._sends = 0
+        self._disconnected = False
         self._data_waits = False
         self._late = 0
         self._late_done = trio.Event()
@@ -144,7 +145,7 @@ class Session:
             if (gone := source._listeners) is not None:
                 gone.end(event.reason)
         elif isinstance(event, Disconnected):
-            self.reason = event.reason
+            self.reason, self._disconnected = event.reason, True
         elif isinstance(event, Connected):
             self.connected.set()
 
@@ -328,7 +329,7 @@ class Session:
             self.driver.pump()
 
     def _rejected(self, error: RequestError) -> Exception:
-        if error.reason is RequestReason.ROOM_ENDED:
+        if error.reason is RequestReason.ROOM_ENDED and self._disconnected:  # else a new session has replaced it
             return DisconnectedError(self.reason)
         return RequestRejected(error.reason, error.message)
 
