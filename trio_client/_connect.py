@@ -264,4 +264,5 @@ def _pair_line(pair: Any) -> str:
     local, remote = pair.local, pair.remote
     line = f"{local.type} {local.address}:{local.port} -> {remote.type} {remote.address}:{remote.port} {pair.protocol}"
     line += f": {pair.state}, {pair.checks_sent} checks sent"
-    return f"{line}, {pair.last_error}" if pair.last_error else line
+    error = pair.last_error or ("no answer yet" if pair.state == "in progress" and pair.checks_sent else "")
+    return f"{line}, {error}" if error else line

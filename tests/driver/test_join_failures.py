@@ -712,7 +712,8 @@ def test_media_is_lost(single):
                 assert line.startswith("host 127.0.0.1:")
                 assert f"-> host 127.0.0.1:{port} udp: " in line
                 assert int(line.rpartition(" checks sent")[0].rpartition(" ")[2]) > 1
-            assert any(": failed, " in line and line.endswith(" checks sent, no answer") for line in error.report.pairs)
+                assert "checks sent, no answer" in line
+                assert ": failed, " in line or ": in progress, " in line
             assert "UDP" in error.report.advice
             await host.web.gone()
             assert host.identities() == []
