@@ -311,7 +311,13 @@ class _Guarded(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            # A server that refuses a request before it has read all of it; trio-websocket would not read its answer.
+            while not self._link.is_open and await self.receive_some():
+                pass
+            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

@@ -185,8 +185,9 @@ def _of_status(status: int, body: str, detail: str) -> Refusal:
     if status == 400 and "https" in lowered:
         what = "The server wants a secure connection (HTTP 400)."
         return Refusal(RefusalKind.UNREACHABLE, what, why, "Use wss in place of ws in the address.", status, body)
-    if status == 400 and any(word in lowered for word in ("join request", "join_request", "attributes")):
-        what = "The server does not take our join request (HTTP 400)."
+    about_request = any(word in lowered for word in ("join request", "join_request", "attributes"))
+    if status in (413, 414, 431) or (status == 400 and about_request):
+        what = f"The server does not take our join request (HTTP {status})."
         advice = "Join with smaller metadata and attributes; if it has none, server and client may not fit together."
         return Refusal(RefusalKind.REFUSED, what, why, advice, status, body)
     if status == 404 and "requested room does not exist" in lowered:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import trio
@@ -196,6 +198,34 @@ def test_asking_why_when_nobody_listens_any_more():
             error = await join_error(server.url)
             assert type(error) is JoinRefused
             assert error.report.status == 503
+
+    run(main)
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_a_request_that_is_too_long(says):
+    """Refused before it was read; what is refused is the metadata."""
+    metadata = "".join(random.Random(1).choices([chr(i) for i in range(0x4E00, 0x9FFF)], k=300_000))
+
+    async def main():
+        async def handle(stream):
+            await stream.receive_some(1000)
+            if says:
+                await stream.send_all(b"HTTP/1.1 431 Too Large\r\nConnection: close\r\n\r\ntoo large")
+            await stream.aclose()
+
+        async with trio.open_nursery() as nursery:
+            (listener,) = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
+            url = f"ws://127.0.0.1:{listener.socket.getsockname()[1]}"
+            error = await join_error(url, options=ConnectOptions(single_peer_connection=True, metadata=metadata))
+            if says:
+                assert type(error) is JoinRefused
+                assert (error.report.status, error.report.body) == (431, "too large")
+                assert "metadata" in error.report.advice
+            else:
+                assert type(error) is ServerUnreachable
+                assert "closed the connection" in error.report.why
+            nursery.cancel_scope.cancel()
 
     run(main)
 

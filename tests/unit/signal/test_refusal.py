@@ -39,6 +39,8 @@ ANSWERS = [
     (403, "", TOKEN, "new token"),
     (400, "join_request is required", RefusalKind.REFUSED, "join_request is required"),
     (400, "join request too large", RefusalKind.REFUSED, "metadata"),
+    (414, "", RefusalKind.REFUSED, "metadata"),
+    (431, "", RefusalKind.REFUSED, "metadata"),
     (400, "cannot decode attributes", RefusalKind.REFUSED, "attributes"),
     (400, "Client sent an HTTP request to an HTTPS server.", RefusalKind.UNREACHABLE, "wss"),
     (400, "what", RefusalKind.PROTOCOL, "HTTP 400"),
