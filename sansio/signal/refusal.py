@@ -199,7 +199,9 @@ def _of_status(status: int, body: str, detail: str) -> Refusal:
         return Refusal(RefusalKind.SERVICE_NOT_FOUND, what, why, _WRONG_ADDRESS, status, body)
     if status == 429 or 500 <= status < 600:
         what = f"The server cannot take us now (HTTP {status})."
-        return Refusal(RefusalKind.SERVER_ERROR, what, why, _LATER, status, body)
+        # livekit-server's words for a full room, and for a session that it could not begin.
+        advice = "The room may be full. " + _LATER if "closed by media" in lowered else _LATER
+        return Refusal(RefusalKind.SERVER_ERROR, what, why, advice, status, body)
     if status == 451:
         what = "This project is not served here (HTTP 451)."
         return Refusal(RefusalKind.REFUSED, what, why, "Join in a region that the project is pinned to.", status, body)

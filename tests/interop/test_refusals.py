@@ -111,7 +111,7 @@ def test_a_full_server(own_server, room):
             error = await join_error(server.url, server.token(room, "second"))
             assert type(error) is JoinRefused
             assert error.report.status in (500, 503), error
-            assert "participants" in str(error)
+            assert "may be full" in str(error)
 
     trio.run(main)
 

@@ -50,7 +50,7 @@ ANSWERS = [
     (407, "", RefusalKind.UNREACHABLE, "proxy"),
     (429, "slow down", RefusalKind.SERVER_ERROR, "later"),
     (451, "", RefusalKind.REFUSED, "region"),
-    (500, "connection closed by media", RefusalKind.SERVER_ERROR, "connection closed by media"),
+    (500, "connection closed by media", RefusalKind.SERVER_ERROR, "may be full"),
     (503, "", RefusalKind.SERVER_ERROR, "later"),
     (200, "<html>", RefusalKind.PROTOCOL, "HTTP 200"),
     (301, "", RefusalKind.PROTOCOL, "HTTP 301"),
