@@ -627,8 +627,10 @@ class Transports:
         assert peer is not None
         if peer.connection.remote is None:
             return "the server did not answer our offer" if peer.target == PUBLISHER else "the server made no offer"
-        if peer.connection.transport.ice.selected_addr is None:
-            return "no pair of candidates got through"
+        transport = peer.connection.transport
+        if transport.ice.selected_addr is None:
+            none = "no candidate of the server fitted one of ours"
+            return "no pair of candidates got through" if transport.pairs_report() else none
         return "a pair of candidates got through, but no DTLS session was agreed on over it"
 
     def pairs_report(self) -> list[PairReport]:
