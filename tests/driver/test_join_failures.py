@@ -166,7 +166,7 @@ def test_the_server_would_let_us_in_but_something_takes_the_upgrade_away():
         bytes_and_hang_up(b""),
         bytes_and_hang_up(b"garbage\r\n\r\n"),
         bytes_and_hang_up(b"HTTP/1.1 404 No\r\nContent-Length: 100\r\n\r\n"),
-        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789", 1.0),
+        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789", 3.0),
         refuse(200, "x" * 1_000_000),
         refuse(204),
         refuse(302, "", {"Location": "http://127.0.0.1:1/"}),
@@ -392,7 +392,7 @@ def test_silence_before_the_upgrade():
 
 
 def test_a_slow_drip_of_headers():
-    error, _ = fail(drip(b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * 100, 1.0), virtual=True)
+    error, _ = fail(drip(b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * 100, 3.0), virtual=True)
     assert type(error) is ServerUnreachable
     assert "15 s" in error.report.why
 
@@ -567,7 +567,7 @@ def test_silence_after_the_upgrade(options):
 
 
 def test_a_slow_drip_of_a_frame():
-    error, _ = fail(upgraded(drip(b"\x82\x7e\x03\xe8" + bytes(1000), 0.5)), virtual=True)
+    error, _ = fail(upgraded(drip(b"\x82\x7e\x03\xe8" + bytes(1000), 1.0)), virtual=True)
     assert type(error) is ServerUnreachable
     assert "5 s" in error.report.what
 
