@@ -37,7 +37,8 @@ _DROPPED = -1
 
 @frozen
 class PathOptions:
-    """``ipv6``: relays are asked for IPv6 addresses too. Times in seconds.
+    """``ipv6``: relays are asked for IPv6 addresses too. ``streams``: the peer's TCP candidates are connected to.
+    Times in seconds.
 
     ``settle_after`` the choice of a pair the other ways are closed. A relay that failed is tried again ``tries`` times,
     after ``retry_after`` and doublings of it. ``resolve_timeout`` is how long a server's name may take.
@@ -140,6 +141,7 @@ class Paths:
         self._entropy = entropy
         self._allot = allot
         self._options = options
+        self._direct = options.streams
         self._servers: dict[ServerUrl, _Server] = {}
         self._lookups: dict[int, _Server] = {}
         self._lookups_end = INF
@@ -236,7 +238,7 @@ class Paths:
             return
         self._enter(now)
         address = candidate.transport_address
-        if self.closed or not self._options.streams or address in self._remotes:
+        if self.closed or not self._direct or address in self._remotes:
             return
         if len(self._remotes) >= MAX_ICE_STREAMS:
             self.counters.add("stream_limit")
@@ -322,6 +324,17 @@ class Paths:
             if server.error:
                 self._look_up(server)
         self._open_all()
+
+    def relay_only(self, now: float) -> list[int]:
+        """Let go of the connections to the peer, for good. Returns the sockets: what they carry now is relays only."""
+        self._enter(now)
+        self._direct = False
+        self._remotes.clear()
+        for key, way in list(self._ways.items()):
+            if way.server is None:
+                self._take_down(way, "")
+                del self._ways[key]
+        return list(self._bases)
 
     def close(self, now: float) -> None:
         """Give everything back."""

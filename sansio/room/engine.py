@@ -20,6 +20,7 @@ from ..base.contract import (
     ClosePort,
     Interface,
     OpenSignal,
+    OpenStream,
     OpenUdp,
     SignalFailure,
     Transmit,
@@ -675,7 +676,7 @@ class RoomEngine:
 
     def _close_transports(self, now: float) -> None:
         self._transports.close(now)
-        unopened = [event.port for event in self._transports.outbox if isinstance(event, OpenUdp)]
+        unopened = [event.port for event in self._transports.outbox if isinstance(event, OpenUdp | OpenStream)]
         for event in self._transports.outbox:
             if isinstance(event, ClosePort) and event.port not in unopened:
                 self.outbox.append(event)

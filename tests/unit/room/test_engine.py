@@ -687,7 +687,8 @@ def test_stun_servers_of_the_server_and_of_the_user_are_asked():
     desk.engine.resolved(lookup.token, ["192.0.2.7"], desk.now)
     desk.engine.resolved(99, ["192.0.2.6"], desk.now)
     desk.turn()
-    assert [transmit.addr for transmit in desk.transmits] == [("192.0.2.9", 3478), ("192.0.2.7", 19302)]
+    turn, stun_server = ("192.0.2.8", 3478), ("192.0.2.9", 3478)
+    assert [transmit.addr for transmit in desk.transmits] == [stun_server, turn, ("192.0.2.7", 19302)]
     question = desk.transmits[0]
     seen = stun.xor_address_value(("203.0.113.1", 777), question.data[8:20])
     answer = stun.build(stun.BINDING_SUCCESS, question.data[8:20], [(stun.XOR_MAPPED_ADDRESS, seen)])
