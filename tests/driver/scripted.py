@@ -138,6 +138,7 @@ class ScriptedServer:
         self.open = 0
         self.connections = 0
         self.visits: list[Visit] = []
+        self._left = trio.Event()
         self.stop: Callable[[], None] = lambda: None
         """Take no more connections."""
 
@@ -153,9 +154,9 @@ class ScriptedServer:
 
     async def gone(self) -> None:
         """Wait until every client has closed its connection."""
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while self.open:
-                await trio.sleep(0.01)
+                await self._left.wait()
 
     async def handle(self, stream: trio.abc.Stream) -> None:
         self.open += 1
@@ -179,6 +180,8 @@ class ScriptedServer:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
             self.open -= 1
+            self._left.set()
+            self._left = trio.Event()
 
 
 @asynccontextmanager
