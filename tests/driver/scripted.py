@@ -58,10 +58,10 @@ class Visit:
         head = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
         await self.raw(f"HTTP/1.1 {status} Whatever\r\n{head}\r\n{body}".encode())
 
-    async def upgrade(self) -> None:
-        """Accept the WebSocket."""
+    async def upgrade(self, more: str = "") -> None:
+        """Accept the WebSocket, with more lines of header."""
         key = self.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-        await self.raw(UPGRADED + base64.b64encode(hashlib.sha1(key.encode()).digest()) + b"\r\n\r\n")
+        await self.raw(UPGRADED + base64.b64encode(hashlib.sha1(key.encode()).digest()) + f"\r\n{more}\r\n".encode())
 
     async def say(self, kind: str, message: Any) -> None:
         """A signalling message: the member ``kind`` of SignalResponse."""

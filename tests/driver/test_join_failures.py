@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import socket
 import ssl
@@ -319,6 +320,30 @@ def test_an_ipv6_literal():
     run(main)
 
 
+def test_an_ipv6_literal_over_tls():
+    async def main():
+        async with serve(refuse(404, "requested room does not exist"), tls=tls("::1"), host="::1") as server:
+            error = await join_error(server.url, options=trusting())
+            assert type(error) is RoomNotFound
+
+    run(main)
+
+
+def test_a_token_that_cannot_be_had():
+    """What the function raises comes out, and nothing was asked of the server."""
+
+    async def source():
+        raise ZeroDivisionError
+
+    async def main():
+        async with serve(refuse(500)) as server:
+            with pytest.raises(ZeroDivisionError):
+                await trio_client.connect(server.url, source).__aenter__()
+            assert server.connections == 0
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -380,6 +405,20 @@ def test_unusable_tokens(token):
 )
 def test_garbage(data):
     error, _ = fail(bytes_and_hang_up(data))
+    assert type(error) is ServerUnreachable
+    assert error.report.kind == "protocol"
+
+
+@pytest.mark.parametrize("header", ["Extensions: permessage-deflate", "Extensions: x; y=z", "Protocol: other"])
+def test_an_upgrade_to_something_else(header):
+    """The server takes up what was not offered."""
+
+    async def script(visit):
+        await visit.upgrade(f"Sec-WebSocket-{header}\r\n")
+        await visit.say("join", join_response())
+        await visit.drain()
+
+    error, _ = fail(script)
     assert type(error) is ServerUnreachable
     assert error.report.kind == "protocol"
 
@@ -671,6 +710,14 @@ def test_a_huge_frame():
     error, _ = fail(upgraded(flood))
     assert type(error) is ServerUnreachable
     assert "1009" in error.report.why
+
+
+@pytest.mark.parametrize("script", [refuse(404), closes(1011), joins(drops)], ids=["refused", "closed", "joined"])
+def test_nothing_secret_is_logged(script, caplog):
+    caplog.set_level(logging.DEBUG)
+    fail(script)
+    assert caplog.records
+    assert not any(part in caplog.text for part in TOKEN.split("."))
 
 
 # ------------------------------------------------------------------ let in, but
