@@ -48,6 +48,7 @@ from ._core import (
     RoomEvent,
     RoomMetadataChanged,
     RoomUpdated,
+    Scenario,
     ServerInfo,
     SignalReconnecting,
     StreamState,
@@ -78,7 +79,7 @@ from ._errors import (
     SlowConsumer,
     TokenRejected,
 )
-from ._options import ConnectOptions, IceOptions, TokenSource
+from ._options import ConnectOptions, IceOptions, TokenSource, TurnServer
 from ._participant import LocalParticipant, RemoteParticipant
 from ._room import Room, RoomStats
 from ._subscription import Subscription
@@ -139,6 +140,7 @@ __all__ = [
     "RoomNotFound",
     "RoomStats",
     "RoomUpdated",
+    "Scenario",
     "ServerInfo",
     "ServerUnreachable",
     "SignalReconnecting",
@@ -159,6 +161,7 @@ __all__ = [
     "TrackSubscriptionPermissionChanged",
     "TrackUnmuted",
     "TrackUnpublished",
+    "TurnServer",
     "VideoQuality",
     "connect",
     "preload",

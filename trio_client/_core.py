@@ -88,6 +88,7 @@ from sansio.types import (
     ParticipantState,
     Permissions,
     RequestReason,
+    Scenario,
     ServerInfo,
     StreamState,
     SubscriptionError,
@@ -98,6 +99,7 @@ from sansio.types import (
 
 if TYPE_CHECKING:
     from sansio.dtls import DtlsIdentity
+    from sansio.ice.paths import TurnServerConfig
     from sansio.room.engine import Ended, JoinFailed, MediaFailure, RoomEngine
     from sansio.room.options import EngineOptions
     from sansio.room.requests import RequestDone, RequestError, RequestFailed
@@ -174,6 +176,7 @@ __all__ = [
     "RoomMetadataChanged",
     "RoomState",
     "RoomUpdated",
+    "Scenario",
     "SendSignal",
     "ServerInfo",
     "SignalFailure",
@@ -192,6 +195,7 @@ __all__ = [
     "TrackUnmuted",
     "TrackUnpublished",
     "Transmit",
+    "TurnServerConfig",
     "VideoQuality",
     "WallClock",
     "core_participant",
@@ -216,6 +220,7 @@ _LATER = {
     "RequestFailed": "room.requests",
     "RoomEngine": "room.engine",
     "RoomState": "room.state",
+    "TurnServerConfig": "ice.paths",
     "explain_url": "signal.urls",
 }
 

@@ -29,6 +29,7 @@ from ._core import (
     RequestError,
     RequestFailed,
     RequestReason,
+    Scenario,
 )
 from ._errors import DataTooLarge, DisconnectedError, RequestRejected
 from ._subscription import Hub, Listeners
@@ -353,6 +354,13 @@ class Session:
             raise condition.error
 
     # ------------------------------------------------------------------ joining and leaving
+
+    @trio.lowlevel.enable_ki_protection
+    def simulate(self, scenario: Scenario) -> None:
+        """Stage a drill."""
+        self.check()
+        self.engine.simulate(scenario, trio.current_time())
+        self.driver.pump()
 
     @trio.lowlevel.enable_ki_protection
     def stop(self) -> None:

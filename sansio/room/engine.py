@@ -46,7 +46,7 @@ from ..signal.session import (
     SignalResumed,
     SignalSession,
 )
-from ..types import ConnectionState, DisconnectReason
+from ..types import ConnectionState, DisconnectReason, Scenario
 from .data import DataReceiver
 from .options import EngineOptions
 from .requests import RequestDone, RequestFailed, Requests
@@ -301,6 +301,19 @@ class RoomEngine:
             raise
         self._due["session"] = self._due["requests"] = NOW
         return token
+
+    def simulate(self, scenario: Scenario, now: float) -> None:
+        """Stage a drill. Raises LocalProtocolError unless the session is connected."""
+        if self._life.state is not State.CONNECTED or self._stopping is not None:
+            raise LocalProtocolError("not connected: drills are for a connected session")
+        if scenario is Scenario.SIGNAL_RECONNECT:
+            self._trigger(Trigger.SIGNAL_LOST, now)
+        elif scenario is Scenario.FULL_RECONNECT:
+            self._trigger(Trigger.LEAVE_RESTART, now)
+        else:
+            value: Any = _SPEAKER_SECONDS if scenario is Scenario.SPEAKER_UPDATE else True
+            self._session.send("simulate", proto.rtc.SimulateScenario(**{scenario.value: value}), now)
+            self._due["session"] = NOW
 
     def cancel(self, token: int, now: float) -> None:
         """Forget a request: its answer will be ignored."""
@@ -695,6 +708,7 @@ class RoomEngine:
         }
 
 
+_SPEAKER_SECONDS = 3
 _RESUME_REASONS = {Trigger.SIGNAL_LOST: 1, Trigger.MEDIA_LOST: 2, Trigger.LEAVE_RESUME: 0}
 """ReconnectReason on the wire; the server feeds its own choice of paths with it."""
 

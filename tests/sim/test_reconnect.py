@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sansio.base.contract import Interface, OpenSignal
+from sansio import proto
+from sansio.base.contract import Interface, OpenSignal, SendSignal
+from sansio.base.errors import LocalProtocolError
 from sansio.events import (
     Connected,
     Disconnected,
@@ -20,7 +22,7 @@ from sansio.room.requests import RequestDone
 from sansio.testing.netem import Link
 from sansio.testing.pairs import Rooms
 from sansio.testing.world import World
-from sansio.types import ConnectionState, DisconnectReason
+from sansio.types import ConnectionState, DisconnectReason, Scenario
 
 GOOD = Link(latency=0.02)
 BAD = Link(latency=0.05, jitter=0.03, loss=0.05, duplication=0.05, reorder=0.1)
@@ -239,6 +241,42 @@ def test_leaving_during_an_outage_ends_cleanly():
         world.poke("alice")
         world.run(lambda: talk.alice.closed, limit=5)
         assert talk.rooms.outputs("alice", Ended) == [Ended(DisconnectReason.CLIENT_INITIATED)]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "story"),
+    [
+        (Scenario.SIGNAL_RECONNECT, ["Connected", "SignalReconnecting", "Reconnected"]),
+        (Scenario.FULL_RECONNECT, ["Connected", "Reconnecting", "Reconnected"]),
+    ],
+)
+def test_drills_are_staged_here(scenario, story):
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        talk.alice.simulate(scenario, world.now)
+        world.poke("alice")
+        world.run(talk.mended, limit=30)
+        assert talk.story() == story
+        talk.say()
+        talk.hear_all()
+
+
+def test_drills_of_the_server_are_asked_for():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        before = len(talk.rooms.outputs("alice", SendSignal))
+        for scenario in (Scenario.SPEAKER_UPDATE, Scenario.NODE_FAILURE):
+            talk.alice.simulate(scenario, world.now)
+        world.poke("alice")
+        world.run_for(0.1)
+        asked = [
+            proto.rtc.SignalRequest.FromString(output.data).simulate
+            for output in talk.rooms.outputs("alice", SendSignal)[before:]
+        ]
+        assert [drill.WhichOneof("scenario") for drill in asked] == ["speaker_update", "node_failure"]
+        talk.alice.stop(world.now)
+        with pytest.raises(LocalProtocolError):
+            talk.alice.simulate(Scenario.SERVER_LEAVE, world.now)
 
 
 @pytest.mark.parametrize("seed", range(6))
