@@ -19,7 +19,7 @@ from ._errors import (
     ServerUnreachable,
     TokenRejected,
 )
-from ._options import ConnectOptions, TokenSource
+from ._options import ConnectOptions, TokenSource, TurnServer
 from ._room import Room
 from ._subscription import Handler
 
@@ -60,7 +60,7 @@ def connect(
     options = options or ConnectOptions()
 
     async def prepare(session: Session) -> None:
-        from ._core import DtlsIdentity, EngineOptions, Factories, RoomEngine
+        from ._core import DtlsIdentity, EngineOptions, Factories, RoomEngine, TurnServerConfig
         from ._driver import Driver
         from ._entropy import system_entropy, system_wall
         from ._participant import LocalParticipant, RemoteParticipant
@@ -78,7 +78,15 @@ def connect(
                 attributes=tuple(options.attributes.items()),
                 interfaces=options.ice.interfaces,
                 port_range=options.ice.port_range,
-                ice_servers=options.ice.servers,
+                ice_servers=tuple([entry for entry in options.ice.servers if isinstance(entry, str)]),
+                turn_servers=tuple(
+                    [
+                        TurnServerConfig(entry.url, entry.username, entry.password)
+                        for entry in options.ice.servers
+                        if isinstance(entry, TurnServer)
+                    ]
+                ),
+                ice_policy=options.ice.policy,
                 reconnect=options.reconnect,
                 flush_timeout=options.close_timeout / 2,
             ),
