@@ -18,23 +18,25 @@ from typing import Any
 import aiohttp
 import ifaddr
 
-from sansio.base.contract import (
+from sansio import (
     ClosePort,
     CloseSignal,
+    DataReadable,
+    DtlsIdentity,
+    Ended,
+    Entropy,
     Interface,
+    JoinFailed,
     OpenSignal,
     OpenStream,
     OpenUdp,
     Resolve,
+    RoomEngine,
     SendSignal,
     SignalFailure,
+    WallClock,
 )
-from sansio.base.entropy import Entropy
-from sansio.base.wallclock import WallClock
-from sansio.dtls.identity import DtlsIdentity
 from sansio.events import Connected, ParticipantConnected, ParticipantDisconnected
-from sansio.room.engine import Ended, JoinFailed, RoomEngine
-from sansio.room.transports import DataReadable
 
 
 class UdpPort(asyncio.DatagramProtocol):

@@ -26,23 +26,25 @@ import ifaddr
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, RejectConnection, RejectData, Request
 
-from sansio.base.contract import (
+from sansio import (
     ClosePort,
     CloseSignal,
+    DataReadable,
+    DtlsIdentity,
+    Ended,
+    Entropy,
     Interface,
+    JoinFailed,
     OpenSignal,
     OpenStream,
     OpenUdp,
     Resolve,
+    RoomEngine,
     SendSignal,
     SignalFailure,
+    WallClock,
 )
-from sansio.base.entropy import Entropy
-from sansio.base.wallclock import WallClock
-from sansio.dtls.identity import DtlsIdentity
 from sansio.events import Connected, ParticipantConnected, ParticipantDisconnected
-from sansio.room.engine import Ended, JoinFailed, RoomEngine
-from sansio.room.transports import DataReadable
 
 BURST = 64
 """Datagrams read from one socket before the engine gets its turn."""
