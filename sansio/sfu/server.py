@@ -22,7 +22,14 @@ from ..base.contract import INF, NOW, Address, CloseSignal, SendSignal, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import ParseError
-from ..base.limits import SFU_ADDRESSES, SFU_JOIN_REQUEST, SFU_PARTICIPANTS
+from ..base.limits import (
+    SFU_ADDRESSES,
+    SFU_ATTRIBUTES,
+    SFU_JOIN_REQUEST,
+    SFU_METADATA,
+    SFU_NAME,
+    SFU_PARTICIPANTS,
+)
 from ..base.wallclock import WallClock
 from ..dtls.engine import EngineFactory, default_engine
 from ..dtls.identity import DtlsIdentity
@@ -126,7 +133,10 @@ class SfuServer:
             self._join(signal, claims, join, single, now)
 
     def _parse(self, url: str) -> tuple[rtc.JoinRequest, bool]:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise _Refused(400, "cannot read the address") from None
         query = parse_qs(parts.query)
         if parts.path.endswith("/rtc/v1") and self._options.path_v1:
             if "join_request" not in query:
@@ -195,9 +205,7 @@ class SfuServer:
         """A client comes back on a new link: it is the same session if its media still lives."""
         participant = self._find(claims.room, claims.identity)
         if participant is None or participant.sid != sid or not participant.active or not self._options.resume:
-            leave = proto.rtc.LeaveRequest(
-                action=proto.rtc.LeaveRequest.RECONNECT, reason=proto.models.STATE_MISMATCH
-            )
+            leave = proto.rtc.LeaveRequest(action=proto.rtc.LeaveRequest.RECONNECT, reason=proto.models.STATE_MISMATCH)
             response = proto.rtc.SignalResponse(leave=leave)
             self.outbox.append(SendSignal(signal, response.SerializeToString(deterministic=True)))
             self.outbox.append(CloseSignal(signal))
@@ -216,6 +224,8 @@ class SfuServer:
             self._learn_ufrags(participant)
 
     def _learn_ufrags(self, participant: ServerParticipant) -> None:
+        """Packets are led by them; those of before an ICE restart come from addresses that are known already."""
+        self._ufrags = {ufrag: owner for ufrag, owner in self._ufrags.items() if owner[0] is not participant}
         for peer in participant.peers:
             self._ufrags[peer.connection.transport.ice.local_ufrag] = (participant, peer.target)
 
@@ -269,19 +279,26 @@ class SfuServer:
 
     def _update_metadata(self, participant: ServerParticipant, update: rtc.UpdateParticipantMetadata) -> None:
         response = proto.rtc.RequestResponse(request_id=update.request_id)
+        info = participant.info
+        attributes = {**info.attributes, **update.attributes}
+        attributes = {name: value for name, value in attributes.items() if value}
         if not participant.claims.can_update_own_metadata:
             response.reason = proto.rtc.RequestResponse.NOT_ALLOWED
             response.message = "does not have permission to update own metadata"
+        elif (
+            len(update.name) > SFU_NAME
+            or len(update.metadata) > SFU_METADATA
+            or sum([len(name) + len(value) for name, value in attributes.items()]) > SFU_ATTRIBUTES
+        ):
+            response.reason = proto.rtc.RequestResponse.LIMIT_EXCEEDED
+            response.message = "name, metadata or attributes too long"
+        if response.reason:
             participant.send("request_response", response)
             return
-        info = participant.info
         info.name = update.name or info.name
         info.metadata = update.metadata or info.metadata
-        for name, value in update.attributes.items():
-            if value:
-                info.attributes[name] = value
-            else:
-                info.attributes.pop(name, None)
+        info.attributes.clear()
+        info.attributes.update(attributes)
         info.version += 1
         self._announce(self._rooms[participant.claims.room], participant)
         participant.send("request_response", response)
