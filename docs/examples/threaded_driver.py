@@ -301,11 +301,12 @@ class ThreadedDriver:
 
 def interfaces() -> list[Interface]:
     """The addresses of this host."""
-    return [
-        Interface(adapter.name, ip.ip if ip.is_IPv4 else ip.ip[0], ip.is_IPv4 and ip.ip.startswith("127."))
-        for adapter in ifaddr.get_adapters()
-        for ip in adapter.ips
-    ]
+    found = []
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            address = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+            found.append(Interface(adapter.name, address, loopback=address == "::1" or address.startswith("127.")))
+    return found
 
 
 def main() -> None:
