@@ -24,9 +24,9 @@ from ..base.limits import MAX_ICE_STREAMS, MAX_TURN_ALLOCATIONS, MAX_TURN_SERVER
 from .candidate import HOST, RELAY, TCP, UDP, Candidate, canonical_address, ip_version
 from .framing import FrameReader, TurnReader, frame
 from .gather import CandidateFound, PortLost
-from .preference import can_pair, candidate_priority, local_preference, type_preference
+from .preference import can_pair, candidate_priority, local_preference, type_preference, usable_address
 from .servers import ServerUrl, parse_server_url
-from .turn import Allocated, AllocationLost, AllocationRedirected, PeerRefused, TurnAllocation, TurnOptions
+from .turn import Allocated, AllocationLost, AllocationRedirected, TurnAllocation, TurnOptions
 
 ACTIVE_PORT = 9
 """The port of an active TCP candidate, which nobody can connect to (RFC 6544 section 4.5)."""
@@ -461,8 +461,8 @@ class Paths:
                     self._fail(way, reason, again=code != _UNAUTHORIZED)
                 case AllocationRedirected(server=server):
                     self._redirect(way, server)
-                case PeerRefused(address=address, reason=reason):
-                    way.error = f"no relaying to {address}: {reason}"
+                case refused:
+                    way.error = f"no relaying to {refused.address}: {refused.reason}"
                     self.counters.add("peer_refused")
 
     def _relay_up(self, way: _Way, relayed: Sequence[Address], mapped: Address | None) -> None:
@@ -484,7 +484,7 @@ class Paths:
                 related_port=related[1],
                 relay_protocol=way.transport,
             )
-            if candidate.usable:
+            if candidate.usable and usable_address(address[0]):
                 self._found(way, candidate, None)
 
     def _found(self, way: _Way, candidate: Candidate, peer: Address | None) -> None:
