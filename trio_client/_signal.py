@@ -160,6 +160,8 @@ class WebSocketLink:
                     raise self._failed("tls", _explain_tls(error.__cause__)) from None
                 except ValueError:
                     raise self._failed("tls", "the host name cannot stand in a certificate") from None
+                except ssl.SSLError as error:
+                    raise self._failed("tls", f"the ssl_context cannot be used: {error.reason or error}") from None
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise

@@ -75,13 +75,13 @@ async def gone(host: SfuHost, *left: str) -> None:
             await trio.sleep(0.005)
 
 
-@pytest.mark.parametrize("single", [True, False], ids=["v1", "v0"])
+@pytest.mark.parametrize("single", [True, False, None], ids=["v1", "v0", "fall-back"])
 def test_joining_staying_leaving(single):
     async def scenario(cut: Cut) -> None:
-        async with sfu_host() as host:
+        async with sfu_host(path_v1=single is True) as host:
+            options = ConnectOptions(single_peer_connection=single)
 
             async def session() -> None:
-                options = ConnectOptions(single_peer_connection=single)
                 async with trio_client.connect(host.url, host.token(), options=options) as room:
                     await room.local_participant.publish_data(b"x")
                     await room.local_participant.set_name("Ours")
@@ -93,7 +93,7 @@ def test_joining_staying_leaving(single):
             await gone(host)
             await host.web.gone()
             if cut.at % 3 == 1:  # and the next join is fine
-                async with trio_client.connect(host.url, host.token("next")):
+                async with trio_client.connect(host.url, host.token("next"), options=options):
                     assert host.identities() == ["next"]
                 await gone(host)
 

@@ -534,6 +534,25 @@ def test_certificates(certificate, trusted, word):
     run(main)
 
 
+def test_a_context_for_servers():
+    async def main():
+        async with serve(refuse(500), tls=tls("127.0.0.1")) as server:
+            error = await join_error(server.url, options=ConnectOptions(ssl_context=tls("127.0.0.1")))
+            assert type(error) is ServerUnreachable
+            assert "ssl_context" in error.report.why
+
+    run(main)
+
+
+def test_a_host_that_no_certificate_has():
+    async def main():
+        async with serve(refuse(500), tls=tls("127.0.0.1")) as server:
+            error = await join_error(f"wss://.localhost:{server.port}")
+            assert type(error) is ServerUnreachable
+
+    run(main)
+
+
 @pytest.mark.parametrize("scheme", ["wss", "https"])
 def test_over_tls(scheme):
     async def main():
