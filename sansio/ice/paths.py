@@ -471,7 +471,8 @@ class Paths:
         base = self._bases.get(way.port)
         for address in relayed:
             rank = (base.priority >> 8) & 0xFFFF if base is not None else local_preference(0, address[0])
-            related = mapped or address
+            # who lets nothing but relays be seen does not want to tell how the server sees us either
+            related = (mapped or address) if self._direct else (("::", 0) if ":" in address[0] else ("0.0.0.0", 0))
             candidate = Candidate(
                 foundation=_foundation(RELAY, way.target[0], way.transport),
                 component=1,
