@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 CANCELLED_CLOSE = 0.25
 """Seconds that leaving may take when the block was cancelled from outside."""
 
+UDP_BLOCKED = (
+    "Check that UDP may pass between this machine and the server's media address; report.pairs lists what was tried."
+)
+NOTHING_TRIED = (
+    "Look into the server's log, and at the addresses that it announces for media (node_ip, use_external_ip)."
+)
+
 Handlers = Mapping[Any, Handler | Iterable[Handler]]
 """By EventKey; Any, since the keys of a mapping are invariant, and a dict of names alone would not do otherwise."""
 
@@ -242,8 +249,7 @@ def connect_error(failure: Refusal | MediaFailure) -> ConnectError:
             ConnectReport(
                 what="The server let us in, but no media connection came up.",
                 why=f"{failure.detail[:1].upper()}{failure.detail[1:]}.",
-                advice="Check that UDP may pass between this machine and the server's media address; report.pairs "
-                "lists what was tried.",
+                advice=UDP_BLOCKED if failure.pairs else NOTHING_TRIED,
                 kind="media_failed",
                 pairs=tuple([_pair_line(pair) for pair in failure.pairs]),
             )

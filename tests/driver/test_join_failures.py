@@ -6,6 +6,7 @@ import logging
 import random
 import socket
 import ssl
+import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -27,7 +28,7 @@ from trio_client import (
     TokenRejected,
 )
 
-from .failing import TOKEN, join_error, run
+from .failing import TOKEN, join_error, ours, run
 from .scripted import (
     Script,
     after,
@@ -467,6 +468,30 @@ def test_a_host_that_does_not_answer(monkeypatch):
     run(main, virtual=True)
 
 
+def test_cancelled_while_a_name_is_looked_up(monkeypatch):
+    """The thread that looks it up is left to itself."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def slow(host, port, family=0, type=0, proto=0, flags=0):
+        if not flags & socket.AI_NUMERICHOST:  # which Trio asks for first, without a thread
+            asked.set()
+            answered.wait(5)
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    async def main():
+        with trio.move_on_after(0.2) as scope:
+            async with trio_client.connect("ws://slow.example", TOKEN):
+                raise AssertionError
+        assert scope.cancelled_caught
+        assert asked.is_set()
+        assert trio.current_time() < scope.deadline + 0.5
+        assert not ours()
+        answered.set()
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    run(main)
+
+
 def test_an_unknown_name():
     async def main():
         for host in ("no-such-host.invalid", f"{'a' * 64}.example"):
@@ -780,6 +805,7 @@ def test_no_answer_to_the_offer(options):
     assert error.report.kind == "media_failed"
     assert error.report.pairs == ()
     assert "15 s" in error.report.why
+    assert "log" in error.report.advice
 
 
 @pytest.mark.parametrize("sdp", ["", "nonsense", "v=0\r\n" * 1000, "m=audio 9 X Y\r\n"])
