@@ -33,6 +33,7 @@ from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..events import DataReceived, Reconnected, Reconnecting, SignalReconnecting, TokenRefreshed
 from ..ice.agent import PairReport
+from ..ice.paths import PathReport
 from ..lifecycle.machine import Lifecycle
 from ..lifecycle.table import Mode, State, Trigger
 from ..signal import urls
@@ -67,10 +68,14 @@ MEND_AFTER = 3.0
 
 @frozen
 class MediaFailure:
-    """Signalling worked, but no peer connection came up. ``pairs`` tells how each candidate pair ended."""
+    """Signalling worked, but no peer connection came up.
+
+    ``pairs`` tells how each candidate pair ended, ``ways`` how each relay and TCP connection did.
+    """
 
     detail: str
     pairs: tuple[PairReport, ...] = ()
+    ways: tuple[PathReport, ...] = ()
 
 
 @frozen
@@ -379,8 +384,7 @@ class RoomEngine:
             self._media_deadline = INF
             if not self._connected:
                 detail = f"{self._transports.lacking()} within {self.options.media_timeout:g} s"
-                error = MediaFailure(detail, tuple(self._transports.pairs_report()))
-                self._end(DisconnectReason.MEDIA_FAILURE, error, now)
+                self._end(DisconnectReason.MEDIA_FAILURE, self._media_failure(detail), now)
                 return INF
             self._end_reason = DisconnectReason.MEDIA_FAILURE
             self._trigger(self._media_trigger, now)
@@ -653,10 +657,13 @@ class RoomEngine:
         if self._stopping is not None or self._signal_wanted:
             self._due["self"] = NOW
 
+    def _media_failure(self, detail: str) -> MediaFailure:
+        transports = self._transports
+        return MediaFailure(detail, tuple(transports.pairs_report()), tuple(transports.paths_report()))
+
     def _media_failed(self, detail: str, path: bool, now: float) -> None:
         if not self._connected:
-            error = MediaFailure(detail, tuple(self._transports.pairs_report()))
-            self._end(DisconnectReason.MEDIA_FAILURE, error, now)
+            self._end(DisconnectReason.MEDIA_FAILURE, self._media_failure(detail), now)
             return
         # A server that ends the session closes both ways at once, and the packets may be first: its reason counts.
         self.counters.add("media_failed")

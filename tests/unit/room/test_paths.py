@@ -163,10 +163,12 @@ def test_the_server_forces_relays():
 
 def test_a_policy_of_relays_tells_of_no_address_of_ours():
     desk = Desk(single_peer_connection=True, ice_policy="relay").joined(ice_servers=servers())
+    (peer,) = desk.engine._transports._peers
+    assert "m=application" in peer.connection.last_offer
+    assert ETH.address not in peer.connection.last_offer
     relay_answers(desk)
     relay_answers(desk)
     [line] = candidates(desk)
+    desk.wait(20)
+    assert [way.state for way in desk.failure.ways] == ["open"]
     assert "raddr 0.0.0.0 rport 0" in line
-    (peer,) = desk.engine._transports._peers
-    assert peer.connection.last_offer
-    assert ETH.address not in peer.connection.last_offer
