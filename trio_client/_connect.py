@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
 import trio
 
@@ -235,12 +236,19 @@ def _connect_error(session: Session) -> ConnectError:
             why=f"The reason is {session.reason.name}.",
             advice="Join anew.",
             kind="ended",
+            server=_server(session.engine.url),
         )
         return JoinRefused(report, session.reason)
-    return connect_error(session.refusal)
+    return connect_error(session.refusal, _server(session.engine.url))
 
 
-def connect_error(failure: Refusal | MediaFailure) -> ConnectError:
+def _server(url: str) -> str:
+    """Scheme, host and port; a path or query may hold what others should not see."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def connect_error(failure: Refusal | MediaFailure, server: str = "") -> ConnectError:
     """The exception for what the core says about a failed join."""
     from ._core import Refusal, RefusalKind
 
@@ -251,7 +259,9 @@ def connect_error(failure: Refusal | MediaFailure) -> ConnectError:
                 why=f"{failure.detail[:1].upper()}{failure.detail[1:]}.",
                 advice=UDP_BLOCKED if failure.pairs else NOTHING_TRIED,
                 kind="media_failed",
+                server=server,
                 pairs=tuple([_pair_line(pair) for pair in failure.pairs]),
+                ways=tuple([_way_line(way) for way in failure.ways]),
             )
         )
     report = ConnectReport(
@@ -259,6 +269,7 @@ def connect_error(failure: Refusal | MediaFailure) -> ConnectError:
         why=failure.why,
         advice=failure.advice,
         kind=failure.kind.value,
+        server=server,
         status=failure.status,
         body=failure.body,
     )
@@ -280,3 +291,8 @@ def _pair_line(pair: Any) -> str:
     line += f": {pair.state}, {pair.checks_sent} checks sent"
     error = pair.last_error or ("no answer yet" if pair.state == "in progress" and pair.checks_sent else "")
     return f"{line}, {error}" if error else line
+
+
+def _way_line(way: Any) -> str:
+    line = f"{way.kind} at {way.target}: {way.state}"
+    return f"{line}, {way.error}" if way.error else line

@@ -42,6 +42,8 @@ async def join_error(
     assert trio.current_time() - start < BOUND
     assert not (alone and ours()), "tasks are left"
     check_error(caught.value, [*token.split("."), *secrets])
+    assert caught.value.report.server == "/".join(url.split("/")[:3])
+    assert caught.value.report.server in str(caught.value)
     return caught.value
 
 
