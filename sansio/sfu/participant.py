@@ -78,6 +78,7 @@ class ServerParticipant:
         self.active = False
         self.failed = False
         self.join_due = now + JOIN_TIMEOUT
+        self.lost_due = INF
         self.last_sequence = 0
         self.info: models.ParticipantInfo = proto.models.ParticipantInfo(
             sid=sid, identity=claims.identity, name=claims.name, metadata=claims.metadata, version=1

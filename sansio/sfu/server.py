@@ -41,6 +41,8 @@ from .token import Claims, TokenError, verify
 if TYPE_CHECKING:
     from ..proto import rtc
 
+RESUME_TIME = 5.0
+"""Seconds that a client whose media has failed has to come back."""
 PORT = 1
 """The one UDP port of the server."""
 
@@ -214,6 +216,7 @@ class SfuServer:
             self._signals.pop(participant.signal, None)
             self.outbox.append(CloseSignal(participant.signal))
         participant.signal = signal
+        participant.lost_due = INF
         self._signals[signal] = participant
         self._dues[participant] = NOW
         participant.send("reconnect", proto.rtc.ReconnectResponse(last_message_seq=participant.last_sequence))
@@ -326,6 +329,17 @@ class SfuServer:
         participant.send("leave", proto.rtc.LeaveRequest(reason=reason))
         self._hang_up(participant, now)
 
+    def _lose(self, participant: ServerParticipant, now: float) -> None:
+        """A client's media has failed: it is asked to resume, and has some seconds to do so. Without a link it is gone."""
+        participant.failed = False
+        participant.lost_due = now + RESUME_TIME if participant.signal else now
+        actions = proto.rtc.LeaveRequest
+        participant.send("leave", actions(action=actions.RESUME, reason=proto.models.CONNECTION_TIMEOUT))
+        if participant.signal:
+            self._signals.pop(participant.signal)
+            self.outbox.append(CloseSignal(participant.signal))
+            participant.signal = 0
+
     def _hang_up(self, participant: ServerParticipant, now: float) -> None:
         signal = participant.signal
         self._forget(participant, now)
@@ -423,9 +437,12 @@ class SfuServer:
             reliable, data = participant.received.popleft()
             self._relay(room, participant, reliable, data, now)
         if participant.active:
-            self._dues[participant] = due
             if participant.failed:
-                self._dismiss(participant, proto.models.CONNECTION_TIMEOUT, now)
+                self._lose(participant, now)
+            if now >= participant.lost_due:
+                self._hang_up(participant, now)
+            else:
+                self._dues[participant] = min(due, participant.lost_due)
         elif now >= participant.join_due:
             self._dismiss(participant, proto.models.JOIN_FAILURE, now)
         else:

@@ -19,6 +19,8 @@ from sansio.events import (
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room.engine import Ended
 from sansio.room.requests import RequestDone
+from sansio.sfu.server import RefuseSignal
+from sansio.sfu.token import Claims
 from sansio.testing.netem import Link
 from sansio.testing.pairs import Rooms
 from sansio.testing.world import World
@@ -292,3 +294,102 @@ def test_reliable_data_is_exact_through_many_cuts(single, seed):
             world.run(lambda cut=cut: talk.heard() and talk.mended(cut), limit=60)
         talk.hear_all()
         assert talk.alice.state.connection is ConnectionState.CONNECTED
+
+
+@MODES
+def test_media_that_is_lost_while_signalling_lives_is_mended_too(single):
+    """Fifteen seconds of silence fail the path; the session is resumed with new ICE credentials."""
+    with World(4, link=GOOD) as world:
+        talk = Talk(world, single=single)
+        world.partition("alice", "server")
+        world.run_for(17.5)
+        assert talk.story() == ["Connected", "Reconnecting"]
+        world.partition("alice", "server", down=False)
+        world.run(talk.mended, limit=60)
+        talk.say()
+        talk.hear_all()
+
+
+def test_a_path_that_dies_during_a_resume_is_mended_when_its_proof_is_late():
+    with World(5, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        ice = talk.alice._transports._peers[0].connection.transport.ice
+        ufrag = ice.local_ufrag
+        world.partition("alice", "server")
+        world.cut_signals("alice")
+        world.run_for(2.0)
+        assert not talk.mended()
+        world.run_for(1.5)
+        assert ice.local_ufrag != ufrag
+        world.partition("alice", "server", down=False)
+        world.run(talk.mended, limit=30)
+        assert talk.rooms.outputs("alice", Reconnected)[0].resumed
+
+
+def test_a_resume_whose_path_never_answers_becomes_a_new_join():
+    with World(6, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        world.partition("alice", "server")
+        world.cut_signals("alice")
+        world.run_for(18)
+        world.partition("alice", "server", down=False)
+        world.run(talk.mended, limit=120)
+        assert not talk.rooms.outputs("alice", Reconnected)[0].resumed
+        talk.say()
+        talk.hear_all()
+
+
+def test_a_token_that_has_become_invalid_ends_the_session():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        server = world.node("server").machine
+        server._options = type(server._options)(keys={"key": "another"}, dtls_engine=server._options.dtls_engine)
+        world.cut_signals("alice")
+        world.run(lambda: talk.alice.closed, limit=10)
+        assert talk.story() == ["Connected", "SignalReconnecting", "Disconnected", "Ended"]
+        assert talk.rooms.outputs("alice", Disconnected)[0].reason is DisconnectReason.JOIN_FAILURE
+
+
+def test_a_server_that_answers_a_resume_with_a_join_is_joined_anew(monkeypatch):
+    def join_instead(signal: int, claims: Claims, sid: str, now: float) -> None:
+        server._join(signal, claims, proto.rtc.JoinRequest(), True, now)
+
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        server = world.node("server").machine
+        monkeypatch.setattr(server, "_resume", join_instead)
+        world.cut_signals("alice")
+        world.run(talk.mended, limit=30)
+        assert talk.story() == ["Connected", "SignalReconnecting", "Reconnecting", "Reconnected"]
+
+
+def test_a_server_in_trouble_is_asked_again():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        server, refused = world.node("server").machine, []
+        accept = server.signal_accepted
+
+        def refuse_twice(signal, url, headers, now):
+            if len(refused) < 2:
+                refused.append(signal)
+                server.outbox.append(RefuseSignal(signal, 500, "connection closed by media"))
+            else:
+                accept(signal, url, headers, now)
+
+        server.signal_accepted = refuse_twice
+        world.cut_signals("alice")
+        world.run(talk.mended, limit=30)
+        assert len(refused) == 2
+        assert talk.rooms.outputs("alice", Reconnected)[0].resumed
+
+
+@pytest.mark.parametrize("action", ["RESUME", "RECONNECT"])
+def test_the_server_can_ask_for_it(action):
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        there = world.node("server").machine._find("room", "alice")
+        leave = proto.rtc.LeaveRequest(action=proto.rtc.LeaveRequest.Action.Value(action))
+        there.send("leave", leave)
+        world.poke("server")
+        world.run(talk.mended, limit=30)
+        assert talk.rooms.outputs("alice", Reconnected)[0].resumed == (action == "RESUME")

@@ -530,12 +530,13 @@ def test_data_that_is_none_or_comes_again_is_not_relayed():
         assert party.rooms.server.counters.snapshot() == {"data_undecodable": 1, "data_duplicate": 1}
 
 
-def test_a_client_whose_media_dies_is_sent_away():
-    with Party("alice") as party:
+def test_a_client_whose_media_dies_is_asked_to_resume_and_forgotten_when_it_does_not():
+    with Party("alice", reconnect=ReconnectPolicy(attempts=0)) as party:
         party.world.link("alice", "server").down = True
         party.run(lambda: party.found("alice", Ended), limit=60)
         assert party.found("alice", Ended)[0].reason is DisconnectReason.CONNECTION_TIMEOUT
-        assert party.there("alice") is None
+        assert party.there("alice") is not None
+        party.run(lambda: party.there("alice") is None, limit=6)
 
 
 def test_a_client_without_link_or_media_is_forgotten_in_silence():
