@@ -159,8 +159,12 @@ def test_an_untrusted_certificate_and_a_wrong_password(server, relay, room):
     untrusted = TurnServer(relay.url("tls"), coturn.USER, coturn.PASSWORD)
 
     async def scenario() -> None:
-        with pytest.raises(MediaFailed):
+        with pytest.raises(MediaFailed) as caught:
             async with joined(server, room, ice=IceOptions(policy="relay", servers=[wrong, untrusted])):
                 raise AssertionError("media cannot have connected")
+        by_udp, by_tls = caught.value.report.ways
+        assert by_udp == f"relay over udp at 127.0.0.1 port {relay.port}: failed, the credentials were refused"
+        assert by_tls.startswith(f"relay over tls at 127.0.0.1 port {relay.tls_port}: failed, no TLS session")
+        assert "certificate" in by_tls
 
     run(scenario)
