@@ -18,10 +18,12 @@ from ..base.contract import (
     NOW,
     Address,
     ClosePort,
+    CloseSignal,
     Interface,
     OpenSignal,
     OpenStream,
     OpenUdp,
+    SendSignal,
     SignalFailure,
     Transmit,
 )
@@ -427,7 +429,7 @@ class RoomEngine:
     def _enter_waiting(self, now: float) -> None:
         """The connection is lost: what remains of the link is closed, and the user is told once."""
         self._session.drop(now)
-        self._due["session"] = NOW
+        self._flush_session()
         self._signal_wanted = False
         self._media_deadline = self._mend_at = self._prove_deadline = INF
         self._resync_at = INF
@@ -438,6 +440,13 @@ class RoomEngine:
                 self.outbox.append(SignalReconnecting())
         else:
             self._tell_reconnecting()
+
+    def _forward_requests(self) -> None:
+        """What the session has for the driver goes out now: the old link is closed before a new one is opened."""
+        events = list(self._session.outbox)
+        self._session.outbox.clear()
+        for event in events:
+            (self.outbox if isinstance(event, SendSignal | CloseSignal) else self._session.outbox).append(event)
 
     def _tell_reconnecting(self) -> None:
         if self.state.connection is not ConnectionState.RECONNECTING:
@@ -683,8 +692,7 @@ class RoomEngine:
         """
         reason = self._stopping or reason
         self._session.leave(now)
-        self.outbox.extend(self._session.outbox)
-        self._session.outbox.clear()
+        self._flush_session()
         if self._connected:
             self.state.disconnected(reason)
         elif error is not None:
@@ -694,6 +702,11 @@ class RoomEngine:
         self._close_transports(now)
         self.closed = True
         self.outbox.append(Ended(reason))
+
+    def _flush_session(self) -> None:
+        """What the session wants sent goes out now, so that an old link is closed before a new one is opened."""
+        self.outbox.extend(self._session.outbox)
+        self._session.outbox.clear()
 
     def _close_transports(self, now: float) -> None:
         self._transports.close(now)
