@@ -441,13 +441,6 @@ class RoomEngine:
         else:
             self._tell_reconnecting()
 
-    def _forward_requests(self) -> None:
-        """What the session has for the driver goes out now: the old link is closed before a new one is opened."""
-        events = list(self._session.outbox)
-        self._session.outbox.clear()
-        for event in events:
-            (self.outbox if isinstance(event, SendSignal | CloseSignal) else self._session.outbox).append(event)
-
     def _tell_reconnecting(self) -> None:
         if self.state.connection is not ConnectionState.RECONNECTING:
             self.state.set_connection_state(ConnectionState.RECONNECTING)
