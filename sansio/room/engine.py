@@ -18,12 +18,10 @@ from ..base.contract import (
     NOW,
     Address,
     ClosePort,
-    CloseSignal,
     Interface,
     OpenSignal,
     OpenStream,
     OpenUdp,
-    SendSignal,
     SignalFailure,
     Transmit,
 )
