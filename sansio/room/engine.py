@@ -177,6 +177,7 @@ class RoomEngine:
 
     def start(self, interfaces: Sequence[Interface], now: float) -> None:
         """Begin to join: sockets first, so that the host candidates travel inside the join request."""
+        now = self._time(now)
         if self._started or self._stopping is not None:
             raise LocalProtocolError("this engine was started or stopped before")
         self._started = self._signal_wanted = True
@@ -187,6 +188,7 @@ class RoomEngine:
 
     def networks_changed(self, interfaces: Sequence[Interface], now: float) -> None:
         """The addresses of this host have changed: sockets follow, and the server is told of new candidates."""
+        now = self._time(now)
         self._interfaces = tuple(interfaces)
         self._transports.networks_changed(interfaces, now)
         self._transports.due = NOW
@@ -195,24 +197,31 @@ class RoomEngine:
 
     def port_opened(self, port: int, address: Address, now: float) -> None:
         """OpenUdp succeeded; ``address`` is the bound one."""
+        now = self._time(now)
         self._transports.port_opened(port, address, now)
         self._transports.due = NOW
 
     def port_failed(self, port: int, error: str, now: float) -> None:
         """OpenUdp failed, or the socket broke later."""
+        now = self._time(now)
         self._transports.port_failed(port, error, now)
         self._transports.due = NOW
 
     def port_handler(self, port: int) -> Callable[[int, bytes, Address, float], None]:
-        """The per-packet entry of a port: look it up once, call it with (port, data, source, now)."""
+        """The per-packet entry of a port: look it up once, call it with (port, data, source, now).
+
+        Alone of all inputs it trusts ``now`` not to go back.
+        """
         return self._transports.port_handler(port)
 
     def handle_datagram(self, port: int, data: bytes, addr: Address, now: float) -> None:
         """One datagram that arrived on a port."""
+        now = self._time(now)
         self._transports.port_handler(port)(port, data, addr, now)
 
     def port_send_failed(self, port: int, addr: Address, error: str, now: float) -> None:
         """The system refused to send (no route, filtered)."""
+        now = self._time(now)
         self.counters.add("send_failed")
         self._transports.send_failed(port, addr, error, now)
         self._transports.due = NOW
@@ -228,6 +237,7 @@ class RoomEngine:
 
     def signal_opened(self, signal: int, now: float) -> None:
         """The WebSocket is open."""
+        now = self._time(now)
         if signal == self._signal and not self.closed:
             self._signal_was_open = True
             self._session.handle_opened(now)
@@ -235,24 +245,28 @@ class RoomEngine:
 
     def signal_failed(self, signal: int, failure: SignalFailure, now: float) -> None:
         """The WebSocket could not be opened."""
+        now = self._time(now)
         if signal == self._signal and not self.closed:
             self._session.handle_failed(failure, now)
             self._due["session"] = NOW
 
     def signal_received(self, signal: int, data: bytes, now: float) -> None:
         """One binary message arrived."""
+        now = self._time(now)
         if signal == self._signal and not self.closed:
             self._session.handle_message(data, now)
             self._due["session"] = NOW
 
     def signal_closed(self, signal: int, reason: str, now: float) -> None:
         """The WebSocket was closed, by whoever."""
+        now = self._time(now)
         if signal == self._signal and not self.closed:
             self._session.handle_closed(reason, now)
             self._due["session"] = NOW
 
     def resolved(self, token: int, addresses: list[str], now: float) -> None:
         """A name was looked up."""
+        now = self._time(now)
         self._transports.resolved(token, addresses, now)
         self._transports.due = NOW
 
@@ -273,6 +287,7 @@ class RoomEngine:
         ``DataWritable(reliable)``. Raises LocalProtocolError for a packet above 64 000 bytes and when the session is
         not connected.
         """
+        now = self._time(now)
         if not self._joined or self._stopping is not None or self.closed:
             raise LocalProtocolError("not connected: data can be published between connect and disconnect")
         self._transports.due = NOW
@@ -285,14 +300,17 @@ class RoomEngine:
 
     def set_name(self, name: str, now: float) -> int:
         """Ask the server to change our name; answered by RequestDone or RequestFailed with the returned token."""
+        now = self._time(now)
         return self._request_metadata(now, name=name)
 
     def set_metadata(self, metadata: str, now: float) -> int:
         """Ask the server to change our metadata."""
+        now = self._time(now)
         return self._request_metadata(now, metadata=metadata)
 
     def set_attributes(self, attributes: Mapping[str, str], now: float) -> int:
         """Ask the server to set (or with "" to delete) attributes of ours."""
+        now = self._time(now)
         return self._request_metadata(now, attributes=attributes)
 
     def _request_metadata(self, now: float, **changes: Any) -> int:
@@ -309,6 +327,7 @@ class RoomEngine:
 
     def simulate(self, scenario: Scenario, now: float) -> None:
         """Stage a drill. Raises LocalProtocolError unless the session is connected."""
+        now = self._time(now)
         if self._life.state is not State.CONNECTED or self._stopping is not None:
             raise LocalProtocolError("not connected: drills are for a connected session")
         if scenario is Scenario.SIGNAL_RECONNECT:
@@ -326,6 +345,7 @@ class RoomEngine:
 
     def stop(self, now: float) -> None:
         """Leave: reliable data in flight gets ``flush_timeout`` to be acknowledged, then the server is told."""
+        now = self._time(now)
         if self.closed or self._stopping is not None:
             return
         self._stopping = DisconnectReason.CLIENT_INITIATED
@@ -335,9 +355,15 @@ class RoomEngine:
 
     # ------------------------------------------------------------------ time
 
+    def _time(self, now: float) -> float:
+        """The time of an input, never earlier than the last."""
+        if now > self._now:
+            self._now = now
+        return self._now
+
     def advance(self, now: float) -> float:
         """Do everything owed; the next deadline."""
-        now = self._now = max(now, self._now)
+        now = self._time(now)
         if self.closed:
             return INF
         due, transports = self._due, self._transports

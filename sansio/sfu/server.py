@@ -110,11 +110,13 @@ class SfuServer:
         self._addresses: dict[Address, tuple[ServerParticipant, int]] = {}
         self._dues: dict[ServerParticipant, float] = {}
         self._joins = 0
+        self._now = NOW
 
     # ------------------------------------------------------------------ signalling links
 
     def signal_accepted(self, signal: int, url: str, headers: tuple[tuple[str, str], ...], now: float) -> None:
         """Somebody asks for a WebSocket."""
+        now = self._time(now)
         try:
             join, single = self._parse(url)
             claims = self._authorise(headers, url, now)
@@ -250,6 +252,7 @@ class SfuServer:
 
     def signal_received(self, signal: int, data: bytes, now: float) -> None:
         """A message of a client."""
+        now = self._time(now)
         participant = self._signals.get(signal)
         if participant is None:
             return
@@ -308,6 +311,7 @@ class SfuServer:
 
     def signal_closed(self, signal: int, reason: str, now: float) -> None:
         """A client's WebSocket is gone. Its session lives on while its media does, as with LiveKit's server."""
+        now = self._time(now)
         participant = self._signals.pop(signal, None)
         if participant is None:
             return
@@ -364,6 +368,7 @@ class SfuServer:
 
     def remove(self, room: str, identity: str, now: float) -> bool:
         """RemoveParticipant of the server API; False when there is nobody of that identity."""
+        now = self._time(now)
         participant = self._find(room, identity)
         if participant is None:
             return False
@@ -378,6 +383,7 @@ class SfuServer:
 
     def handle_datagram(self, port: int, data: bytes, addr: Address, now: float) -> None:
         """A datagram on the shared port: to the owner of its address, else to the owner of its STUN user name."""
+        now = self._time(now)
         known = self._addresses.get(addr)
         owner = known
         if known is None or (data[:1] and data[0] < 4):
@@ -417,12 +423,19 @@ class SfuServer:
 
     def advance(self, now: float) -> float:
         """Do everything owed; the next deadline."""
+        now = self._time(now)
         while True:
             due = [participant for participant, at in self._dues.items() if at <= now]
             if not due:
                 return min(self._dues.values(), default=INF)
             for participant in due:
                 self._advance_participant(participant, now)
+
+    def _time(self, now: float) -> float:
+        """The time of an input, never earlier than the last."""
+        if now > self._now:
+            self._now = now
+        return self._now
 
     def _advance_participant(self, participant: ServerParticipant, now: float) -> None:
         was_active = participant.active

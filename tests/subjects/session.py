@@ -209,7 +209,6 @@ SUBJECTS = {
             script=engine_script,
             misuse=engine_misuse,
             close=call("stop"),
-            backwards=False,
             longest=longest,
             most=1_000_000,
         )
@@ -217,7 +216,6 @@ SUBJECTS = {
         for longest in (0.2, 20.0)
     ],
     "sfu.server.SfuServer": [
-        Subject(make=server, script=server_script, backwards=False, longest=longest, most=1_000_000)
-        for longest in (0.2, 20.0)
+        Subject(make=server, script=server_script, longest=longest, most=1_000_000) for longest in (0.2, 20.0)
     ],
 }
