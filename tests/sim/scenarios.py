@@ -154,7 +154,48 @@ def room(seed: int) -> World:
     return world
 
 
-SCENARIOS: dict[str, Callable[[int], World]] = {"ping": ping, "dtls": dtls, "ice": ice, "sctp": sctp, "room": room}
+def old_server(seed: int) -> World:
+    """Two peer connections each, since the server knows no other way; links that are cut, names, a removal."""
+    with World(seed, link=bad(latency=0.05)) as world:
+        rooms = Rooms(world, path_v1=False)
+        alice, bob = rooms.enter("alice", attributes=(("k", "v"), ("a", "b"))), rooms.enter("bob", metadata="about me")
+        world.run(lambda: rooms.outputs("alice", Connected) and rooms.outputs("bob", Connected), limit=60)
+        got: list[bytes] = []
+        for n in range(3):
+            alice.set_attributes({"n": str(n), "m": "x", "k": ""}, world.now)
+            for m in range(5):
+                assert alice.publish_data(b"%d %d" % (n, m) + bytes(1000 * n), now=world.now)
+            world.poke("alice")
+            world.run_for(0.3)
+            world.cut_signals("alice" if n % 2 else "bob")
+
+        def read() -> bool:
+            while (packet := bob.read_data()) is not None:
+                got.append(packet.payload.rstrip(b"\0"))
+                world.poke("bob")
+            return len(got) == 15
+
+        world.run(read, limit=60)
+        assert got == [b"%d %d" % (n, m) for n in range(3) for m in range(5)]
+        world.run(lambda: bob.state.connection.name == alice.state.connection.name == "CONNECTED", limit=60)
+        rooms.server.remove("room", "alice", world.now)
+        world.poke("server")
+        world.run(lambda: alice.closed, limit=60)
+        bob.stop(world.now)
+        world.poke("bob")
+        world.run_until_quiet(limit=120)
+        assert bob.closed
+    return world
+
+
+SCENARIOS: dict[str, Callable[[int], World]] = {
+    "ping": ping,
+    "dtls": dtls,
+    "ice": ice,
+    "sctp": sctp,
+    "room": room,
+    "old_server": old_server,
+}
 
 
 def main() -> None:
