@@ -430,7 +430,7 @@ class Transports:
                 self.counters.add("requirement_ignored")
                 return
         self._requirement = new
-        connection.add_receive_sections(audios, videos)
+        connection.media.add_receive_sections(audios, videos)
         self._negotiate(peer, now)
 
     def _open_channels(self, peer: _Peer, now: float) -> None:
