@@ -34,6 +34,8 @@ from ..events import DataReceived, Reconnected, Reconnecting, SignalReconnecting
 from ..ice.agent import PairReport
 from ..lifecycle.machine import Lifecycle
 from ..lifecycle.table import Mode, State, Trigger
+from ..peer.media import SendingStarted, TrackMapped, TrackUnmapped
+from ..rtp.session import FrameReadable, KeyframeWanted
 from ..signal import urls
 from ..signal.refusal import Refusal, RefusalKind, refusal_of_leave
 from ..signal.session import (
@@ -45,11 +47,15 @@ from ..signal.session import (
     SignalResumed,
     SignalSession,
 )
-from ..types import ConnectionState, DisconnectReason
+from ..types import ConnectionState, DisconnectReason, VideoQuality
 from .data import DataReceiver
 from .options import EngineOptions
+from .publication import RemoteTrackPublication
+from .publish import Publisher
 from .requests import RequestDone, RequestFailed, Requests
 from .state import Factories, RoomState
+from .subscribe import Subscriptions, track_settings
+from .track import LocalTrack, RemoteTrack, TrackDescription
 from .transports import DataWritable, Transports, TransportsFailed, TransportsProven, TransportsUp
 
 if TYPE_CHECKING:
@@ -86,6 +92,27 @@ class Ended:
     reason: DisconnectReason
 
 
+@frozen(eq=False)
+class TrackReadable:
+    """``track.read()`` has something to give. Not repeated until it gave None."""
+
+    track: RemoteTrack
+
+
+@frozen(eq=False)
+class TrackStarted:
+    """A track of ours is negotiated: frames written from now on are sent."""
+
+    track: LocalTrack
+
+
+@frozen(eq=False)
+class TrackKeyframeWanted:
+    """A subscriber of a video track of ours needs a key frame."""
+
+    track: LocalTrack
+
+
 class RoomEngine:
     """A participant in a LiveKit room.
 
@@ -120,6 +147,9 @@ class RoomEngine:
         self._entropy = entropy
         self._identity = identity
         self._receiver = DataReceiver(self.state)
+        self._publisher = Publisher(self.state, self._requests, entropy.fork("publisher"), self._send_signal)
+        self._subscriptions = Subscriptions(self.state, self.outbox, (factories or Factories()).remote_track)
+        self._first_answer = False
         self._generation = 0
         self._transports = self._new_transports(single=self.options.single_peer_connection is not False, first_port=1)
         self._started = False
@@ -165,6 +195,7 @@ class RoomEngine:
             self.options,
             single=single,
             first_port=first_port,
+            wall=self._wall,
         )
 
     # ------------------------------------------------------------------ the driver's inputs
@@ -302,8 +333,82 @@ class RoomEngine:
         return token
 
     def cancel(self, token: int, now: float) -> None:
-        """Forget a request: its answer will be ignored."""
+        """Forget a request: its answer will be ignored, and a track that it was to publish is ended."""
         self._requests.cancel(token)
+        self._publisher.cancel(token, self._transports, now)
+
+    # ------------------------------------------------------------------ the user's operations: media
+
+    def _check_connected(self) -> None:
+        if not self._joined or self._stopping is not None or self.closed:
+            raise LocalProtocolError("not connected: nothing can be requested")
+
+    def _send_signal(self, kind: str, message: Any, now: float) -> None:
+        self._session.send(kind, message, now)
+        self._due["session"] = NOW
+
+    def publish_track(self, description: TrackDescription, now: float) -> tuple[int, LocalTrack]:
+        """Publish a track: the token, whose RequestDone brings the publication, and the track, which takes frames from
+        TrackStarted on."""
+        self._check_connected()
+        token, track = self._publisher.publish(description, self._transports, now)
+        self._due["requests"] = NOW
+        return token, track
+
+    def unpublish_track(self, sid: str, now: float) -> None:
+        """End a track of ours."""
+        self._check_connected()
+        self._publisher.unpublish(sid, self._transports, now)
+
+    def set_track_muted(self, sid: str, muted: bool, now: float) -> None:
+        """Mute a track of ours, or unmute it."""
+        self._check_connected()
+        self._publisher.set_muted(sid, muted, now)
+
+    def write_frame(
+        self,
+        track: LocalTrack,
+        data: bytes,
+        now: float,
+        *,
+        timestamp: int | None = None,
+        duration: int | None = None,
+        level: int | None = None,
+        voice: bool = False,
+    ) -> bool:
+        """Send one encoded frame of a track; False when it was dropped. See ``RtpSender.write``."""
+        sender = track.sender
+        if sender is None:
+            return False
+        self._transports.touch_media()
+        return sender.write(data, now, timestamp=timestamp, duration=duration, level=level, voice=voice)
+
+    def enable_track(self, track: RemoteTrack, enabled: bool, now: float) -> None:
+        """Keep the frames of a subscribed track, or drop them: nobody reads."""
+        self._transports.set_receiving(track.receiver, enabled, now)
+
+    def set_subscribed(self, publication: RemoteTrackPublication, subscribed: bool, now: float) -> None:
+        """Ask the server for a track, or to send it no longer. TrackSubscribed and TrackUnsubscribed tell the rest."""
+        self._check_connected()
+        self._send_signal("subscription", self._subscriptions.set_subscribed(publication, subscribed), now)
+
+    def set_track_settings(
+        self,
+        publication: RemoteTrackPublication,
+        now: float,
+        *,
+        enabled: bool = True,
+        quality: VideoQuality | None = None,
+        width: int = 0,
+        height: int = 0,
+        fps: int = 0,
+    ) -> None:
+        """Tell the server how a track is to come; every call replaces what the one before has said."""
+        self._check_connected()
+        settings = track_settings(
+            publication.sid, enabled=enabled, quality=quality, width=width, height=height, fps=fps
+        )
+        self._send_signal("track_setting", settings, now)
 
     def stop(self, now: float) -> None:
         """Leave: reliable data in flight gets ``flush_timeout`` to be acknowledged, then the server is told."""
@@ -336,6 +441,7 @@ class RoomEngine:
                 return INF
             if due["requests"] <= now:
                 due["requests"] = self._requests.advance(now)
+                self._publisher.sweep(self._transports, now)
             if due["life"] <= now:
                 due["life"] = self._life.advance(now)
                 self._drain_life(now)
@@ -431,6 +537,9 @@ class RoomEngine:
         """Join anew with the same objects, over new peer connections."""
         self._tell_reconnecting()
         self._requests.fail_all(DisconnectReason.STATE_MISMATCH)
+        self._publisher.suspend()
+        self._subscriptions.end_all("reconnecting")
+        self._first_answer = False
         old = self._transports
         self._lost_bytes += old.in_flight
         self._close_transports(now)
@@ -456,7 +565,9 @@ class RoomEngine:
         self._resync_at = now + RESYNC_TIME
         self._mend_at = now + MEND_AFTER
         self._prove_deadline = now + self.options.media_timeout
-        self._session.send("sync_state", self._transports.sync_state(self.options.auto_subscribe), now)
+        auto = self.options.auto_subscribe
+        state = self._transports.sync_state(auto, self._subscriptions.differing(auto), self._publisher.published())
+        self._session.send("sync_state", state, now)
         self._transports.resumed(response, now)
         self._transports.due = self._due["session"] = self._due["self"] = NOW
 
@@ -570,6 +681,7 @@ class RoomEngine:
             self._session.send("update_metadata", update, now)
             self._due["session"] = NOW
         self._transports.joined(response, offer_sent=self._offer_in_join, now=now)
+        self._publisher.republish(self._transports, now)
         self._transports.due = NOW
 
     def _handle_server(self, kind: str, message: Any, now: float) -> None:
@@ -577,6 +689,7 @@ class RoomEngine:
         match kind:
             case "update":
                 state.apply_update(message)
+                self._subscriptions.settle()
             case "speakers_changed":
                 state.apply_speakers(message)
             case "connection_quality":
@@ -585,8 +698,12 @@ class RoomEngine:
                 state.apply_room_update(message)
             case "mute":
                 state.apply_mute(message.sid, message.muted)
+                self._publisher.handle_mute(message.sid)
+            case "track_published":
+                self._publisher.handle_published(message)
             case "track_unpublished":
                 state.apply_track_unpublished(message)
+                self._publisher.handle_unpublished(message.track_sid, self._transports, now)
             case "track_subscribed":
                 state.apply_track_subscribed(message)
             case "stream_state_update":
@@ -599,8 +716,10 @@ class RoomEngine:
                 if len(message.token) <= SIGNAL_TOKEN:
                     self._token = message.token or self._token
                 state.apply_room_moved(message)
+                self._subscriptions.settle()
             case "request_response":
                 self._requests.handle_response(message, now)
+                self._publisher.sweep(self._transports, now)
             case "refresh_token":
                 if len(message) <= SIGNAL_TOKEN:  # the session has counted a longer one
                     self._token = message
@@ -610,6 +729,11 @@ class RoomEngine:
             case "answer" | "offer" | "trickle" | "media_sections_requirement":
                 self._transports.handle_signal(kind, message, now)
                 self._transports.due = NOW
+                if kind == "answer" and not self._first_answer:
+                    self._first_answer = True
+                    if self.options.auto_subscribe:
+                        missing = self._subscriptions.missing(self._transports.carried)
+                        self._transports.expect_tracks(*missing, now)
             case _:
                 self.counters.add("signal_ignored")
 
@@ -629,7 +753,22 @@ class RoomEngine:
                     if not self._connected:
                         self._connected = True
                         self.state.connected()
+                    self._subscriptions.connected()
                     self._trigger(Trigger.UP, now)
+                case FrameReadable(receiver=receiver):
+                    if (readable := self._subscriptions.track_of(receiver)) is not None:
+                        self.outbox.append(TrackReadable(readable))
+                case TrackMapped():
+                    self._subscriptions.handle_mapped(event)
+                case TrackUnmapped():
+                    self._subscriptions.handle_unmapped(event)
+                case SendingStarted(sending=sending):
+                    started = self._publisher.handle_started(sending, self._transports, now)
+                    if started is not None:
+                        self.outbox.append(TrackStarted(started))
+                case KeyframeWanted(sender=sender):
+                    if (asked := self._publisher.sending(sender)) is not None:
+                        self.outbox.append(TrackKeyframeWanted(asked))
                 case TransportsProven():
                     self._trigger(Trigger.UP, now)
                 case TransportsFailed(detail=detail, path=path):
@@ -663,6 +802,8 @@ class RoomEngine:
         self._session.leave(now)
         self.outbox.extend(self._session.outbox)
         self._session.outbox.clear()
+        self._subscriptions.end_all("disconnected")
+        self._publisher.suspend()
         if self._connected:
             self.state.disconnected(reason)
         elif error is not None:

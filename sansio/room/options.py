@@ -27,6 +27,8 @@ class EngineOptions:
     interfaces: tuple[str, ...] = ()
     port_range: tuple[int, int] | None = None
     ice_servers: tuple[str, ...] = ()
+    receive_sections: tuple[int, int] = (3, 3)
+    """Media sections for audio and video of others in the first offer: such tracks come a round trip earlier."""
     reconnect: ReconnectPolicy = field(factory=ReconnectPolicy)
     open_timeout: float = 15.0
     """Seconds for DNS, TCP, TLS and the WebSocket handshake together."""

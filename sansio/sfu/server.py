@@ -195,9 +195,7 @@ class SfuServer:
         """A client comes back on a new link: it is the same session if its media still lives."""
         participant = self._find(claims.room, claims.identity)
         if participant is None or participant.sid != sid or not participant.active or not self._options.resume:
-            leave = proto.rtc.LeaveRequest(
-                action=proto.rtc.LeaveRequest.RECONNECT, reason=proto.models.STATE_MISMATCH
-            )
+            leave = proto.rtc.LeaveRequest(action=proto.rtc.LeaveRequest.RECONNECT, reason=proto.models.STATE_MISMATCH)
             response = proto.rtc.SignalResponse(leave=leave)
             self.outbox.append(SendSignal(signal, response.SerializeToString(deterministic=True)))
             self.outbox.append(CloseSignal(signal))
