@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "docs", "package", "interop", "sim", "unit"]
+nox.options.sessions = ["lint", "types", "docs", "package", "interop", "sim", "oldest", "unit"]
 nox.options.reuse_existing_virtualenvs = True
 nox.needs_version = ">=2024.4"
 
@@ -37,6 +37,16 @@ def unit(session: nox.Session) -> None:
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()).resolve() / "coverage")
     whole = ["-n", "2", "--cov", "--cov-report=term-missing:skip-covered", *present(*UNIT)]
     python(session, "-m", "pytest", *(session.posargs or whole), extras="test")
+
+
+@nox.session
+def oldest(session: nox.Session) -> None:
+    """The unit and driver tests with the oldest dependencies that are allowed, in an environment of their own."""
+    folder = Path(session.create_tmp()).resolve() / "oldest"
+    python(session, "-m", "venv", "--clear", str(folder))
+    old = str(folder / "bin" / "python")
+    session.run(old, "-m", "pip", "install", "-q", "-c", "tests/oldest.txt", "-e", ".[test]", external=True)
+    session.run(old, "-m", "pytest", "-n", "2", "-q", *present(*UNIT), *session.posargs, external=True)
 
 
 @nox.session

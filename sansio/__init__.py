@@ -1,4 +1,93 @@
-"""A LiveKit client as a pure state machine: no socket, clock, randomness, thread or log of its own."""
+"""A LiveKit client as a pure state machine: no socket, clock, randomness, thread or log of its own.
+
+Names for embedders, imported at first use: the engine with its options and what it takes, the requests that it makes
+of its driver, and what it puts out. The contract between the two is in ``sansio.base.contract``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base.contract import (
+        INF,
+        ClosePort,
+        CloseSignal,
+        Interface,
+        OpenSignal,
+        OpenStream,
+        OpenUdp,
+        Resolve,
+        SendSignal,
+        SignalFailure,
+        Transmit,
+    )
+    from .base.entropy import Entropy
+    from .base.errors import LocalProtocolError, ParseError, RemoteProtocolError
+    from .base.wallclock import WallClock
+    from .dtls.identity import DtlsIdentity
+    from .lifecycle.policy import ReconnectPolicy
+    from .room.engine import Ended, JoinFailed, MediaFailure, RoomEngine
+    from .room.options import EngineOptions
+    from .room.requests import RequestDone, RequestFailed
+    from .room.state import Factories, RoomState
+    from .room.transports import DataReadable, DataWritable
 
 PROJECT = "trio-livekit"
 """Marks this package as ours: the import name ``sansio`` is a generic one."""
+
+__all__ = [
+    "INF",
+    "PROJECT",
+    "ClosePort",
+    "CloseSignal",
+    "DataReadable",
+    "DataWritable",
+    "DtlsIdentity",
+    "Ended",
+    "EngineOptions",
+    "Entropy",
+    "Factories",
+    "Interface",
+    "JoinFailed",
+    "LocalProtocolError",
+    "MediaFailure",
+    "OpenSignal",
+    "OpenStream",
+    "OpenUdp",
+    "ParseError",
+    "ReconnectPolicy",
+    "RemoteProtocolError",
+    "RequestDone",
+    "RequestFailed",
+    "Resolve",
+    "RoomEngine",
+    "RoomState",
+    "SendSignal",
+    "SignalFailure",
+    "Transmit",
+    "WallClock",
+]
+
+_HOMES = (
+    ("base.contract", "INF ClosePort CloseSignal Interface OpenSignal OpenStream OpenUdp Resolve SendSignal"),
+    ("base.contract", "SignalFailure Transmit"),
+    ("base.entropy", "Entropy"),
+    ("base.errors", "LocalProtocolError ParseError RemoteProtocolError"),
+    ("base.wallclock", "WallClock"),
+    ("dtls.identity", "DtlsIdentity"),
+    ("lifecycle.policy", "ReconnectPolicy"),
+    ("room.engine", "Ended JoinFailed MediaFailure RoomEngine"),
+    ("room.options", "EngineOptions"),
+    ("room.requests", "RequestDone RequestFailed"),
+    ("room.state", "Factories RoomState"),
+    ("room.transports", "DataReadable DataWritable"),
+)
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES:
+        if name in names.split():
+            return getattr(import_module("." + home, __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

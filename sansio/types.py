@@ -280,3 +280,24 @@ def utc_from_ms(ms: int) -> datetime | None:
     if not 0 < ms <= _MAX_MS:
         return None
     return _EPOCH + timedelta(milliseconds=ms)
+
+
+class Scenario(Enum):
+    """Drills for what may happen to a connection: the first two are staged here, the others by the server."""
+
+    SIGNAL_RECONNECT = "signal_reconnect"
+    """The signalling link breaks; the session is resumed."""
+    FULL_RECONNECT = "full_reconnect"
+    """The session is lost; this client joins anew with the same objects."""
+    SPEAKER_UPDATE = "speaker_update"
+    """The server says for three seconds that this participant speaks."""
+    NODE_FAILURE = "node_failure"
+    """The server forgets this session without a word."""
+    MIGRATION = "migration"
+    """The server asks to resume elsewhere; a server without a second node then wants a new join."""
+    SERVER_LEAVE = "server_leave"
+    """The server ends the session as if it shut down."""
+    DISCONNECT_SIGNAL_ON_RESUME = "disconnect_signal_on_resume"
+    """The next resume within five seconds loses its link right after it succeeded."""
+    DISCONNECT_SIGNAL_ON_RESUME_NO_MESSAGES = "disconnect_signal_on_resume_no_messages"
+    """The next resume within five seconds fails before its first message."""

@@ -46,6 +46,7 @@ from ._core import (
     RoomEvent,
     RoomMetadataChanged,
     RoomUpdated,
+    Scenario,
     ServerInfo,
     SignalReconnecting,
     StreamState,
@@ -78,7 +79,7 @@ from ._errors import (
     SlowConsumer,
     TokenRejected,
 )
-from ._options import ConnectOptions, IceOptions, TokenSource
+from ._options import ConnectOptions, IceOptions, TokenSource, TurnServer
 from ._participant import LocalParticipant, RemoteParticipant
 from ._publication import LocalTrackPublication, RemoteTrackPublication
 from ._room import Room, RoomStats
@@ -156,6 +157,7 @@ __all__ = [
     "RoomNotFound",
     "RoomStats",
     "RoomUpdated",
+    "Scenario",
     "ServerInfo",
     "ServerUnreachable",
     "SignalReconnecting",
@@ -178,6 +180,7 @@ __all__ = [
     "TrackUnmuted",
     "TrackUnpublished",
     "TrackUnsubscribed",
+    "TurnServer",
     "VideoQuality",
     "connect",
     "preload",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
+from urllib.parse import urlsplit
 
 import trio
 
@@ -19,7 +20,7 @@ from ._errors import (
     ServerUnreachable,
     TokenRejected,
 )
-from ._options import ConnectOptions, TokenSource
+from ._options import ConnectOptions, TokenSource, TurnServer
 from ._room import Room
 from ._subscription import Handler
 
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 
 CANCELLED_CLOSE = 0.25
 """Seconds that leaving may take when the block was cancelled from outside."""
+
+UDP_BLOCKED = (
+    "Check that UDP may pass between this machine and the server's media address; report.pairs lists what was tried."
+)
+NOTHING_TRIED = (
+    "Look into the server's log, and at the addresses that it announces for media (node_ip, use_external_ip)."
+)
 
 Handlers = Mapping[Any, Handler | Iterable[Handler]]
 """By EventKey; Any, since the keys of a mapping are invariant, and a dict of names alone would not do otherwise."""
@@ -60,7 +68,7 @@ def connect(
     options = options or ConnectOptions()
 
     async def prepare(session: Session) -> None:
-        from ._core import DtlsIdentity, EngineOptions, Factories, RoomEngine
+        from ._core import DtlsIdentity, EngineOptions, Factories, RoomEngine, TurnServerConfig
         from ._driver import Driver
         from ._entropy import system_entropy, system_wall
         from ._participant import LocalParticipant, RemoteParticipant
@@ -80,7 +88,15 @@ def connect(
                 attributes=tuple(options.attributes.items()),
                 interfaces=options.ice.interfaces,
                 port_range=options.ice.port_range,
-                ice_servers=options.ice.servers,
+                ice_servers=tuple([entry for entry in options.ice.servers if isinstance(entry, str)]),
+                turn_servers=tuple(
+                    [
+                        TurnServerConfig(entry.url, entry.username, entry.password)
+                        for entry in options.ice.servers
+                        if isinstance(entry, TurnServer)
+                    ]
+                ),
+                ice_policy=options.ice.policy,
                 reconnect=options.reconnect,
                 flush_timeout=options.close_timeout / 2,
             ),
@@ -228,12 +244,19 @@ def _connect_error(session: Session) -> ConnectError:
             why=f"The reason is {session.reason.name}.",
             advice="Join anew.",
             kind="ended",
+            server=_server(session.engine.url),
         )
         return JoinRefused(report, session.reason)
-    return connect_error(session.refusal)
+    return connect_error(session.refusal, _server(session.engine.url))
 
 
-def connect_error(failure: Refusal | MediaFailure) -> ConnectError:
+def _server(url: str) -> str:
+    """Scheme, host and port; a path or query may hold what others should not see."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def connect_error(failure: Refusal | MediaFailure, server: str = "") -> ConnectError:
     """The exception for what the core says about a failed join."""
     from ._core import Refusal, RefusalKind
 
@@ -242,10 +265,11 @@ def connect_error(failure: Refusal | MediaFailure) -> ConnectError:
             ConnectReport(
                 what="The server let us in, but no media connection came up.",
                 why=f"{failure.detail[:1].upper()}{failure.detail[1:]}.",
-                advice="Check that UDP may pass between this machine and the server's media address; report.pairs "
-                "lists what was tried.",
+                advice=UDP_BLOCKED if failure.pairs else NOTHING_TRIED,
                 kind="media_failed",
+                server=server,
                 pairs=tuple([_pair_line(pair) for pair in failure.pairs]),
+                ways=tuple([_way_line(way) for way in failure.ways]),
             )
         )
     report = ConnectReport(
@@ -253,6 +277,7 @@ def connect_error(failure: Refusal | MediaFailure) -> ConnectError:
         why=failure.why,
         advice=failure.advice,
         kind=failure.kind.value,
+        server=server,
         status=failure.status,
         body=failure.body,
     )
@@ -272,4 +297,10 @@ def _pair_line(pair: Any) -> str:
     local, remote = pair.local, pair.remote
     line = f"{local.type} {local.address}:{local.port} -> {remote.type} {remote.address}:{remote.port} {pair.protocol}"
     line += f": {pair.state}, {pair.checks_sent} checks sent"
-    return f"{line}, {pair.last_error}" if pair.last_error else line
+    error = pair.last_error or ("no answer yet" if pair.state == "in progress" and pair.checks_sent else "")
+    return f"{line}, {error}" if error else line
+
+
+def _way_line(way: Any) -> str:
+    line = f"{way.kind} at {way.target}: {way.state}"
+    return f"{line}, {way.error}" if way.error else line

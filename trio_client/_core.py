@@ -92,6 +92,7 @@ from sansio.types import (
     ParticipantState,
     Permissions,
     RequestReason,
+    Scenario,
     ServerInfo,
     StreamState,
     SubscriptionError,
@@ -102,6 +103,7 @@ from sansio.types import (
 
 if TYPE_CHECKING:
     from sansio.dtls import DtlsIdentity
+    from sansio.ice.paths import TurnServerConfig
     from sansio.room.engine import (
         Ended,
         JoinFailed,
@@ -192,6 +194,7 @@ __all__ = [
     "RoomState",
     "RoomUpdated",
     "RtpReceiver",
+    "Scenario",
     "SendSignal",
     "SenderStats",
     "ServerInfo",
@@ -216,6 +219,7 @@ __all__ = [
     "TrackUnpublished",
     "TrackUnsubscribed",
     "Transmit",
+    "TurnServerConfig",
     "VideoQuality",
     "WallClock",
     "core_participant",
@@ -248,6 +252,7 @@ _LATER = {
     "RequestFailed": "room.requests",
     "RoomEngine": "room.engine",
     "RoomState": "room.state",
+    "TurnServerConfig": "ice.paths",
     "explain_url": "signal.urls",
 }
 

@@ -15,21 +15,25 @@ class ConnectReport:
     """The facts behind a join that failed.
 
     ``what``, ``why`` and ``advice`` are the sentences of the error message. ``kind`` is the short name of what failed
-    ("token_rejected", "unreachable", "media_failed" ...). ``status`` and ``body`` are those of the HTTP answer (0 and
-    empty when there was none). ``pairs`` has a line for each candidate pair that was tried, and how it ended. Nothing
-    in a report is secret.
+    ("token_rejected", "unreachable", "media_failed" ...). ``server`` is the server's address, without path and query.
+    ``status`` and ``body`` are those of the HTTP answer (0 and empty when there was none). ``pairs`` has a line for
+    each candidate pair that was tried, and how it ended; ``ways`` for each relay and TCP connection opened for media.
+    Nothing in a report is secret.
     """
 
     what: str
     why: str = ""
     advice: str = ""
     kind: str = ""
+    server: str = ""
     status: int = 0
     body: str = ""
     pairs: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return " ".join([part for part in (self.what, self.why, self.advice) if part])
+        server = f"(Server: {self.server})" if self.server else ""
+        return " ".join([part for part in (self.what, self.why, self.advice, server) if part])
 
 
 class ConnectError(Exception):

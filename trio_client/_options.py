@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, field, frozen, validators
 
 from ._core import ReconnectPolicy
 
@@ -35,16 +35,31 @@ def _positive(instance: object, attribute: Attribute[Any], value: float) -> None
         raise ValueError(f"{attribute.name} must be more than 0 seconds, not {value!r}")
 
 
+@frozen
+class TurnServer:
+    """A TURN server: its URL ("turn:host:port?transport=udp", "turns:host:port?transport=tcp") and the credentials."""
+
+    url: str
+    username: str
+    password: str = field(repr=False)
+
+
+def _servers(instance: object, attribute: Attribute[Any], value: tuple[str | TurnServer, ...]) -> None:
+    if not all(isinstance(item, str | TurnServer) for item in value):
+        raise TypeError(f"servers holds STUN URLs and TurnServer objects, not {value!r}")
+
+
 @frozen(kw_only=True)
 class IceOptions:
     """How media finds its way.
 
-    ``servers``: STUN URLs ("stun:host:port") beside those that the server names. ``interfaces``: names of the network
-    interfaces to use; empty means all. ``port_range``: UDP ports to bind, as (lowest, highest); None lets the system
-    choose.
+    ``servers``: STUN URLs ("stun:host:port") beside those that the server names, and TurnServer objects. ``policy``:
+    "relay" lets media go through TURN servers only. ``interfaces``: names of the network interfaces to use; empty means
+    all. ``port_range``: UDP ports to bind, as (lowest, highest); None lets the system choose.
     """
 
-    servers: tuple[str, ...] = field(default=(), converter=_several, validator=_strings)
+    servers: tuple[str | TurnServer, ...] = field(default=(), converter=_several, validator=_servers)
+    policy: Literal["all", "relay"] = field(default="all", validator=validators.in_(("all", "relay")))
     interfaces: tuple[str, ...] = field(default=(), converter=_several, validator=_strings)
     port_range: tuple[int, int] | None = field(default=None, validator=_range)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 import trio
 from attrs import frozen
 
-from ._core import ConnectionState, Event, ServerInfo
+from ._core import ConnectionState, Event, Scenario, ServerInfo
 from ._subscription import CAPACITY, EventKey, H, Handler, Overflow, Subscription
 
 if TYPE_CHECKING:
@@ -187,6 +187,15 @@ class Room:
         self._session.stop()
         with trio.move_on_after(self._close_timeout):
             await self._session.ended.wait()
+
+    async def simulate(self, scenario: Scenario) -> None:
+        """Stage a drill, and see how the program takes it: a lost link, a lost session, a server that leaves.
+
+        Returns once it is staged; the events tell what follows. Raises LocalProtocolError while reconnecting, and
+        DisconnectedError when the room has ended.
+        """
+        await trio.lowlevel.checkpoint()
+        self._session.simulate(scenario)
 
     # ------------------------------------------------------------------ looking inside
 

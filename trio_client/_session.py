@@ -30,6 +30,7 @@ from ._core import (
     RequestError,
     RequestFailed,
     RequestReason,
+    Scenario,
     TrackKeyframeWanted,
     TrackReadable,
     TrackSource,
@@ -97,6 +98,7 @@ class Session:
         self._sends = 0
         self._held: list[Event] | None = []
         self._local_tracks: list[Any] = []
+        self._disconnected = False
         self._data_waits = False
         self._late = 0
         self._late_done = trio.Event()
@@ -179,7 +181,7 @@ class Session:
             if (gone := source._listeners) is not None:
                 gone.end(event.reason)
         elif isinstance(event, Disconnected):
-            self.reason = event.reason
+            self.reason, self._disconnected = event.reason, True
         elif isinstance(event, Connected):
             self.connected.set()
 
@@ -365,7 +367,7 @@ class Session:
             self.driver.pump()
 
     def _rejected(self, error: RequestError) -> Exception:
-        if error.reason is RequestReason.ROOM_ENDED:
+        if error.reason is RequestReason.ROOM_ENDED and self._disconnected:  # else a new session has replaced it
             return DisconnectedError(self.reason)
         return RequestRejected(error.reason, error.message)
 
@@ -459,6 +461,13 @@ class Session:
             raise condition.error
 
     # ------------------------------------------------------------------ joining and leaving
+
+    @trio.lowlevel.enable_ki_protection
+    def simulate(self, scenario: Scenario) -> None:
+        """Stage a drill."""
+        self.check()
+        self.engine.simulate(scenario, trio.current_time())
+        self.driver.pump()
 
     @trio.lowlevel.enable_ki_protection
     def stop(self) -> None:

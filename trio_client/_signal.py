@@ -160,6 +160,8 @@ class WebSocketLink:
                     raise self._failed("tls", _explain_tls(error.__cause__)) from None
                 except ValueError:
                     raise self._failed("tls", "the host name cannot stand in a certificate") from None
+                except ssl.SSLError as error:
+                    raise self._failed("tls", f"the ssl_context cannot be used: {error.reason or error}") from None
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
@@ -311,7 +313,13 @@ class _Guarded(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            # A server that refuses a request before it has read all of it; trio-websocket would not read its answer.
+            while not self._link.is_open and await self.receive_some():
+                pass
+            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

@@ -187,6 +187,12 @@ SFU_ADDRESSES = 8192
 """Client addresses that the shared port of the development server tells apart."""
 SFU_JOIN_REQUEST = 1 << 20
 """Bytes of an unpacked join request."""
+SFU_NAME = 256
+"""Characters of a participant's name."""
+SFU_METADATA = 512 << 10
+"""Characters of a participant's metadata."""
+SFU_ATTRIBUTES = 64 << 10
+"""Characters of a participant's attributes, names and values."""
 SFU_HELD_DATA = 100_000
 """Bytes of reliable data held for a participant whose channels are not open yet."""
 SFU_SEND_BUFFER = 16 << 20

@@ -24,9 +24,9 @@ from ..base.limits import MAX_ICE_STREAMS, MAX_TURN_ALLOCATIONS, MAX_TURN_SERVER
 from .candidate import HOST, RELAY, TCP, UDP, Candidate, canonical_address, ip_version
 from .framing import FrameReader, TurnReader, frame
 from .gather import CandidateFound, PortLost
-from .preference import can_pair, candidate_priority, local_preference, type_preference
+from .preference import can_pair, candidate_priority, local_preference, type_preference, usable_address
 from .servers import ServerUrl, parse_server_url
-from .turn import Allocated, AllocationLost, AllocationRedirected, PeerRefused, TurnAllocation, TurnOptions
+from .turn import Allocated, AllocationLost, AllocationRedirected, TurnAllocation, TurnOptions
 
 ACTIVE_PORT = 9
 """The port of an active TCP candidate, which nobody can connect to (RFC 6544 section 4.5)."""
@@ -37,7 +37,8 @@ _DROPPED = -1
 
 @frozen
 class PathOptions:
-    """``ipv6``: relays are asked for IPv6 addresses too. Times in seconds.
+    """``ipv6``: relays are asked for IPv6 addresses too. ``streams``: the peer's TCP candidates are connected to.
+    Times in seconds.
 
     ``settle_after`` the choice of a pair the other ways are closed. A relay that failed is tried again ``tries`` times,
     after ``retry_after`` and doublings of it. ``resolve_timeout`` is how long a server's name may take.
@@ -140,6 +141,7 @@ class Paths:
         self._entropy = entropy
         self._allot = allot
         self._options = options
+        self._direct = options.streams
         self._servers: dict[ServerUrl, _Server] = {}
         self._lookups: dict[int, _Server] = {}
         self._lookups_end = INF
@@ -236,7 +238,7 @@ class Paths:
             return
         self._enter(now)
         address = candidate.transport_address
-        if self.closed or not self._options.streams or address in self._remotes:
+        if self.closed or not self._direct or address in self._remotes:
             return
         if len(self._remotes) >= MAX_ICE_STREAMS:
             self.counters.add("stream_limit")
@@ -322,6 +324,17 @@ class Paths:
             if server.error:
                 self._look_up(server)
         self._open_all()
+
+    def relay_only(self, now: float) -> list[int]:
+        """Let go of the connections to the peer, for good. Returns the sockets: what they carry now is relays only."""
+        self._enter(now)
+        self._direct = False
+        self._remotes.clear()
+        for key, way in list(self._ways.items()):
+            if way.server is None:
+                self._take_down(way, "")
+                del self._ways[key]
+        return list(self._bases)
 
     def close(self, now: float) -> None:
         """Give everything back."""
@@ -448,8 +461,8 @@ class Paths:
                     self._fail(way, reason, again=code != _UNAUTHORIZED)
                 case AllocationRedirected(server=server):
                     self._redirect(way, server)
-                case PeerRefused(address=address, reason=reason):
-                    way.error = f"no relaying to {address}: {reason}"
+                case refused:
+                    way.error = f"no relaying to {refused.address}: {refused.reason}"
                     self.counters.add("peer_refused")
 
     def _relay_up(self, way: _Way, relayed: Sequence[Address], mapped: Address | None) -> None:
@@ -458,7 +471,8 @@ class Paths:
         base = self._bases.get(way.port)
         for address in relayed:
             rank = (base.priority >> 8) & 0xFFFF if base is not None else local_preference(0, address[0])
-            related = mapped or address
+            # who lets nothing but relays be seen does not want to tell how the server sees us either
+            related = (mapped or address) if self._direct else (("::", 0) if ":" in address[0] else ("0.0.0.0", 0))
             candidate = Candidate(
                 foundation=_foundation(RELAY, way.target[0], way.transport),
                 component=1,
@@ -471,7 +485,7 @@ class Paths:
                 related_port=related[1],
                 relay_protocol=way.transport,
             )
-            if candidate.usable:
+            if candidate.usable and usable_address(address[0]):
                 self._found(way, candidate, None)
 
     def _found(self, way: _Way, candidate: Candidate, peer: Address | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ..base.contract import INF, Transmit
+from ..base.contract import INF, Address, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError, ParseError
@@ -94,10 +94,10 @@ class PeerConnection:
 
     # ------------------------------------------------------------------ candidates
 
-    def add_local_candidate(self, candidate: Candidate, port: int, now: float) -> None:
+    def add_local_candidate(self, candidate: Candidate, port: int, now: float, *, peer: Address | None = None) -> None:
         """A candidate of ours; it stands in every description from now on."""
         self._candidates.append((port, candidate))
-        self.transport.add_local(candidate, port, now)
+        self.transport.add_local(candidate, port, now, peer=peer)
 
     def remove_local_port(self, port: int, now: float) -> None:
         """A port of ours is gone, and with it its candidates."""

@@ -20,7 +20,7 @@ from ..dtls.endpoint import DtlsEndpoint
 from ..dtls.engine import DtlsConnected, DtlsFailed, EngineFactory, Role, default_engine
 from ..dtls.identity import DtlsIdentity
 from ..ice.agent import IceAgent, IceOptions, IceState, IceStateChanged, PairReport, PairSelected
-from ..ice.candidate import Candidate
+from ..ice.candidate import TCP, Candidate
 from ..rtp.session import RtpSession
 from ..sctp.association import SctpAssociation, SctpLost, SctpOptions, SctpUp
 from ..sctp.channel import DataChannels
@@ -44,6 +44,13 @@ class TransportFailed:
 
     layer: str
     detail: str
+
+
+@frozen
+class StreamOffered:
+    """The peer has a passive TCP candidate: it waits for a connection of ours."""
+
+    candidate: Candidate
 
 
 class PeerTransport:
@@ -94,9 +101,9 @@ class PeerTransport:
 
     # ------------------------------------------------------------------ local operations
 
-    def add_local(self, candidate: Candidate, port: int, now: float) -> None:
-        """A candidate of ours on an open port."""
-        self.ice.add_local(candidate, port, now)
+    def add_local(self, candidate: Candidate, port: int, now: float, *, peer: Address | None = None) -> None:
+        """A candidate of ours on an open port; ``peer`` is the far end of a stream."""
+        self.ice.add_local(candidate, port, now, peer=peer)
         self._ice_due = NOW
 
     def remove_local(self, port: int, now: float) -> None:
@@ -135,6 +142,8 @@ class PeerTransport:
 
     def add_remote(self, candidate: Candidate, now: float) -> None:
         """A remote candidate, from a description or trickled."""
+        if candidate.protocol == TCP and candidate.tcptype == "passive" and not self.closed:
+            self.outbox.append(StreamOffered(candidate))
         self.ice.add_remote(candidate, now)
         self._ice_due = NOW
 

@@ -20,6 +20,7 @@ from ..base.contract import (
     ClosePort,
     Interface,
     OpenSignal,
+    OpenStream,
     OpenUdp,
     SignalFailure,
     Transmit,
@@ -32,6 +33,7 @@ from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..events import DataReceived, Reconnected, Reconnecting, SignalReconnecting, TokenRefreshed
 from ..ice.agent import PairReport
+from ..ice.paths import PathReport
 from ..lifecycle.machine import Lifecycle
 from ..lifecycle.table import Mode, State, Trigger
 from ..peer.media import SendingStarted, TrackMapped, TrackUnmapped
@@ -47,7 +49,7 @@ from ..signal.session import (
     SignalResumed,
     SignalSession,
 )
-from ..types import ConnectionState, DisconnectReason, VideoQuality
+from ..types import ConnectionState, DisconnectReason, Scenario, VideoQuality
 from .data import DataReceiver
 from .options import EngineOptions
 from .publication import RemoteTrackPublication
@@ -72,10 +74,14 @@ MEND_AFTER = 3.0
 
 @frozen
 class MediaFailure:
-    """Signalling worked, but no peer connection came up. ``pairs`` tells how each candidate pair ended."""
+    """Signalling worked, but no peer connection came up.
+
+    ``pairs`` tells how each candidate pair ended, ``ways`` how each relay and TCP connection did.
+    """
 
     detail: str
     pairs: tuple[PairReport, ...] = ()
+    ways: tuple[PathReport, ...] = ()
 
 
 @frozen
@@ -332,6 +338,19 @@ class RoomEngine:
         self._due["session"] = self._due["requests"] = NOW
         return token
 
+    def simulate(self, scenario: Scenario, now: float) -> None:
+        """Stage a drill. Raises LocalProtocolError unless the session is connected."""
+        if self._life.state is not State.CONNECTED or self._stopping is not None:
+            raise LocalProtocolError("not connected: drills are for a connected session")
+        if scenario is Scenario.SIGNAL_RECONNECT:
+            self._trigger(Trigger.SIGNAL_LOST, now)
+        elif scenario is Scenario.FULL_RECONNECT:
+            self._trigger(Trigger.LEAVE_RESTART, now)
+        else:
+            value: Any = _SPEAKER_SECONDS if scenario is Scenario.SPEAKER_UPDATE else True
+            self._session.send("simulate", proto.rtc.SimulateScenario(**{scenario.value: value}), now)
+            self._due["session"] = NOW
+
     def cancel(self, token: int, now: float) -> None:
         """Forget a request: its answer will be ignored, and a track that it was to publish is ended."""
         self._requests.cancel(token)
@@ -471,8 +490,7 @@ class RoomEngine:
             self._media_deadline = INF
             if not self._connected:
                 detail = f"{self._transports.lacking()} within {self.options.media_timeout:g} s"
-                error = MediaFailure(detail, tuple(self._transports.pairs_report()))
-                self._end(DisconnectReason.MEDIA_FAILURE, error, now)
+                self._end(DisconnectReason.MEDIA_FAILURE, self._media_failure(detail), now)
                 return INF
             self._end_reason = DisconnectReason.MEDIA_FAILURE
             self._trigger(self._media_trigger, now)
@@ -778,10 +796,13 @@ class RoomEngine:
         if self._stopping is not None or self._signal_wanted:
             self._due["self"] = NOW
 
+    def _media_failure(self, detail: str) -> MediaFailure:
+        transports = self._transports
+        return MediaFailure(detail, tuple(transports.pairs_report()), tuple(transports.paths_report()))
+
     def _media_failed(self, detail: str, path: bool, now: float) -> None:
         if not self._connected:
-            error = MediaFailure(detail, tuple(self._transports.pairs_report()))
-            self._end(DisconnectReason.MEDIA_FAILURE, error, now)
+            self._end(DisconnectReason.MEDIA_FAILURE, self._media_failure(detail), now)
             return
         # A server that ends the session closes both ways at once, and the packets may be first: its reason counts.
         self.counters.add("media_failed")
@@ -816,7 +837,7 @@ class RoomEngine:
 
     def _close_transports(self, now: float) -> None:
         self._transports.close(now)
-        unopened = [event.port for event in self._transports.outbox if isinstance(event, OpenUdp)]
+        unopened = [event.port for event in self._transports.outbox if isinstance(event, OpenUdp | OpenStream)]
         for event in self._transports.outbox:
             if isinstance(event, ClosePort) and event.port not in unopened:
                 self.outbox.append(event)
@@ -835,6 +856,7 @@ class RoomEngine:
         }
 
 
+_SPEAKER_SECONDS = 3
 _RESUME_REASONS = {Trigger.SIGNAL_LOST: 1, Trigger.MEDIA_LOST: 2, Trigger.LEAVE_RESUME: 0}
 """ReconnectReason on the wire; the server feeds its own choice of paths with it."""
 

@@ -7,6 +7,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from ..dtls.engine import EngineFactory, default_engine
+from ..ice.paths import TurnServerConfig
 from ..lifecycle.policy import ReconnectPolicy
 
 
@@ -17,7 +18,8 @@ class EngineOptions:
     ``single_peer_connection``: True forces ``/rtc/v1``, False forces ``/rtc``, None tries the first and falls back.
     ``interfaces``: names of the network interfaces to use; empty means all. ``port_range``: UDP ports to bind, as
     (lowest, highest); None lets the system choose. ``metadata`` and ``attributes`` need the canUpdateOwnMetadata
-    grant. ``ice_servers``: STUN URLs used beside those of the server.
+    grant. ``ice_servers``: STUN URLs used beside those of the server; ``turn_servers`` likewise, with credentials.
+    ``ice_policy``: "relay" lets media go through TURN servers only.
     """
 
     auto_subscribe: bool = True
@@ -29,6 +31,8 @@ class EngineOptions:
     ice_servers: tuple[str, ...] = ()
     receive_sections: tuple[int, int] = (3, 3)
     """Media sections for audio and video of others in the first offer: such tracks come a round trip earlier."""
+    turn_servers: tuple[TurnServerConfig, ...] = ()
+    ice_policy: Literal["all", "relay"] = "all"
     reconnect: ReconnectPolicy = field(factory=ReconnectPolicy)
     open_timeout: float = 15.0
     """Seconds for DNS, TCP, TLS and the WebSocket handshake together."""

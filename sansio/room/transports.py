@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from .. import proto
 from ..base.contract import INF, NOW, Address, ClosePort, Interface, Transmit
@@ -22,12 +22,13 @@ from ..base.limits import SECTION_REQUESTS
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..events import DataReceived
-from ..ice.agent import IceState, PairReport, PairSelected
-from ..ice.candidate import parse_init, to_init
+from ..ice.agent import IceState, IceStateChanged, PairReport, PairSelected
+from ..ice.candidate import HOST, parse_init, to_init
 from ..ice.gather import CandidateFound, Gatherer, GatheringDone, GatherOptions, PortLost
+from ..ice.paths import PathOptions, PathReport, Paths, TurnServerConfig
 from ..peer.connection import NegotiationFailed, PeerConnection
 from ..peer.media import Sending, SendingStarted, TrackMapped, TrackUnmapped
-from ..peer.transport import TransportConnected, TransportFailed
+from ..peer.transport import StreamOffered, TransportConnected, TransportFailed
 from ..rtp.receiver import RtpReceiver
 from ..rtp.session import FrameReadable, KeyframeWanted
 from ..sctp.association import ESTABLISHED, HeartbeatAcked
@@ -95,16 +96,18 @@ class _Peer:
         "gatherer",
         "lossy",
         "negotiate",
+        "paths",
         "proving",
         "ready",
         "target",
         "up",
     )
 
-    def __init__(self, target: int, connection: PeerConnection, gatherer: Gatherer) -> None:
+    def __init__(self, target: int, connection: PeerConnection, gatherer: Gatherer, paths: Paths) -> None:
         self.target = target
         self.connection = connection
         self.gatherer = gatherer
+        self.paths = paths
         self.due = INF
         self.gather_due = NOW
         self.ready = False
@@ -160,6 +163,9 @@ class Transports:
         self._next_port = first_port
         self._generation = 0
         self._owner: dict[int, _Peer] = {}
+        self._indirect: dict[int, Paths] = {}
+        """The agents' numbers of relays and streams, whose packets are not for the driver as they are."""
+        self._relay_only = options.ice_policy == "relay"
         self._peers: list[_Peer] = []
         self._publisher: _Peer | None = None
         self._primary: _Peer | None = None
@@ -219,7 +225,9 @@ class Transports:
         low, high = self._options.port_range or (0, 0)
         gather = GatherOptions(port_low=low, port_high=high, interfaces=self._options.interfaces)
         gatherer = Gatherer(entropy.fork("gather"), self._allot, options=gather)
-        peer = _Peer(target, connection, gatherer)
+        paths = Paths(entropy.fork("paths"), self._allot, options=PathOptions(streams=not self._relay_only))
+        paths.add_servers(self._options.turn_servers, now)
+        peer = _Peer(target, connection, gatherer, paths)
         self._peers.append(peer)
         gatherer.start(self._interfaces, now)
         return peer
@@ -237,17 +245,20 @@ class Transports:
     def port_opened(self, port: int, address: Address, now: float) -> None:
         if (peer := self._owner.get(port)) is not None:
             peer.gatherer.port_opened(port, address, now)
+            peer.paths.port_opened(port, address, now)
             peer.gather_due = NOW
 
     def port_failed(self, port: int, error: str, now: float) -> None:
         if (peer := self._owner.pop(port, None)) is not None:
             peer.gatherer.port_failed(port, error, now)
+            peer.paths.port_failed(port, error, now)
             peer.gather_due = NOW
             peer.blocked.pop(port, None)
 
     def send_failed(self, port: int, addr: Address, error: str, now: float) -> None:
         if (peer := self._owner.get(port)) is not None:
             peer.connection.transport.send_failed(port, addr, error, now)
+            peer.paths.send_failed(port, addr, error, now)
             peer.due = NOW
 
     def port_handler(self, port: int) -> Callable[[int, bytes, Address, float], None]:
@@ -255,10 +266,15 @@ class Transports:
         if peer is None:
             return self._nobody
         receive = peer.connection.transport.receive_datagram
-        gatherer = peer.gatherer
+        gatherer, paths = peer.gatherer, peer.paths
 
         def handle(port: int, data: bytes, addr: Address, now: float) -> None:
             self.due = NOW
+            if paths.live and (inner := paths.receive(port, data, addr, now)) is not None:
+                for number, packet, source in inner:
+                    receive(number, packet, source, now)
+                peer.due = NOW
+                return
             if gatherer.active and gatherer.handle_stun(port, data, addr, now):
                 peer.gather_due = NOW
                 return
@@ -282,12 +298,13 @@ class Transports:
     def _heed_blocked(peer: _Peer) -> None:
         """Data waits while the socket that it goes by is full, whatever the others do."""
         transport = peer.connection.transport
-        transport.set_blocked(transport.ice.selected_port in peer.blocked)
+        transport.set_blocked(peer.paths.carrier(transport.ice.selected_port) in peer.blocked)
         peer.due = NOW
 
     def resolved(self, token: int, addresses: list[str], now: float) -> None:
         for peer in self._peers:
             peer.gatherer.resolved(token, addresses, now)
+            peer.paths.resolved(token, addresses, now)
             peer.gather_due = NOW
 
     # ------------------------------------------------------------------ negotiation
@@ -306,10 +323,9 @@ class Transports:
         """The server let us in: what it says of servers and of who is primary."""
         assert self._publisher is not None
         self._primary = self._peers[-1] if response.subscriber_primary and not self.single else self._publisher
-        urls = [url for server in response.ice_servers for url in server.urls if url.startswith("stun:")]
         for peer in self._peers:
-            peer.gatherer.add_servers([*self._options.ice_servers, *urls], now)
-            peer.gather_due = NOW
+            peer.gatherer.add_servers(self._options.ice_servers, now)
+            self._heed_configuration(peer, response, now)
         if not offer_sent:
             self.outbox.append(("offer", self._first_offer or self.first_offer(now)))
         self._joined = True
@@ -320,6 +336,22 @@ class Transports:
     def next_port(self) -> int:
         """The number of the next port: numbers are never used again within a session."""
         return self._next_port
+
+    def _heed_configuration(self, peer: _Peer, response: rtc.JoinResponse | rtc.ReconnectResponse, now: float) -> None:
+        """What the server says of STUN and TURN servers, and of how media has to go."""
+        servers = [(server, url) for server in response.ice_servers for url in server.urls]
+        peer.gatherer.add_servers([url for _, url in servers if url.startswith("stun")], now)
+        if response.client_configuration.force_relay == proto.models.ClientConfigSetting.ENABLED:
+            self._relay_only = True
+        if self._relay_only:
+            for port in peer.paths.relay_only(now):
+                peer.connection.remove_local_port(port, now)
+                peer.due = NOW
+        peer.paths.add_servers(
+            [TurnServerConfig(url, server.username, server.credential) for server, url in servers if url[:4] == "turn"],
+            now,
+        )
+        peer.gather_due = NOW
 
     # ------------------------------------------------------------------ resuming
 
@@ -348,12 +380,11 @@ class Transports:
         ICE is restarted only on a suspect path: the server drops its selected pair on a restart. The subscriber
         connection is restarted by the server itself.
         """
-        urls = [url for server in response.ice_servers for url in server.urls if url.startswith("stun:")]
         self._proving = True
         self._requirement, self._unmet = _Requirement(0, 0, 0, 0), 0
         for peer in self._peers:
-            peer.gatherer.add_servers(urls, now)
-            peer.gather_due = peer.due = NOW
+            self._heed_configuration(peer, response, now)
+            peer.due = NOW
             transport = peer.connection.transport
             peer.proving = transport.association.up
             if peer.proving:
@@ -361,6 +392,8 @@ class Transports:
             if peer is self._publisher:
                 unanswered, suspect = peer.connection.negotiating, _suspect(peer, now)
                 peer.connection.restart(now, ice=suspect)
+                if suspect:
+                    peer.paths.reopen(now)
                 if unanswered or suspect or peer.negotiate:
                     self._negotiate(peer, now)
 
@@ -369,6 +402,7 @@ class Transports:
         peer = self._publisher
         if peer is not None and peer.proving and not peer.connection.negotiating:
             peer.connection.restart(now, ice=True)
+            peer.paths.reopen(now)
             self._negotiate(peer, now)
 
     @property
@@ -586,11 +620,17 @@ class Transports:
             for peer in self._peers:
                 if peer.gather_due <= now:
                     peer.gather_due = peer.gatherer.advance(now)
-                    self._drain_gatherer(peer, now)
+                    self._drain_candidates(peer, peer.gatherer, now)
+                    peer.ready = peer.gatherer.ports_settled
                 if peer.due <= now:
                     peer.due = peer.connection.advance(now)
                     self._drain_connection(peer, now)
-                due = min(due, peer.gather_due, peer.due)
+                if self._indirect:
+                    self._redirect(now)
+                if peer.paths.due <= now:
+                    peer.paths.advance(now)
+                    self._drain_candidates(peer, peer.paths, now)
+                due = min(due, peer.gather_due, peer.due, peer.paths.due)
             if self._proving and not any(peer.proving for peer in self._peers):
                 self._proving = False
                 self.outbox.append(TransportsProven())
@@ -599,15 +639,31 @@ class Transports:
                 return due
         raise AssertionError("children never settle")
 
-    def _drain_gatherer(self, peer: _Peer, now: float) -> None:
-        self._transmits.extend(peer.gatherer.transmits)
-        peer.gatherer.transmits.clear()
-        while peer.gatherer.outbox:
-            event = peer.gatherer.outbox.popleft()
+    def _redirect(self, now: float) -> None:
+        """Give the packets for relays and streams the form in which their carriers take them, in place and order."""
+        transmits, indirect = self._transmits, self._indirect
+        for _ in range(len(transmits)):
+            transmit = transmits.popleft()
+            paths = indirect.get(transmit.port)
+            if paths is None or not paths.send(transmit, transmits, now):
+                transmits.append(transmit)
+
+    def _drain_candidates(self, peer: _Peer, source: Gatherer | Paths, now: float) -> None:
+        self._transmits.extend(source.transmits)
+        source.transmits.clear()
+        while source.outbox:
+            event = source.outbox.popleft()
             match event:
-                case CandidateFound(candidate=candidate, port=port):
+                case CandidateFound(candidate=candidate, port=port, peer=far):
+                    if source is peer.paths:
+                        self._indirect[port] = peer.paths
+                    else:
+                        if candidate.type == HOST:
+                            peer.paths.base_opened(candidate, port, now)
+                        if self._relay_only:
+                            continue
                     described = peer.connection.described
-                    peer.connection.add_local_candidate(candidate, port, now)
+                    peer.connection.add_local_candidate(candidate, port, now, peer=far)
                     peer.due = NOW
                     if described:
                         init = to_init(candidate, mid="0", index=0, ufrag=peer.connection.transport.ice.local_ufrag)
@@ -615,6 +671,8 @@ class Transports:
                         trickle.target = peer.target  # type: ignore[assignment]
                         (self.outbox if self._joined else self._held_trickles).append(("trickle", trickle))
                 case PortLost(port=port):
+                    if self._indirect.pop(port, None) is None:
+                        peer.paths.base_lost(port, now)
                     peer.connection.remove_local_port(port, now)
                     peer.due = NOW
                 case GatheringDone():
@@ -627,7 +685,6 @@ class Transports:
                     if hasattr(event, "port"):
                         self._owner[event.port] = peer
                     self.outbox.append(event)
-        peer.ready = peer.gatherer.ports_settled
 
     def _drain_connection(self, peer: _Peer, now: float) -> None:
         outbox = peer.connection.outbox
@@ -659,7 +716,12 @@ class Transports:
                         peer.lossy[channel] = True
                 case ChannelClosed(channel=channel):
                     peer.lossy.pop(channel, None)
-                case PairSelected():
+                case StreamOffered(candidate=candidate):
+                    peer.paths.add_remote(candidate, now)
+                case IceStateChanged(state=IceState.CHECKING | IceState.DISCONNECTED):
+                    peer.paths.reopen(now)  # the other ways may be needed again
+                case PairSelected(port=port):
+                    peer.paths.selected(port, now)
                     self._heed_blocked(peer)
                     if peer.up:
                         peer.connection.transport.path_restored(now)
@@ -682,9 +744,13 @@ class Transports:
     def _close_peers(self, now: float) -> None:
         for peer in self._peers:
             peer.connection.close(now)
+            self._redirect(now)
+            peer.paths.close(now)
+            self._transmits.extend(peer.paths.transmits)
         for port in self._owner:
             self.outbox.append(ClosePort(port))
         self._owner.clear()
+        self._indirect.clear()
         self._peers.clear()
         self._readable.clear()
         self._early.clear()
@@ -698,13 +764,19 @@ class Transports:
         assert peer is not None
         if peer.connection.remote is None:
             return "the server did not answer our offer" if peer.target == PUBLISHER else "the server made no offer"
-        if peer.connection.transport.ice.selected_addr is None:
-            return "no pair of candidates got through"
+        transport = peer.connection.transport
+        if transport.ice.selected_addr is None:
+            none = "no candidate of the server fitted one of ours"
+            return "no pair of candidates got through" if transport.pairs_report() else none
         return "a pair of candidates got through, but no DTLS session was agreed on over it"
 
     def pairs_report(self) -> list[PairReport]:
         """How each candidate pair of each peer connection ended."""
         return [report for peer in self._peers for report in peer.connection.transport.pairs_report()]
+
+    def paths_report(self) -> list[PathReport]:
+        """How each relay and each TCP connection fared."""
+        return [report for peer in self._peers for report in peer.paths.report()]
 
     def diagnostics(self) -> dict[str, Any]:
         """Counters of every layer, JSON-ready."""
@@ -712,7 +784,11 @@ class Transports:
             **self.counters.snapshot(),
             "data": self._receiver.counters.snapshot(),
             "peers": [
-                {"target": "publisher" if peer.target == PUBLISHER else "subscriber", **peer.connection.diagnostics()}
+                {
+                    "target": "publisher" if peer.target == PUBLISHER else "subscriber",
+                    **peer.connection.diagnostics(),
+                    "paths": [asdict(report) for report in peer.paths.report()],
+                }
                 for peer in self._peers
             ],
         }
@@ -720,4 +796,4 @@ class Transports:
 
 def _suspect(peer: _Peer, now: float) -> bool:
     ice = peer.connection.transport.ice
-    return ice.state is not IceState.CONNECTED or ice.silent_for(now) > SUSPICION
+    return ice.state is not IceState.CONNECTED or ice.selected_addr is None or ice.silent_for(now) > SUSPICION

@@ -7,12 +7,14 @@ need not be known, and a key frame is spread over about one frame's time.
 from __future__ import annotations
 
 from collections import deque
-from typing import Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from ..base.contract import INF
 from ..base.limits import PACER_BYTES
 
-Item = TypeVar("Item")
+Item = tuple[Any, ...]
+"""Its size in bytes, and what the owner knows it by."""
 
 DRAIN = 0.03
 """Seconds in which a queue leaves."""
@@ -24,10 +26,10 @@ RATE = 125_000.0
 """Bytes a second at least."""
 
 
-class Pacer(Generic[Item]):
-    """Items with a size in bytes, let go in the order pushed, except that urgent ones (retransmissions) come first.
+class Pacer:
+    """Lets items go in the order pushed, except that urgent ones (retransmissions) come first.
 
-    ``due`` is when ``pop`` has something to give.
+    ``due`` is when ``take`` has something to give, ``size`` how many bytes wait.
     """
 
     __slots__ = ("rate", "due", "size", "_queue", "_urgent", "_tokens", "_at", "_speed")
@@ -36,9 +38,8 @@ class Pacer(Generic[Item]):
         self.rate = rate
         self.due = INF
         self.size = 0
-        """Bytes that wait."""
-        self._queue: deque[tuple[Item, int]] = deque()
-        self._urgent: deque[tuple[Item, int]] = deque()
+        self._queue: deque[Item] = deque()
+        self._urgent: deque[Item] = deque()
         self._tokens = float(BURST)
         self._at = 0.0
         self._speed = rate
@@ -48,34 +49,37 @@ class Pacer(Generic[Item]):
         """Whether so much waits that a new frame had better be dropped."""
         return self.size >= PACER_BYTES
 
-    def push(self, item: Item, size: int, now: float, urgent: bool = False) -> None:
-        """One more item."""
+    def push(self, items: Sequence[Item], now: float, urgent: bool = False) -> None:
+        """More items, at least one."""
         if self.size == 0:
             self._tokens = min(BURST, self._tokens + (now - self._at) * self._speed)
             self._at = now
             self._speed = self.rate
-        (self._urgent if urgent else self._queue).append((item, size))
-        self.size += size
+        (self._urgent if urgent else self._queue).extend(items)
+        self.size += sum([item[0] for item in items])
         self._speed = max(self._speed, self.size / DRAIN)
         self.due = min(self.due, self._at if self._tokens > 0 else self._at + max(TICK, -self._tokens / self._speed))
 
-    def pop(self, now: float) -> Item | None:
-        """The next item that may leave; None when none may, and ``due`` tells when to ask again."""
+    def take(self, now: float) -> list[Item]:
+        """The items that may leave now; ``due`` tells when to ask again."""
+        taken: list[Item] = []
         if now < self.due:
-            return None
+            return taken
+        tokens = self._tokens
         if now > self._at:
             # No bound by BURST here: a late wake-up has to catch up.
-            self._tokens += (now - self._at) * self._speed
+            tokens += (now - self._at) * self._speed
             self._at = now
-        if self._tokens <= 0:
-            self.due = now + max(TICK, -self._tokens / self._speed)
-            return None
-        item, size = (self._urgent or self._queue).popleft()
-        self.size -= size
-        self._tokens -= size
-        if not self.size:
-            self.due = INF
-        return item
+        left, urgent, queue = self.size, self._urgent, self._queue
+        while left and tokens > 0:
+            item = (urgent or queue).popleft()
+            tokens -= item[0]
+            left -= item[0]
+            taken.append(item)
+        self.size = left
+        self._tokens = tokens
+        self.due = now + max(TICK, -tokens / self._speed) if left else INF
+        return taken
 
     def clear(self) -> None:
         """Forget everything that waits."""

@@ -5,8 +5,7 @@ Every encoding of a simulcast track is a sender of its own. Made by ``RtpSession
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
@@ -17,7 +16,7 @@ from ..base.wallclock import WallClock
 from .clock import MediaClock
 from .feedback import SentRecorder
 from .format import ExtensionIds, Format
-from .pacer import Pacer
+from .pacer import Item, Pacer
 from .packet import MARKER, ONE_BYTE, TWO_BYTE, build_rtp, element, needs_two_byte
 from .payload import h264, opus, vp8
 from .payload.red import MOST_COPY, MOST_OFFSET, encode_red
@@ -30,6 +29,7 @@ RESEND_SPACING = 0.01
 RESEND_RATE = 125_000.0
 """Bytes a second that retransmissions may take at least; half of what the stream itself takes, if that is more."""
 RESEND_BURST = 125_000.0
+NEVER = -1e9
 IDENTIFY = 500
 """Packets after which mid and rid are left away at the latest; otherwise with the first report about the stream."""
 
@@ -57,16 +57,8 @@ class SenderStats:
     rtt: float | None
 
 
-class _Sent:
-    """A packet that may be asked for again."""
-
-    __slots__ = ("sequence", "data", "begin", "resent")
-
-    def __init__(self, sequence: int, data: bytes, begin: int) -> None:
-        self.sequence = sequence
-        self.data = data
-        self.begin = begin  # of the payload
-        self.resent = -1e9
+_Sent = tuple[int, bytes, int]
+"""A packet that may be asked for again: its number, itself, where its payload begins."""
 
 
 class RtpSender:
@@ -118,11 +110,14 @@ class RtpSender:
         "_time_head",
         "_number_head",
         "_room",
+        "_audio",
+        "_head_size",
         "_offset",
         "_sequence",
         "_rtx_sequence",
         "_picture",
         "_history",
+        "_resent",
         "_mask",
         "_resend_tokens",
         "_resend_at",
@@ -146,7 +141,7 @@ class RtpSender:
         ids: ExtensionIds,
         wallclock: WallClock,
         emit: Callable[[bytes], None],
-        pacer: Pacer[Any],
+        pacer: Pacer,
         recorder: SentRecorder,
         redundancy: int = 1,
     ) -> None:
@@ -159,7 +154,7 @@ class RtpSender:
         self.counters = Counters()
         self.clock = MediaClock(format.clock_rate)
         self.keyframe_wanted = False
-        self.keyframe_asked_at = -1e9
+        self.keyframe_asked_at = NEVER
         self.packets = 0
         self.bytes = 0
         self.frames = 0
@@ -180,6 +175,7 @@ class RtpSender:
         self._paused = False
         self._resumed = False
         self._needs_keyframe = False
+        self._audio = format.kind == "audio"
         self._emit = emit
         self._pacer = pacer
         self._recorder = recorder
@@ -188,9 +184,10 @@ class RtpSender:
         self._sequence = sequence
         self._rtx_sequence = rtx_sequence
         self._picture = offset & 0x7FFF
-        size = RTP_HISTORY_VIDEO if format.kind == "video" else RTP_HISTORY_AUDIO
+        size = RTP_HISTORY_AUDIO if self._audio else RTP_HISTORY_VIDEO
         self._mask = size - 1
         self._history: list[_Sent | None] = [None] * size if format.nack else []
+        self._resent = [NEVER] * len(self._history)
         self._resend_tokens = RESEND_BURST
         self._resend_at = 0.0
         self._copies: list[tuple[int, bytes]] = []
@@ -208,11 +205,10 @@ class RtpSender:
         repaired = [(ids.mid, self.mid), (ids.repaired_rid, self.rid)]
         names = [(ident, value.encode()) for ident, value in own if ident and value]
         rtx_names = [(ident, value.encode()) for ident, value in repaired if ident and value]
-        audio = self.format.kind == "audio"
         every = [
             *names,
             *rtx_names,
-            *[(ids.audio_level, b"0") for _ in range(1) if ids.audio_level and audio],
+            *[(ids.audio_level, b"0") for _ in range(1) if ids.audio_level and self._audio],
             *[(ids.abs_send_time, b"000") for _ in range(1) if ids.abs_send_time],
             *[(ids.transport_cc, b"00") for _ in range(1) if ids.transport_cc],
         ]
@@ -220,9 +216,13 @@ class RtpSender:
         self._profile = TWO_BYTE if two else ONE_BYTE
         self._identity = b"".join([element(ident, value, two) for ident, value in names])
         self._rtx_identity = b"".join([element(ident, value, two) for ident, value in rtx_names])
-        self._level_head = element(ids.audio_level, b"0", two)[:-1] if ids.audio_level and audio else b""
-        self._time_head = element(ids.abs_send_time, b"000", two)[:-3] if ids.abs_send_time else b""
-        self._number_head = element(ids.transport_cc, b"00", two)[:-2] if ids.transport_cc else b""
+        self._level_head = element(ids.audio_level, b"0", two)[:-1] if ids.audio_level and self._audio else b""
+        self._head_size = 2 if two else 1
+        # Headers of elements of 3 and 2 bytes, 0 without.
+        self._time_head = (
+            (ids.abs_send_time << 8 | 3 if two else ids.abs_send_time << 4 | 2) if ids.abs_send_time else 0
+        )
+        self._number_head = (ids.transport_cc << 8 | 2 if two else ids.transport_cc << 4 | 1) if ids.transport_cc else 0
         block = max(len(self._identity), len(self._rtx_identity))
         block += sum([len(element(ident, value, two)) for ident, value in every[len(names) + len(rtx_names) :]])
         # Headers, the block in whole words, and the number that RTX puts in front of the payload.
@@ -253,7 +253,7 @@ class RtpSender:
         cannot be sent in this format; nothing has happened then.
         """
         format = self.format
-        if format.kind == "audio":
+        if self._audio:
             return self._write_audio(frame, now, timestamp, duration, level, voice)
         if not frame:
             raise LocalProtocolError("a frame has at least one byte")
@@ -281,10 +281,10 @@ class RtpSender:
             self.keyframes += 1
         self.frames += 1
         self._picture = (self._picture + 1) & 0x7FFF
-        last = len(payloads) - 1
-        for place, payload in enumerate(payloads):
-            second = format.payload_type | MARKER if place == last else format.payload_type
-            pacer.push((self, second, stamp, payload), len(payload) + 12, now)
+        second = format.payload_type
+        items = [(len(payload) + 12, self, second, stamp, payload) for payload in payloads]
+        items[-1] = (*items[-1][:2], second | MARKER, stamp, payloads[-1])
+        pacer.push(items, now)
         return True
 
     def _write_audio(
@@ -318,7 +318,7 @@ class RtpSender:
             block = self._level_head + bytes((level | 0x80 if voice else level,))
         # The marker tells the beginning of a talkspurt (RFC 3551 section 4.1).
         second = format.payload_type | MARKER if begins else format.payload_type
-        self._send(second, (timestamp + self._offset) & 0xFFFFFFFF, payload, block, now)
+        self.send([(0, self, second, (timestamp + self._offset) & 0xFFFFFFFF, payload)], block, now)
         return True
 
     def _video_stamp(self, timestamp: int | None, now: float) -> int:
@@ -345,28 +345,44 @@ class RtpSender:
             self._copies.clear()  # the copies have to be of the packets just before
         return encode_red(self.format.primary, frame, copies)
 
-    def send_queued(self, second: int, stamp: int, payload: bytes, now: float) -> None:
-        """A packet that the pacer lets go."""
-        self._send(second, stamp, payload, b"", now)
+    def send(self, items: Sequence[Item], block: bytes, now: float) -> None:
+        """Packets leave: of audio when they are written, of video when the pacer lets them go.
 
-    def _send(self, second: int, stamp: int, payload: bytes, block: bytes, now: float) -> None:
+        An item ends with the second byte, the timestamp and the payload; ``block`` is for all of them.
+        """
         if self._identity:
             block += self._identity
             if self.packets >= IDENTIFY:
                 self._identity = b""
         if self._time_head:
-            block += self._time_head + (int((now + self._ntp_shift) * 262144) & 0xFFFFFF).to_bytes(3, "big")
-        if self._number_head:
-            block += self._number_head + self._recorder.allot(len(block) + len(payload) + 20, now).to_bytes(2, "big")
+            block += self._send_time(now)
+        head, width = self._number_head, self._head_size + 2
+        headers = 16 + (len(block) + width + 3 & ~3)
+        ssrc, profile, history, mask = self.ssrc, self._profile, self._history, self._mask
         sequence = self._sequence
-        self._sequence = (sequence + 1) & 0xFFFF
-        data = build_rtp(second, sequence, stamp, self.ssrc, block, payload, self._profile)
-        self.packets += 1
-        self.bytes += len(payload)
+        total = 0
+        whole = block
+        for _, _, second, stamp, payload in items:
+            size = len(payload)
+            total += size
+            if head:
+                number = self._recorder.allot(headers + size, now)
+                whole = block + (head << 16 | number).to_bytes(width, "big")
+            data = build_rtp(second, sequence, stamp, ssrc, whole, payload, profile)
+            if history:
+                history[sequence & mask] = (sequence, data, len(data) - size)
+                self._resent[sequence & mask] = NEVER
+            self._emit(data)
+            sequence = (sequence + 1) & 0xFFFF
+        self._sequence = sequence
+        self.packets += len(items)
+        self.bytes += total
         self.last_sent = now
-        if self._history:
-            self._history[sequence & self._mask] = _Sent(sequence, data, len(data) - len(payload))
-        self._emit(data)
+
+    def _send_time(self, now: float) -> bytes:
+        """The extension that tells when a packet leaves, as 6.18 bits of seconds."""
+        time = int((now + self._ntp_shift) * 262144) & 0xFFFFFF
+        return (self._time_head << 24 | time).to_bytes(self._head_size + 3, "big")
 
     # ------------------------------------------------------------------ pausing
 
@@ -382,7 +398,7 @@ class RtpSender:
         self._paused = paused
         if not paused:
             self._resumed = True
-            if self.format.kind == "video":
+            if not self._audio:
                 self._needs_keyframe = True
                 self.keyframe_wanted = True
 
@@ -402,35 +418,35 @@ class RtpSender:
         pacer = self._pacer
         for sequence in sequences:
             entry = history[sequence & self._mask]
-            if entry is None or entry.sequence != sequence:
+            if entry is None or entry[0] != sequence:
                 self.counters.add("nack_too_old")
                 continue
-            if now - entry.resent < spacing:
+            if now - self._resent[sequence & self._mask] < spacing:
                 self.counters.add("nack_too_soon")
                 continue
-            size = len(entry.data)
+            size = len(entry[1])
             if self._resend_tokens < size:
                 self.counters.add("resend_limited")
                 break
             self._resend_tokens -= size
-            entry.resent = now
-            if self.format.kind == "audio":
+            self._resent[sequence & self._mask] = now
+            if self._audio:
                 self.resend(entry, now)
             elif not pacer.full:
-                pacer.push((self, entry), size, now, urgent=True)
+                pacer.push([(size, self, entry)], now, urgent=True)
 
     def resend(self, entry: _Sent, now: float) -> None:
         """Send a packet of the history again (RFC 4588 section 4, or as it was)."""
-        data = entry.data
+        _, data, begin = entry
         if self.rtx_ssrc and self.format.rtx:
             block = self._rtx_identity
-            payload = data[2:4] + data[entry.begin :]
+            payload = data[2:4] + data[begin:]
             if self._time_head:
-                block += self._time_head + (int((now + self._ntp_shift) * 262144) & 0xFFFFFF).to_bytes(3, "big")
+                block += self._send_time(now)
             if self._number_head:
-                block += self._number_head + self._recorder.allot(len(block) + len(payload) + 20, now).to_bytes(
-                    2, "big"
-                )
+                width = self._head_size + 2
+                number = self._recorder.allot(16 + (len(block) + width + 3 & ~3) + len(payload), now)
+                block += (self._number_head << 16 | number).to_bytes(width, "big")
             sequence = self._rtx_sequence
             self._rtx_sequence = (sequence + 1) & 0xFFFF
             second = data[1] & MARKER | self.format.rtx

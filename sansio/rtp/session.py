@@ -120,7 +120,7 @@ class RtpSession:
         self.bandwidth: int | None = None
         """The last REMB, in bit/s."""
         self.sent = SentRecorder()
-        self.pacer: Pacer[tuple[Any, ...]] = Pacer()
+        self.pacer = Pacer()
         self.closed = False
         self._entropy = entropy
         self._wallclock = wallclock
@@ -526,14 +526,20 @@ class RtpSession:
         return min(pacer.due, self._owing_due, self._arrivals.due, self._report_due)
 
     def _release(self, now: float) -> None:
-        while (item := self.pacer.pop(now)) is not None:
-            sender = item[0]
-            if sender.closed:
+        items = self.pacer.take(now)
+        at, count = 0, len(items)
+        while at < count:
+            sender = items[at][1]
+            if len(items[at]) == 3:  # asked for again
+                if not sender.closed:
+                    sender.resend(items[at][2], now)
+                at += 1
                 continue
-            if len(item) == 2:
-                sender.resend(item[1], now)
-            else:
-                sender.send_queued(item[1], item[2], item[3], now)
+            begin = at
+            while at < count and items[at][1] is sender and len(items[at]) == 5:
+                at += 1
+            if not sender.closed:
+                sender.send(items[begin:at], b"", now)
 
     def _advance_receivers(self, now: float) -> None:
         feedback: list[RtcpPacket] = []

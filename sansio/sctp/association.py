@@ -41,18 +41,6 @@ SHUTDOWN_ACK_SENT = 7
 LOST = 8
 """Over: not a state of RFC 9260, where the association would be forgotten."""
 
-STATE_NAMES = (
-    "closed",
-    "cookie-wait",
-    "cookie-echoed",
-    "established",
-    "shutdown-pending",
-    "shutdown-sent",
-    "shutdown-received",
-    "shutdown-ack-sent",
-    "lost",
-)
-
 _COOKIE = Struct(">dIIIIIHHBII")
 """Issued at, our tag, peer's tag, our TSN, peer's TSN, peer's window, streams out, in, extensions, tie tags."""
 _COOKIE_MAC = 16

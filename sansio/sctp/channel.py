@@ -18,7 +18,7 @@ from ..base.contract import INF
 from ..base.counters import Counters
 from ..base.errors import LocalProtocolError, ParseError
 from . import dcep
-from .association import ESTABLISHED, LOST, SctpAssociation
+from .association import ESTABLISHED, LOST, SctpAssociation, SctpLost
 from .chunks import UNORDERED
 from .receiver import (
     NO_RING,
@@ -150,12 +150,8 @@ class DataChannels:
         """Take one packet that DTLS delivered."""
         self.association.handle_packet(data, now)
         receiver = self._receiver
-        if receiver.control:
-            self._handle_control()
-        if receiver.readable:
-            self._tell_readable()
-        if self._resets.reset_in or self._resets.reset_out:
-            self._handle_resets()
+        if receiver.readable or receiver.control or self._resets.reset_in or self._resets.reset_out:
+            self._tell()
 
     def advance(self, now: float) -> float:
         """Do what is due and owed; the next deadline."""
@@ -165,7 +161,7 @@ class DataChannels:
             due = self.association.advance(now)
         lows = self._sender.lows
         if lows:
-            for stream in lows:
+            for stream in lows if self.association.state != LOST else ():
                 channel = self._channels.get(stream.sid)
                 if channel is not None and channel.outgoing is stream and not channel.closing:
                     self.outbox.append(BufferedLow(stream.sid))
@@ -307,6 +303,17 @@ class DataChannels:
                 message.protocol,
             )
         )
+
+    def _tell(self) -> None:
+        """Tell what a packet brought. If it also ended the association, that comes last."""
+        outbox = self.outbox
+        end = outbox.pop() if outbox and isinstance(outbox[-1], SctpLost) else None
+        if self._receiver.control:
+            self._handle_control()
+        self._tell_readable()
+        self._handle_resets()
+        if end is not None:
+            outbox.append(end)
 
     def _handle_control(self) -> None:
         control = self._receiver.control

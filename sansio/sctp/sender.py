@@ -303,6 +303,13 @@ class Sender:
         self.pace_due = NOW
         if self.tokens < self.burst:
             self._refill(now)
+            if self.tokens < 1:
+                self._pace(now)
+                if len(parts) > 1:
+                    self.finish(out, parts)
+                return
+        else:
+            self.refilled = now
         header = self.header
         full = self.mtu - chunks.COMMON_SIZE
         zero = self.zero_checksum
@@ -373,7 +380,7 @@ class Sender:
             self.urgent = False
 
         active = self.active
-        if active and tokens >= 1 and not lost:
+        if active and not lost and tokens >= 1:
             window = self.peer_window
             tsn = self.next_tsn
             start = tsn
@@ -484,7 +491,7 @@ class Sender:
 
     def _pace(self, now: float) -> None:
         self.refilled = now
-        self.pace_due = now + max(self.burst / 4 / self._rate(), _PACING_STEP)
+        self.pace_due = now + max((self.burst / 4 + 0.5) / self._rate(), _PACING_STEP)
 
     # ------------------------------------------------------------------ giving up (RFC 3758)
 

@@ -18,6 +18,7 @@ from ..peer.connection import PeerConnection
 from ..peer.transport import TransportConnected, TransportFailed
 from ..sctp.association import ESTABLISHED
 from ..sctp.channel import ChannelClosed, ChannelOpened, ChannelReadable
+from ..sdp.build import MAX_MESSAGE_SIZE
 from .token import Claims
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class ServerParticipant:
         self.active = False
         self.failed = False
         self.join_due = now + JOIN_TIMEOUT
+        self.lost_due = INF
         self.last_sequence = 0
         self.info: models.ParticipantInfo = proto.models.ParticipantInfo(
             sid=sid, identity=claims.identity, name=claims.name, metadata=claims.metadata, version=1
@@ -163,6 +165,9 @@ class ServerParticipant:
 
     def send_data(self, data: bytes, reliable: bool, now: float) -> None:
         """A data packet down to the client, on its primary connection."""
+        if len(data) > MAX_MESSAGE_SIZE:
+            self.counters.add("data_too_long")
+            return
         peer = self.peers[-1]
         channel = peer.channels.get(RELIABLE if reliable else LOSSY)
         channels = peer.connection.transport.channels
@@ -204,9 +209,7 @@ class ServerParticipant:
         """Do everything owed; the next deadline. Sets ``active`` and ``failed``, fills ``received``."""
         due = INF
         for peer in self.peers:
-            for _ in range(8):
-                if peer.due > now:
-                    break
+            while peer.due <= now:
                 peer.due = peer.connection.advance(now)
                 self._drain(peer, now)
             due = min(due, peer.due)

@@ -22,7 +22,14 @@ from ..base.contract import INF, NOW, Address, CloseSignal, SendSignal, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import ParseError
-from ..base.limits import SFU_ADDRESSES, SFU_JOIN_REQUEST, SFU_PARTICIPANTS
+from ..base.limits import (
+    SFU_ADDRESSES,
+    SFU_ATTRIBUTES,
+    SFU_JOIN_REQUEST,
+    SFU_METADATA,
+    SFU_NAME,
+    SFU_PARTICIPANTS,
+)
 from ..base.wallclock import WallClock
 from ..dtls.engine import EngineFactory, default_engine
 from ..dtls.identity import DtlsIdentity
@@ -34,6 +41,8 @@ from .token import Claims, TokenError, verify
 if TYPE_CHECKING:
     from ..proto import rtc
 
+RESUME_TIME = 5.0
+"""Seconds that a client whose media has failed has to come back."""
 PORT = 1
 """The one UDP port of the server."""
 
@@ -126,7 +135,10 @@ class SfuServer:
             self._join(signal, claims, join, single, now)
 
     def _parse(self, url: str) -> tuple[rtc.JoinRequest, bool]:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise _Refused(400, "cannot read the address") from None
         query = parse_qs(parts.query)
         if parts.path.endswith("/rtc/v1") and self._options.path_v1:
             if "join_request" not in query:
@@ -204,6 +216,7 @@ class SfuServer:
             self._signals.pop(participant.signal, None)
             self.outbox.append(CloseSignal(participant.signal))
         participant.signal = signal
+        participant.lost_due = INF
         self._signals[signal] = participant
         self._dues[participant] = NOW
         participant.send("reconnect", proto.rtc.ReconnectResponse(last_message_seq=participant.last_sequence))
@@ -214,6 +227,8 @@ class SfuServer:
             self._learn_ufrags(participant)
 
     def _learn_ufrags(self, participant: ServerParticipant) -> None:
+        """Packets are led by them; those of before an ICE restart come from addresses that are known already."""
+        self._ufrags = {ufrag: owner for ufrag, owner in self._ufrags.items() if owner[0] is not participant}
         for peer in participant.peers:
             self._ufrags[peer.connection.transport.ice.local_ufrag] = (participant, peer.target)
 
@@ -267,19 +282,26 @@ class SfuServer:
 
     def _update_metadata(self, participant: ServerParticipant, update: rtc.UpdateParticipantMetadata) -> None:
         response = proto.rtc.RequestResponse(request_id=update.request_id)
+        info = participant.info
+        attributes = {**info.attributes, **update.attributes}
+        attributes = {name: value for name, value in attributes.items() if value}
         if not participant.claims.can_update_own_metadata:
             response.reason = proto.rtc.RequestResponse.NOT_ALLOWED
             response.message = "does not have permission to update own metadata"
+        elif (
+            len(update.name) > SFU_NAME
+            or len(update.metadata) > SFU_METADATA
+            or sum([len(name) + len(value) for name, value in attributes.items()]) > SFU_ATTRIBUTES
+        ):
+            response.reason = proto.rtc.RequestResponse.LIMIT_EXCEEDED
+            response.message = "name, metadata or attributes too long"
+        if response.reason:
             participant.send("request_response", response)
             return
-        info = participant.info
         info.name = update.name or info.name
         info.metadata = update.metadata or info.metadata
-        for name, value in update.attributes.items():
-            if value:
-                info.attributes[name] = value
-            else:
-                info.attributes.pop(name, None)
+        info.attributes.clear()
+        info.attributes.update(attributes)
         info.version += 1
         self._announce(self._rooms[participant.claims.room], participant)
         participant.send("request_response", response)
@@ -306,6 +328,17 @@ class SfuServer:
         """Tell a client why its session is over, and end it."""
         participant.send("leave", proto.rtc.LeaveRequest(reason=reason))
         self._hang_up(participant, now)
+
+    def _lose(self, participant: ServerParticipant, now: float) -> None:
+        """A client's media has failed: it is asked to resume, and has some seconds to do so. Without a link it is gone."""
+        participant.failed = False
+        participant.lost_due = now + RESUME_TIME if participant.signal else now
+        actions = proto.rtc.LeaveRequest
+        participant.send("leave", actions(action=actions.RESUME, reason=proto.models.CONNECTION_TIMEOUT))
+        if participant.signal:
+            self._signals.pop(participant.signal)
+            self.outbox.append(CloseSignal(participant.signal))
+            participant.signal = 0
 
     def _hang_up(self, participant: ServerParticipant, now: float) -> None:
         signal = participant.signal
@@ -404,9 +437,12 @@ class SfuServer:
             reliable, data = participant.received.popleft()
             self._relay(room, participant, reliable, data, now)
         if participant.active:
-            self._dues[participant] = due
             if participant.failed:
-                self._dismiss(participant, proto.models.CONNECTION_TIMEOUT, now)
+                self._lose(participant, now)
+            if now >= participant.lost_due:
+                self._hang_up(participant, now)
+            else:
+                self._dues[participant] = min(due, participant.lost_due)
         elif now >= participant.join_due:
             self._dismiss(participant, proto.models.JOIN_FAILURE, now)
         else:

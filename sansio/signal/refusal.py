@@ -185,8 +185,9 @@ def _of_status(status: int, body: str, detail: str) -> Refusal:
     if status == 400 and "https" in lowered:
         what = "The server wants a secure connection (HTTP 400)."
         return Refusal(RefusalKind.UNREACHABLE, what, why, "Use wss in place of ws in the address.", status, body)
-    if status == 400 and any(word in lowered for word in ("join request", "join_request", "attributes")):
-        what = "The server does not take our join request (HTTP 400)."
+    about_request = any(word in lowered for word in ("join request", "join_request", "attributes"))
+    if status in (413, 414, 431) or (status == 400 and about_request):
+        what = f"The server does not take our join request (HTTP {status})."
         advice = "Join with smaller metadata and attributes; if it has none, server and client may not fit together."
         return Refusal(RefusalKind.REFUSED, what, why, advice, status, body)
     if status == 404 and "requested room does not exist" in lowered:
@@ -198,7 +199,9 @@ def _of_status(status: int, body: str, detail: str) -> Refusal:
         return Refusal(RefusalKind.SERVICE_NOT_FOUND, what, why, _WRONG_ADDRESS, status, body)
     if status == 429 or 500 <= status < 600:
         what = f"The server cannot take us now (HTTP {status})."
-        return Refusal(RefusalKind.SERVER_ERROR, what, why, _LATER, status, body)
+        # livekit-server's words for a full room, and for a session that it could not begin.
+        advice = "The room may be full. " + _LATER if "closed by media" in lowered else _LATER
+        return Refusal(RefusalKind.SERVER_ERROR, what, why, advice, status, body)
     if status == 451:
         what = "This project is not served here (HTTP 451)."
         return Refusal(RefusalKind.REFUSED, what, why, "Join in a region that the project is pinned to.", status, body)

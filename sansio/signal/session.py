@@ -211,15 +211,18 @@ class SignalSession:
             self._up()
 
     def leave(self, now: float) -> None:
-        """Tell the server that we leave, and close the link. What is still queued is dropped."""
+        """Tell the server that we leave, and close the link. What is still queued is dropped.
+
+        Also on a link that is still being opened: the server has a participant before it answers the handshake, so a
+        driver that may have asked already waits a moment for the answer and then says it.
+        """
         self._tick(now)
         if self._state is _State.DOWN:
             return
-        if self._state is not _State.OPENING:
-            request = proto.rtc.LeaveRequest(
-                action=proto.rtc.LeaveRequest.DISCONNECT, reason=proto.models.DisconnectReason.CLIENT_INITIATED
-            )
-            self.outbox.append(SendSignal(self._signal, self._encode("leave", request)))
+        request = proto.rtc.LeaveRequest(
+            action=proto.rtc.LeaveRequest.DISCONNECT, reason=proto.models.DisconnectReason.CLIENT_INITIATED
+        )
+        self.outbox.append(SendSignal(self._signal, self._encode("leave", request)))
         self._queue.clear()
         self._end(close=True)
 

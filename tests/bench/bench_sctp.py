@@ -98,9 +98,10 @@ def run(name: str, size: int, packets: int, *, loss: int = 0, lossy: bool = Fals
         right.outbox.clear()
     elapsed = time.process_time() - begin
     each = elapsed / crossed * 1e6
+    rate = received * size * 8 / elapsed / 1e6
     print(
-        f"{name:31} {each:6.2f} us/packet {each * 1e3 / CALIBRATION:6.1f} turns {received * size * 8 / elapsed / 1e6:6.0f}"
-        f" Mbit/s {received / elapsed / 1e3:6.1f} k msg/s {crossed / max(sacks, 1):5.1f} packets/SACK"
+        f"{name:31} {each:6.2f} us/packet {each * 1e3 / CALIBRATION:6.1f} turns {rate:6.0f} Mbit/s"
+        f" {received / elapsed / 1e3:6.1f} k msg/s {crossed / max(sacks, 1):5.1f} packets/SACK"
         f" lost {dropped} resent {left.counters['data_resent']} timeouts {left.counters['timeouts']}"
     )
     return each

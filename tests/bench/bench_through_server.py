@@ -2,7 +2,7 @@
 
     python tests/bench/bench_through_server.py [--size BYTES] [--count N] [--rate MESSAGES_A_SECOND]
 
-Needs a running server: LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET (default: a development server on this machine).
+Needs a running server: LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET (default: one for development on loopback).
 Prints one JSON line: throughput, CPU seconds a MB on both sides, and whether every message came once and in order.
 """
 
@@ -126,4 +126,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-

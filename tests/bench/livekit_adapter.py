@@ -98,5 +98,6 @@ def open_audio(track: Any, frame_ms: int = 0) -> NoReturn:
     raise NotImplementedError(NO_MEDIA)
 
 
-async def simulate(room: trio_client.Room, kind: str) -> NoReturn:
-    raise NotImplementedError("reconnecting is not part of this release of trio-livekit")
+async def simulate(room: trio_client.Room, kind: str) -> None:
+    scenarios = {"signal": trio_client.Scenario.SIGNAL_RECONNECT, "full": trio_client.Scenario.FULL_RECONNECT}
+    await room.simulate(scenarios[kind])

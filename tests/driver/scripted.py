@@ -39,6 +39,7 @@ class Visit:
         self.frames = Connection(ConnectionType.SERVER)
         self._messages: deque[bytes] = deque()
         self._part = bytearray()
+        self._sending = trio.Lock()
         self._ended = False
 
     @property
@@ -48,7 +49,8 @@ class Visit:
 
     async def raw(self, data: bytes) -> None:
         """These bytes, whatever they are."""
-        await self.stream.send_all(data)
+        async with self._sending:
+            await self.stream.send_all(data)
 
     async def answer(self, status: int, body: str = "", headers: Mapping[str, str] | None = None) -> None:
         """A plain HTTP answer."""
@@ -56,10 +58,10 @@ class Visit:
         head = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
         await self.raw(f"HTTP/1.1 {status} Whatever\r\n{head}\r\n{body}".encode())
 
-    async def upgrade(self) -> None:
-        """Accept the WebSocket."""
+    async def upgrade(self, more: str = "") -> None:
+        """Accept the WebSocket, with more lines of header."""
         key = self.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-        await self.raw(UPGRADED + base64.b64encode(hashlib.sha1(key.encode()).digest()) + b"\r\n\r\n")
+        await self.raw(UPGRADED + base64.b64encode(hashlib.sha1(key.encode()).digest()) + f"\r\n{more}\r\n".encode())
 
     async def say(self, kind: str, message: Any) -> None:
         """A signalling message: the member ``kind`` of SignalResponse."""
@@ -136,6 +138,7 @@ class ScriptedServer:
         self.open = 0
         self.connections = 0
         self.visits: list[Visit] = []
+        self._left = trio.Event()
         self.stop: Callable[[], None] = lambda: None
         """Take no more connections."""
 
@@ -151,9 +154,9 @@ class ScriptedServer:
 
     async def gone(self) -> None:
         """Wait until every client has closed its connection."""
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while self.open:
-                await trio.sleep(0.01)
+                await self._left.wait()
 
     async def handle(self, stream: trio.abc.Stream) -> None:
         self.open += 1
@@ -177,6 +180,8 @@ class ScriptedServer:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
             self.open -= 1
+            self._left.set()
+            self._left = trio.Event()
 
 
 @asynccontextmanager

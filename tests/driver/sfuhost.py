@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
+from wsproto.utilities import LocalProtocolError
 
 from sansio.base.contract import CloseSignal, SendSignal
 from sansio.base.entropy import Entropy
@@ -92,8 +93,8 @@ class SfuHost:
                     await visit.goodbye(1000)
                 else:
                     await visit.binary(data)
-        except trio.BrokenResourceError:
-            pass  # the reader notices
+        except (trio.BrokenResourceError, LocalProtocolError):
+            pass  # lost, or closed by the client: the reader notices
 
     # ------------------------------------------------------------------ datagrams and time
 

@@ -172,6 +172,7 @@ class SimNet:
         self.links: dict[int, SimLink] = {}
         self.all_links: list[SimLink] = []
         self.all_ports: list[SimPort] = []
+        self.sessions: list[Session] = []
         self.numbers = itertools.count(1)
         self.server = SfuServer(
             SERVER,
@@ -309,6 +310,7 @@ class SimNet:
                 interfaces=self.interfaces,
             )
             session.attach(engine, driver)
+            self.sessions.append(session)
 
         return open_room(prepare, options or ConnectOptions(), on or {})
 

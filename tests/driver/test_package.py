@@ -45,6 +45,10 @@ def test_importing_is_cheap():
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+def test_preloading_again():
+    trio_client.preload()
+
+
 def test_another_package_of_the_same_name(tmp_path):
     (tmp_path / "sansio").mkdir()
     (tmp_path / "sansio" / "__init__.py").write_text("")

@@ -81,6 +81,14 @@ def test_interfaces():
     assert all(i.loopback or i.name for i in interfaces)
 
 
+def test_interfaces_that_cannot_be_listed(monkeypatch):
+    def fail():
+        raise OSError
+
+    monkeypatch.setattr("ifaddr.get_adapters", fail)
+    assert list_interfaces() == []
+
+
 def test_resolving():
     async def main():
         assert await resolve("192.0.2.7") == ["192.0.2.7"]

@@ -21,10 +21,13 @@ from trio_client import (
     ParticipantConnected,
     ParticipantDisconnected,
     ParticipantNameChanged,
+    RequestReason,
+    RequestRejected,
     RoomEvent,
     RoomNotFound,
     TokenRejected,
 )
+from trio_client._core import Ended, RequestError, RequestFailed
 
 from .simnet import run, sim_net
 
@@ -550,6 +553,40 @@ def test_a_session_that_ends_while_it_is_joined():
     run(main)
 
 
+def test_a_room_that_ends_as_soon_as_it_is_joined():
+    async def main():
+        def end():
+            net.sessions[-1].driver.inject(Ended(DisconnectReason.ROOM_CLOSED))
+
+        async with sim_net() as net:
+            with pytest.raises(JoinRefused, match="ROOM_CLOSED") as caught:
+                async with net.connect("alice", on={"connected": end}):
+                    raise AssertionError
+            assert caught.value.reason is DisconnectReason.ROOM_CLOSED
+
+    run(main)
+
+
+def test_a_request_that_a_new_session_has_replaced():
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice:
+            session = net.sessions[-1]
+
+            async def replace():
+                await trio.sleep(0.001)
+                for token in list(session._operations):
+                    session.driver.inject(RequestFailed(token, RequestError(RequestReason.ROOM_ENDED)))
+
+            alice.start_soon(replace)
+            with pytest.raises(RequestRejected) as caught:
+                await alice.local_participant.set_name("x")
+            assert caught.value.reason is RequestReason.ROOM_ENDED
+            with pytest.raises(AssertionError, match="unknown output"):
+                session.deliver(5)
+
+    run(main)
+
+
 # ------------------------------------------------------------------ looking inside
 
 
@@ -594,6 +631,7 @@ def test_nothing_of_a_room_stays_in_memory():
                 del room
             net.all_links.clear()
             net.all_ports.clear()
+            net.sessions.clear()
             await trio.sleep(100)
             gc.collect()
             assert [ref() for ref in refs] == [None] * len(refs)

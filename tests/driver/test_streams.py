@@ -108,6 +108,41 @@ def test_the_other_end_closes():
     trio.run(main)
 
 
+@pytest.mark.parametrize("writing", [False, True])
+def test_the_connection_breaks(writing):
+    import socket
+    import struct
+
+    async def reset(stream):
+        await trio.sleep(0.05)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await trio.aclose_forcefully(stream)
+
+    async def main():
+        async with raw_server(reset) as port, trio.open_nursery() as nursery:
+            client = Client(OpenStream(1, (HOST, port)))
+            nursery.start_soon(client.run)
+            await client.opened.wait()
+            while writing and client.stream.send(bytes(60_000), keep=True):
+                pass
+        assert client.reason == "the connection broke"
+
+    trio.run(main)
+
+
+def test_a_closed_port_is_not_opened():
+    async def main():
+        async with raw_server(deaf) as port, trio.open_nursery() as nursery:
+            client = Client(OpenStream(1, (HOST, port), True, "turn.example"))
+            nursery.start_soon(client.run)
+            await trio.sleep(0.05)
+            client.stream.close()
+        assert client.reason == "closed by us"
+        assert not client.opened.is_set()
+
+    trio.run(main)
+
+
 def test_nobody_listens():
     async def main():
         with trio.socket.socket() as unused:  # bound, but not listening

@@ -56,15 +56,15 @@ def server(_server: servers.Server | None) -> servers.Server:
 
 @pytest.fixture
 def own_server() -> Iterator[Callable[..., servers.OwnServer]]:
-    """A function that starts a server of the test's own: ``own_server(more="lines of YAML")``."""
+    """A function that starts a server of the test's own: ``own_server(more="lines of YAML", rtc="  likewise")``."""
     program = servers.program()
     if program is None:
         absent("No server program to start and stop: set LIVEKIT_SERVER.")
     assert program
     started: list[servers.OwnServer] = []
 
-    def start(more: str = "") -> servers.OwnServer:
-        started.append(servers.OwnServer(program, more))
+    def start(more: str = "", rtc: str = "") -> servers.OwnServer:
+        started.append(servers.OwnServer(program, more, rtc))
         started[-1].start()
         return started[-1]
 

@@ -65,9 +65,12 @@ class Server:
 
 
 class OwnServer(Server):
-    """A server process of our own, on loopback; more of its configuration can be given as lines of YAML."""
+    """A server process of our own, on loopback.
 
-    def __init__(self, program: str, more: str = "") -> None:
+    More of its configuration can be given as lines of YAML: ``rtc`` goes into that section, ``more`` to the end.
+    """
+
+    def __init__(self, program: str, more: str = "", rtc: str = "") -> None:
         http, tcp, udp = (_free_port(kind) for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM))
         super().__init__(f"ws://127.0.0.1:{http}", "devkey", "secret" * 6)
         self.program = program
@@ -82,7 +85,7 @@ class OwnServer(Server):
             "  use_external_ip: false\n"
             "  node_ip: 127.0.0.1\n"
             "  enable_loopback_candidate: true\n"
-            '  stun_servers: ["127.0.0.1:3478"]\n'
+            f'  stun_servers: ["127.0.0.1:3478"]\n{rtc}'
             f"keys:\n  {self.key}: {self.secret}\n"
             "logging:\n  level: info\n" + more
         )

@@ -16,7 +16,6 @@ from trio_client import (
     ConnectOptions,
     EncodedFrame,
     LocalAudioTrack,
-    LocalVideoTrack,
     Room,
     TrackSubscribed,
     TrackUnsubscribed,

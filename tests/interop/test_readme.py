@@ -1,4 +1,4 @@
-"""The program in the README does what it says, as it is printed there."""
+"""The program in the README does what it says, as it is printed there; and so do the drivers in the documentation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import threading
 import time
 from pathlib import Path
 
-README = Path(__file__).parents[2] / "README.md"
+import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
 def first_program() -> str:
-    text = README.read_text(encoding="utf-8").partition("## A first program")[2]
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## A first program")[2]
     found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert found
     return found.group(1)
@@ -24,6 +26,20 @@ def first_program() -> str:
 def test_the_first_program(server, room, native, tmp_path):
     program = tmp_path / "first.py"
     program.write_text(first_program(), encoding="utf-8")
+    status, errors = check(program, b"hello from Trio", server, room, native)
+    assert status != 0
+    assert "KeyboardInterrupt" in errors
+
+
+@pytest.mark.parametrize("runtime", ["asyncio", "threaded"])
+def test_the_same_program_on_another_driver(runtime, server, room, native):
+    program = ROOT / "docs" / "examples" / f"{runtime}_driver.py"
+    status, errors = check(program, f"hello from {runtime}".encode(), server, room, native)
+    assert (status, errors) == (0, "")
+
+
+def check(program, greeting, server, room, native):
+    """Run the program with a native client in the room, interrupt it; its exit status and what it complained of."""
     bob = native("bob")
     env = {**os.environ, "LIVEKIT_URL": server.url, "LIVEKIT_TOKEN": server.token(room, "me"), "PYTHONUNBUFFERED": "1"}
     run = subprocess.Popen(
@@ -45,7 +61,7 @@ def test_the_first_program(server, room, native, tmp_path):
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        got = bob.wait_data(b"hello from Trio", timeout=20)
+        got = bob.wait_data(greeting, timeout=20)
         # of whom, bob learns later: the server announces in batches those who publish no track
         assert (got["topic"], got["reliable"]) == ("chat", True)
         assert lines[:2] == [f"joined {room} as me", "already here: ['bob']"]
@@ -56,7 +72,7 @@ def test_the_first_program(server, room, native, tmp_path):
         bob.call("leave")
         wait("bob left")
         run.send_signal(signal.SIGINT)
-        assert run.wait(10) != 0
+        status = run.wait(10)
         assert server.identities(room) == ["carol"]
     finally:
         run.kill()
@@ -65,4 +81,4 @@ def test_the_first_program(server, room, native, tmp_path):
         for stream in (run.stdout, run.stderr):
             assert stream
             stream.close()
-    assert "KeyboardInterrupt" in errors
+    return status, errors

@@ -14,7 +14,7 @@ from fuzz import _run
 
 TARGETS = _run.names()
 MUTATIONS = 200
-SECONDS = 1.0
+SECONDS = 0.5
 LEAST = 5
 MOST_BYTES = 64 * 1024
 

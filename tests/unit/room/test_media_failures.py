@@ -9,7 +9,7 @@ from sansio.events import Connected
 from sansio.room.engine import Ended, JoinFailed, MediaFailure
 from sansio.sfu.participant import ServerParticipant
 from sansio.testing.netem import Link
-from sansio.testing.pairs import SERVER_ADDRESS, Rooms
+from sansio.testing.pairs import SERVER_ADDRESS, Rooms, host_candidate
 from sansio.testing.world import World
 from sansio.types import DisconnectReason
 
@@ -70,6 +70,17 @@ def test_the_server_does_not_listen(monkeypatch):
             error = failure(world, rooms)
             assert error.detail == f"{detail} within 15 s"
             assert error.pairs == ()
+
+
+def test_the_server_has_no_candidate_that_fits(monkeypatch):
+    with World(1, link=Link(latency=0.02)) as world:
+        rooms = Rooms(world)
+        monkeypatch.setattr(rooms.server, "_candidate", host_candidate(("fd00::1", 7882)))
+        rooms.enter("alice", media_timeout=2.0)
+        world.partition("alice", "server")
+        error = failure(world, rooms, 2.0)
+        assert error.detail == "no candidate of the server fitted one of ours within 2 s"
+        assert error.pairs == ()
 
 
 def test_checks_pass_and_dtls_does_not(monkeypatch):

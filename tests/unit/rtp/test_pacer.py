@@ -9,13 +9,16 @@ from sansio.base.limits import PACER_BYTES
 from sansio.rtp.pacer import BURST, DRAIN, TICK, Pacer
 
 
+def push(pacer, name, size, now, urgent=False):
+    pacer.push([(size, name)], now, urgent)
+
+
 def drain(pacer, until=INF):
     """What leaves, and when."""
     out = []
     while pacer.due <= until and pacer.due < INF:
         now = pacer.due
-        while (item := pacer.pop(now)) is not None:
-            out.append((now, item))
+        out += [(now, name) for _, name in pacer.take(now)]
         assert pacer.due > now
     return out
 
@@ -23,18 +26,18 @@ def drain(pacer, until=INF):
 def test_a_small_frame_leaves_at_once():
     pacer = Pacer()
     for item in range(3):
-        pacer.push(item, 1000, 5.0)
+        push(pacer, item, 1000, 5.0)
     assert pacer.due == 5.0
-    assert pacer.pop(4.9) is None
+    assert pacer.take(4.9) == []
     assert drain(pacer) == [(5.0, 0), (5.0, 1), (5.0, 2)]
     assert pacer.size == 0
-    assert pacer.pop(6.0) is None
+    assert pacer.take(6.0) == []
 
 
 def test_a_large_frame_is_spread():
     pacer = Pacer()
     for item in range(100):
-        pacer.push(item, 1200, 1.0)
+        push(pacer, item, 1200, 1.0)
     out = drain(pacer)
     assert [item for _, item in out] == list(range(100))
     times = sorted({when for when, _ in out})
@@ -48,7 +51,7 @@ def test_a_steady_stream_is_not_held_up():
     for frame in range(100):
         now = frame * 0.04
         for item in range(10):
-            pacer.push(item, 1200, now)
+            push(pacer, item, 1200, now)
         out = drain(pacer)
         assert len(out) == 10
         assert out[-1][0] - now <= DRAIN + TICK
@@ -60,7 +63,7 @@ def test_nothing_waits_much_longer_than_the_drain_whatever_the_rate():
     for frame in range(50):
         now = frame * 0.04
         for _ in range(200):
-            pacer.push(now, 1200, now)
+            push(pacer, now, 1200, now)
         waits += [when - pushed for when, pushed in drain(pacer, now + 0.04)]
     assert max(waits) < 2 * DRAIN
 
@@ -68,18 +71,17 @@ def test_nothing_waits_much_longer_than_the_drain_whatever_the_rate():
 def test_urgent_items_come_first():
     pacer = Pacer()
     for item in range(30):
-        pacer.push(item, 1200, 0.0)
-    while pacer.pop(0.0) is not None:
-        pass
-    pacer.push("again", 1200, 0.001, urgent=True)
+        push(pacer, item, 1200, 0.0)
+    assert len(pacer.take(0.0)) == 10
+    push(pacer, "again", 1200, 0.001, urgent=True)
     assert drain(pacer)[0][1] == "again"
 
 
 def test_a_debt_is_paid_before_the_next_frame():
     pacer = Pacer(rate=100_000.0)
-    pacer.push("large", 10 * BURST, 0.0)
-    assert pacer.pop(0.0) == "large"
-    pacer.push("next", 100, 0.0)
+    push(pacer, "large", 10 * BURST, 0.0)
+    assert pacer.take(0.0) == [(10 * BURST, "large")]
+    push(pacer, "next", 100, 0.0)
     assert pacer.due > 0.0
     (late,) = drain(pacer)
     assert late[1] == "next"
@@ -90,12 +92,12 @@ def test_full_and_cleared():
     pacer = Pacer()
     assert not pacer.full
     while not pacer.full:
-        pacer.push("x", 100_000, 0.0)
+        push(pacer, "x", 100_000, 0.0)
     assert pacer.size >= PACER_BYTES
-    pacer.push("y", 1, 0.0, urgent=True)
+    push(pacer, "y", 1, 0.0, urgent=True)
     pacer.clear()
     assert pacer.size == 0
     assert pacer.due == INF
-    assert pacer.pop(1.0) is None
-    pacer.push("z", 1, 2.0)
-    assert pacer.pop(2.0) == "z"
+    assert pacer.take(1.0) == []
+    push(pacer, "z", 1, 2.0)
+    assert pacer.take(2.0) == [(1, "z")]

@@ -12,7 +12,6 @@ from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import SCTP_CHUNKS, SCTP_CONTROL, SCTP_COOKIE, SCTP_HEARTBEAT
 from sansio.sctp import (
     ChannelOpened,
-    DataChannels,
     HeartbeatAcked,
     SctpAssociation,
     SctpLost,
@@ -930,9 +929,3 @@ def test_same_inputs_same_bytes():
         pair.run(40.0)
         logs.append([(time, side, packet) for time, side, packet in pair.sent])
     assert logs[0] == logs[1]
-
-
-def test_state_names_cover_the_states():
-    assert module.STATE_NAMES[module.LOST] == "lost"
-    assert len(module.STATE_NAMES) == module.LOST + 1
-    assert isinstance(DataChannels(SctpAssociation(Entropy(b"")), role="client").association, SctpAssociation)

@@ -538,6 +538,17 @@ def test_low_water_of_a_closing_channel_is_not_told():
     assert of(pair, "a", ChannelClosed)
 
 
+def test_what_came_with_the_end_is_told_before_it():
+    pair = Pair().up()
+    number = pair.channel()
+    pair.forge("a", data(pair, number, 53, b"last", flags=7), (chunks.ABORT, 0, b""))
+    assert [type(event) for event in pair.a.outbox] == [ChannelReadable, SctpLost]
+    assert pair.read("a", number) == [b"last"]
+    pair.a._sender.lows.append(pair.a._channels[number].outgoing)
+    pair.flush()
+    assert [type(event) for event in pair.events["a"]] == [ChannelReadable, SctpLost]
+
+
 def test_events_end_with_the_association():
     pair = Pair().up()
     number = pair.channel()

@@ -342,6 +342,20 @@ def test_bursts_are_bounded_and_paced():
     assert sum([count for _, count in sent]) > 100
 
 
+def test_burst_that_ends_exactly_is_paced_too():
+    peer = Peer(burst=4, rtt=0.1)
+    for _ in range(4):
+        peer.queue(bytes(1000))
+    assert len(peer.emit(1.0)) == 4
+    for _ in range(4):
+        peer.queue(bytes(1000))
+    peer.sender.emit(peer.out, [bytes(12), b"\x0b\0\0\4"], MTU - 16, 1.0)
+    assert [len(packet) for packet in peer.out] == [16]
+    peer.out.clear()
+    assert 1.0 < peer.sender.pace_due < 1.01
+    assert peer.emit(peer.sender.pace_due)
+
+
 def test_control_chunks_do_not_wait_for_the_pace():
     peer = Peer(burst=4, rtt=0.1)
     for _ in range(10):

@@ -528,11 +528,13 @@ def test_leaving_tells_the_server_and_closes() -> None:
         assert session.advance(103.1) == INF
 
 
-def test_leaving_before_the_websocket_is_open_only_closes() -> None:
+def test_leaving_before_the_websocket_is_open_says_so_when_it_opens() -> None:
     session = new()
     session.start(4, resume=False, now=100.0)
     session.leave(100.0)
-    assert drain(session) == [CloseSignal(4)]
+    outputs = drain(session)
+    assert [kind for kind, _ in sent(outputs)] == ["leave"]
+    assert outputs[-1] == CloseSignal(4)
     session.handle_opened(100.1)
     session.handle_failed(SignalFailure("tcp", "x"), 100.1)
     assert session.advance(100.2) == INF

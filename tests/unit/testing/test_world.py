@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from sansio.base.contract import (
@@ -430,3 +432,108 @@ def test_an_exception_out_of_the_block_carries_the_story():
     assert not hasattr(failed.value, "__notes__")
     with World() as world:
         world.run_until_quiet()
+
+
+# ------------------------------------------------------------------ streams
+
+
+class Listener(Echo):
+    """Echoes on the connections that it takes, and keeps what happens to them."""
+
+    def __init__(self):
+        super().__init__()
+        self.accepted, self.closed, self.got = [], [], b""
+
+    def stream_accepted(self, port, address, now):
+        self.accepted.append((port, address))
+
+    def stream_closed(self, port, now):
+        self.closed.append(port)
+
+    def handle_datagram(self, port, data, addr, now):
+        self.got += data
+        super().handle_datagram(port, data, addr, now)
+
+
+class Caller(Client):
+    """Opens one stream, and keeps what comes by it."""
+
+    def __init__(self, *requests):
+        super().__init__(*requests)
+        self.transmits, self.got = deque(), b""
+
+    def handle_datagram(self, port, data, addr, now):
+        self.got += data
+
+
+def streams(link=None, address=("10.0.0.2", 443)):
+    world = World(1, link=link or Link(latency=0.02))
+    caller, listener = Caller(OpenStream(6, ("10.0.0.2", 443), tls=True)), Listener()
+    world.add("a", caller, hosts=["10.0.0.1"])
+    world.add("b", listener)
+    world.listen_stream(address, "b")
+    return world, caller, listener
+
+
+def test_a_stream_carries_bytes_in_order():
+    world, caller, listener = streams(Link(latency=0.02, jitter=0.05, loss=0.3, reorder=0.3))
+    world.run(lambda: caller.answers)
+    assert world.now == pytest.approx(0.04)
+    [(_, port, (host, _))] = caller.answers
+    assert (port, host) == (6, "10.0.0.1")
+    for number in range(50):
+        caller.transmits.append(Transmit(6, b"%d " % number, ("10.0.0.2", 443)))
+    world.poke("a")
+    world.run_until_quiet()
+    assert listener.got == b"".join([b"%d " % number for number in range(50)])
+    assert caller.got == 50 * b"\x00pong"
+    caller.outbox.append(ClosePort(6))
+    world.poke("a")
+    world.run_until_quiet()
+    assert listener.closed == [listener.accepted[0][0]]
+    caller.transmits.append(Transmit(6, b"late", ("10.0.0.2", 443)))
+    world.poke("a")
+    world.run_until_quiet()
+    assert not listener.got.endswith(b"late")
+
+
+def test_a_stream_that_nobody_takes_or_that_meets_silence():
+    world, caller, _ = streams(address=("10.0.0.2", 80))
+    world.run_until_quiet()
+    assert caller.answers == [("port_failed", 6, "connection refused")]
+    world, caller, listener = streams()
+    world.partition("a", "b")
+    world.run_until_quiet()
+    assert not caller.answers
+    assert not listener.accepted
+
+
+def test_streams_are_cut_or_fall_silent():
+    world, caller, listener = streams()
+    world.run(lambda: caller.answers)
+    world.partition("a", "b")
+    caller.transmits.append(Transmit(6, b"lost", ("10.0.0.2", 443)))
+    world.poke("a")
+    world.run_until_quiet()
+    assert not listener.got
+    world.partition("a", "b", down=False)
+    caller.transmits.append(Transmit(6, b"under way", ("10.0.0.2", 443)))
+    world.poke("a")
+    world.run_for(0.001)
+    world.cut_streams("a")
+    world.run_until_quiet()
+    assert not listener.got
+    assert caller.answers[1:] == [("port_failed", 6, "closed by the other end")]
+    assert len(listener.closed) == 1
+
+
+def test_a_stream_closed_from_both_ends():
+    world, caller, listener = streams()
+    world.run(lambda: caller.answers)
+    caller.outbox.append(ClosePort(6))
+    listener.outbox.append(ClosePort(listener.accepted[0][0]))
+    world.poke("a")
+    world.poke("b")
+    world.run_until_quiet()
+    assert listener.closed == []
+    assert len(caller.answers) == 1

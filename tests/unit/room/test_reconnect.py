@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sansio.base.contract import Interface, OpenSignal
+from sansio import proto
+from sansio.base.contract import Interface, OpenSignal, SendSignal
+from sansio.base.errors import LocalProtocolError
 from sansio.events import (
     Connected,
     Disconnected,
@@ -17,10 +19,12 @@ from sansio.events import (
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room.engine import Ended
 from sansio.room.requests import RequestDone
+from sansio.sfu.server import RefuseSignal
+from sansio.sfu.token import Claims
 from sansio.testing.netem import Link
 from sansio.testing.pairs import Rooms
 from sansio.testing.world import World
-from sansio.types import ConnectionState, DisconnectReason
+from sansio.types import ConnectionState, DisconnectReason, Scenario
 
 GOOD = Link(latency=0.02)
 BAD = Link(latency=0.05, jitter=0.03, loss=0.05, duplication=0.05, reorder=0.1)
@@ -241,6 +245,42 @@ def test_leaving_during_an_outage_ends_cleanly():
         assert talk.rooms.outputs("alice", Ended) == [Ended(DisconnectReason.CLIENT_INITIATED)]
 
 
+@pytest.mark.parametrize(
+    ("scenario", "story"),
+    [
+        (Scenario.SIGNAL_RECONNECT, ["Connected", "SignalReconnecting", "Reconnected"]),
+        (Scenario.FULL_RECONNECT, ["Connected", "Reconnecting", "Reconnected"]),
+    ],
+)
+def test_drills_are_staged_here(scenario, story):
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        talk.alice.simulate(scenario, world.now)
+        world.poke("alice")
+        world.run(talk.mended, limit=30)
+        assert talk.story() == story
+        talk.say()
+        talk.hear_all()
+
+
+def test_drills_of_the_server_are_asked_for():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        before = len(talk.rooms.outputs("alice", SendSignal))
+        for scenario in (Scenario.SPEAKER_UPDATE, Scenario.NODE_FAILURE):
+            talk.alice.simulate(scenario, world.now)
+        world.poke("alice")
+        world.run_for(0.1)
+        asked = [
+            proto.rtc.SignalRequest.FromString(output.data).simulate
+            for output in talk.rooms.outputs("alice", SendSignal)[before:]
+        ]
+        assert [drill.WhichOneof("scenario") for drill in asked] == ["speaker_update", "node_failure"]
+        talk.alice.stop(world.now)
+        with pytest.raises(LocalProtocolError):
+            talk.alice.simulate(Scenario.SERVER_LEAVE, world.now)
+
+
 @pytest.mark.parametrize("seed", range(6))
 @MODES
 def test_reliable_data_is_exact_through_many_cuts(single, seed):
@@ -254,3 +294,102 @@ def test_reliable_data_is_exact_through_many_cuts(single, seed):
             world.run(lambda cut=cut: talk.heard() and talk.mended(cut), limit=60)
         talk.hear_all()
         assert talk.alice.state.connection is ConnectionState.CONNECTED
+
+
+@MODES
+def test_media_that_is_lost_while_signalling_lives_is_mended_too(single):
+    """Fifteen seconds of silence fail the path; the session is resumed with new ICE credentials."""
+    with World(4, link=GOOD) as world:
+        talk = Talk(world, single=single)
+        world.partition("alice", "server")
+        world.run_for(17.5)
+        assert talk.story() == ["Connected", "Reconnecting"]
+        world.partition("alice", "server", down=False)
+        world.run(talk.mended, limit=60)
+        talk.say()
+        talk.hear_all()
+
+
+def test_a_path_that_dies_during_a_resume_is_mended_when_its_proof_is_late():
+    with World(5, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        ice = talk.alice._transports._peers[0].connection.transport.ice
+        ufrag = ice.local_ufrag
+        world.partition("alice", "server")
+        world.cut_signals("alice")
+        world.run_for(2.0)
+        assert not talk.mended()
+        world.run_for(1.5)
+        assert ice.local_ufrag != ufrag
+        world.partition("alice", "server", down=False)
+        world.run(talk.mended, limit=30)
+        assert talk.rooms.outputs("alice", Reconnected)[0].resumed
+
+
+def test_a_resume_whose_path_never_answers_becomes_a_new_join():
+    with World(6, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        world.partition("alice", "server")
+        world.cut_signals("alice")
+        world.run_for(18)
+        world.partition("alice", "server", down=False)
+        world.run(talk.mended, limit=120)
+        assert not talk.rooms.outputs("alice", Reconnected)[0].resumed
+        talk.say()
+        talk.hear_all()
+
+
+def test_a_token_that_has_become_invalid_ends_the_session():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        server = world.node("server").machine
+        server._options = type(server._options)(keys={"key": "another"}, dtls_engine=server._options.dtls_engine)
+        world.cut_signals("alice")
+        world.run(lambda: talk.alice.closed, limit=10)
+        assert talk.story() == ["Connected", "SignalReconnecting", "Disconnected", "Ended"]
+        assert talk.rooms.outputs("alice", Disconnected)[0].reason is DisconnectReason.JOIN_FAILURE
+
+
+def test_a_server_that_answers_a_resume_with_a_join_is_joined_anew(monkeypatch):
+    def join_instead(signal: int, claims: Claims, sid: str, now: float) -> None:
+        server._join(signal, claims, proto.rtc.JoinRequest(), True, now)
+
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        server = world.node("server").machine
+        monkeypatch.setattr(server, "_resume", join_instead)
+        world.cut_signals("alice")
+        world.run(talk.mended, limit=30)
+        assert talk.story() == ["Connected", "SignalReconnecting", "Reconnecting", "Reconnected"]
+
+
+def test_a_server_in_trouble_is_asked_again():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        server, refused = world.node("server").machine, []
+        accept = server.signal_accepted
+
+        def refuse_twice(signal, url, headers, now):
+            if len(refused) < 2:
+                refused.append(signal)
+                server.outbox.append(RefuseSignal(signal, 500, "connection closed by media"))
+            else:
+                accept(signal, url, headers, now)
+
+        server.signal_accepted = refuse_twice
+        world.cut_signals("alice")
+        world.run(talk.mended, limit=30)
+        assert len(refused) == 2
+        assert talk.rooms.outputs("alice", Reconnected)[0].resumed
+
+
+@pytest.mark.parametrize("action", ["RESUME", "RECONNECT"])
+def test_the_server_can_ask_for_it(action):
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        there = world.node("server").machine._find("room", "alice")
+        leave = proto.rtc.LeaveRequest(action=proto.rtc.LeaveRequest.Action.Value(action))
+        there.send("leave", leave)
+        world.poke("server")
+        world.run(talk.mended, limit=30)
+        assert talk.rooms.outputs("alice", Reconnected)[0].resumed == (action == "RESUME")
