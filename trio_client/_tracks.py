@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -209,7 +211,7 @@ class Frames:
     track comes again as a new one), "disconnected" or "closed".
     """
 
-    __slots__ = ("_track", "ended")
+    __slots__ = ("__weakref__", "_track", "ended")
 
     def __init__(self, track: RemoteTrack) -> None:
         self._track = track
@@ -243,7 +245,7 @@ class Frames:
         """Read no more. Frames are dropped from now on, at next to no cost."""
         if not self.ended:
             self.ended = "closed"
-            self._track._stop_reading(self)
+            self._track._stop_reading()
 
     def __enter__(self) -> Self:
         return self
@@ -268,13 +270,14 @@ class RemoteTrack(core_track.RemoteTrack):
     def __init__(self, session: Session, publication: RemoteTrackPublication, receiver: RtpReceiver) -> None:
         super().__init__(publication, receiver)
         self._session = session
-        self._frames: Frames | None = None
+        self._frames: weakref.ref[Frames] | None = None
         self._lot = trio.lowlevel.ParkingLot()
         self._reads = 0
 
     @trio.lowlevel.enable_ki_protection
     def frames(self, *, capacity: int | None = None) -> Frames:
-        """The encoded frames from now on. One reader at a time; nothing is kept while there is none.
+        """The encoded frames from now on. One reader at a time; nothing is kept while there is none, and one that
+        nobody refers to any more is none.
 
         ``capacity``: frames that wait at most, 50 of audio and 60 of video unless told otherwise, and not more. When
         they are full, the oldest audio goes, and video goes on with its next key frame; ``lost`` of the next frame
@@ -282,17 +285,28 @@ class RemoteTrack(core_track.RemoteTrack):
         first frame), ``ntp_time`` (the sender's wall clock as Unix time, None until it is known), ``keyframe``,
         and ``lost`` (frames missing before it).
         """
-        if self._frames is not None and not self._frames.ended:
+        if self._frames is not None and (reader := self._frames()) is not None and not reader.ended:
             raise LocalProtocolError(f"{self!r} is being read already")
         if capacity is not None:
             if capacity < 1:
                 raise LocalProtocolError("a capacity is at least one frame")
             self.receiver.capacity = min(self.receiver.capacity, capacity)
-        self._frames = Frames(self)
-        self._enable(True)
-        return self._frames
+        frames, token = Frames(self), trio.lowlevel.current_trio_token()
 
-    def _stop_reading(self, frames: Frames) -> None:
+        def forgotten(ref: weakref.ref[Frames]) -> None:
+            # From the garbage collector, which may be at work anywhere.
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._forget, ref)
+
+        self._frames = weakref.ref(frames, forgotten)
+        self._enable(True)
+        return frames
+
+    def _forget(self, frames: weakref.ref[Frames]) -> None:
+        if frames is self._frames:
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
         self._frames = None
         self._enable(False)
         self._wake()
