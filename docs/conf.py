@@ -13,7 +13,11 @@ author = "The trio-livekit authors"
 copyright = "2026, the trio-livekit authors"
 version = release = installed_version("trio-livekit")
 
-extensions = ["myst_parser", "events_table"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "events_table"]
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+python_use_unqualified_type_names = True
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]

@@ -764,6 +764,8 @@ class IceAgent:
         )
         if pair.state == WAITING:
             self._pairs.taken(pair)
+        if not pair.checks_sent:
+            pair.first_check = now
         pair.checks_sent += 1
         self._transactions.add(transaction)
         self.transmits.append(Transmit(transaction.port, transaction.data, transaction.addr))
@@ -796,7 +798,10 @@ class IceAgent:
             if silent or best.kind < current.kind:
                 self._nominate(best, now)
             return
-        at = best.validated_at + nomination_wait(best.kind, top.kind, best is top, best.rtt)
+        at = best.validated_at
+        if best.kind > top.kind and top.checks_sent:
+            at = top.first_check  # how long the better way has had to answer, not how long this one has waited
+        at += nomination_wait(best.kind, top.kind, best is top, best.rtt)
         if now >= at:
             self._nominate(best, now)
         else:

@@ -96,6 +96,7 @@ class Pair:
         "rtt",
         "rtt_clear",
         "validated_at",
+        "first_check",
         "checks_sent",
         "last_error",
     )
@@ -114,6 +115,7 @@ class Pair:
         self.rtt = 0.0
         self.rtt_clear = False
         self.validated_at = 0.0
+        self.first_check = 0.0
         self.checks_sent = 0
         self.last_error = ""
         self.order(controlling)

@@ -112,8 +112,9 @@ def can_pair(local: str, remote: str) -> bool:
 
 
 def nomination_wait(kind: int, best_kind: int, is_top: bool, rtt: float) -> float:
-    """How long (seconds) after its validation a pair must wait for a better one before it may be nominated.
+    """How long (seconds) a valid pair must wait for a better one before it may be nominated.
 
+    That is from its own validation, or for another kind of path from the first check of the better one.
     The top of the live pairs is nominated at once. A pair of the best kind of path that is still possible waits only
     for checks that left with its own to come back; a pair of a lower kind gives the better kind three round trips.
     """

@@ -224,8 +224,9 @@ class ServerParticipant:
                     peer.up = True
                     if peer is self.peers[-1]:
                         self.active = True
-                case TransportFailed():
-                    self.failed = True
+                case TransportFailed(layer=layer):
+                    # What a client closes on its way out (SCTP, DTLS) is no failure: it says leave, or falls silent.
+                    self.failed = self.failed or layer == "ice"
                 case ChannelOpened(channel=channel, label=label, max_retransmits=limit):
                     peer.channels[label] = channel
                     if limit is not None:

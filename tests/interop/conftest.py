@@ -8,6 +8,8 @@ started again), ``room`` (a name nobody else uses), ``native`` (a function that 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -71,6 +73,17 @@ def own_server() -> Iterator[Callable[..., servers.OwnServer]]:
     yield start
     for own in started:
         own.remove()
+
+
+@pytest.fixture
+def namespaces() -> None:
+    """Skip unless this process may make network namespaces with a cable between them."""
+    probe = "ip link add near type veth peer name far"
+    able = os.geteuid() == 0 and all(shutil.which(name) for name in ("unshare", "nsenter", "ip"))
+    if able:
+        able = subprocess.run(["unshare", "-n", *probe.split()], capture_output=True, check=False).returncode == 0
+    if not able:
+        absent("No network namespaces (root, unshare, nsenter and ip are needed).")
 
 
 @pytest.fixture

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from . import servers
 from .conftest import absent
-
-
-@pytest.fixture
-def namespaces() -> None:
-    """Skip unless this process may make network namespaces with a cable between them."""
-    probe = "ip link add near type veth peer name far"
-    able = os.geteuid() == 0 and all(shutil.which(name) for name in ("unshare", "nsenter", "ip"))
-    if able:
-        able = subprocess.run(["unshare", "-n", *probe.split()], capture_output=True, check=False).returncode == 0
-    if not able:
-        absent("No network namespaces (root, unshare, nsenter and ip are needed).")
 
 
 def test_media_is_dropped_by_a_firewall(namespaces):

@@ -565,10 +565,10 @@ class TestNomination:
         alone.respond(relayed, port=2)
         alone.advance()
         assert alone.agent.selected_addr is None
-        alone.advance(0.159)
+        alone.advance(0.119)  # three round trips from the first check of the better kind
         assert alone.agent.selected_addr is None
         alone.sent()
-        alone.advance(0.161)
+        alone.advance(0.121)
         assert alone.agent.selected_port == 2
         sent = alone.sent()
         assert uses(sent[0][0])
@@ -583,6 +583,14 @@ class TestNomination:
         assert stun.decode_u32(again.attributes[stun.NOMINATION]) == 2
         assert alone.agent.selected_port == 1
         assert [event.port for event in alone.events() if isinstance(event, PairSelected)] == [2, 1]
+
+    def test_a_lower_kind_that_comes_when_the_better_has_had_its_time(self, alone, candidate):
+        alone, _, relayed = self.two_kinds(alone, candidate)
+        alone.advance(0.14)
+        alone.now = 0.2
+        alone.respond(relayed, port=2)  # the round trip from the last sending is short
+        alone.advance()
+        assert alone.agent.selected_port == 2
 
     def test_the_better_kind_in_time_spares_the_second_nomination(self, alone, candidate):
         alone, direct, relayed = self.two_kinds(alone, candidate)

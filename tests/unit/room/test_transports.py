@@ -8,7 +8,7 @@ from sansio import proto
 from sansio.base.contract import ClosePort, Interface, SendSignal
 from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import SECTION_REQUESTS, SECTIONS
-from sansio.events import Connected
+from sansio.events import Connected, Reconnected
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room.engine import Ended
 from sansio.room.transports import LOSSY, RELIABLE, RELIABLE_BUDGET, DataReadable, DataWritable
@@ -510,4 +510,5 @@ def test_nothing_can_be_queued_on_an_association_that_is_over():
         party.world.poke("server")
         party.run(lambda: party.engines["alice"].counters["media_failed"])
         assert not party.publish("alice", b"x")
-        party.run(lambda: party.engines["alice"].closed)
+        party.run(lambda: party.found("alice", Reconnected))
+        assert party.publish("alice", b"x")

@@ -543,7 +543,7 @@ def test_a_client_without_link_or_media_is_forgotten_in_silence():
     with Party("alice", reconnect=ReconnectPolicy(attempts=0)) as party:
         party.wait(1.0)
         party.world.cut_signals("alice")
-        party.run(lambda: party.there("alice") is None, limit=5)
+        party.run(lambda: party.there("alice") is None, limit=20)  # when ICE gives up
         assert [end.reason for end in party.found("alice", Ended)] == [DisconnectReason.SIGNAL_CLOSE]
 
 
