@@ -171,8 +171,10 @@ class Session:
         if isinstance(event, TrackUnsubscribed):
             event.track._wake()  # type: ignore[attr-defined]
         elif isinstance(event, LocalTrackUnpublished):
-            event.publication.track._detach()
-            self._local_tracks.remove(event.publication.track)
+            track = event.publication.track
+            track._detach()
+            if track in self._local_tracks:
+                self._local_tracks.remove(track)
         source: Any = event.source
         if source is not None and (listeners := source._listeners) is not None:
             listeners.emit(event)
@@ -388,12 +390,19 @@ class Session:
         try:
             publication: LocalTrackPublication = await self.request(ask)
         except BaseException:
-            if track._session is self:
-                track._detach()
+            self._give_up(track)
             raise
         track.publication = publication
         self._local_tracks.append(track)
         return publication
+
+    @trio.lowlevel.enable_ki_protection
+    def _give_up(self, track: LocalAudioTrack | LocalVideoTrack) -> None:
+        """Publishing failed, or was cancelled, maybe just after it had succeeded."""
+        core = track._core
+        track._detach()
+        if core is not None and core.publication is not None and not self.ended.is_set():
+            self.unpublish(core.publication.sid)
 
     @trio.lowlevel.enable_ki_protection
     def unpublish(self, sid: str) -> None:

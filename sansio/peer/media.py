@@ -152,14 +152,20 @@ class PeerMedia:
 
     # ------------------------------------------------------------------ sending
 
-    def add_sending(self, codec: str, cid: str, stream: str) -> Sending:
-        """A section for a track of ours, to be offered next. ``cid`` is that of its AddTrackRequest."""
+    def find_place(self, codec: str) -> str:
+        """The mid of a free section for a track of ours; empty when it gets a new one. Raises LocalProtocolError when
+        there is no room for it."""
         if codec not in SENDING_CODECS:
             raise LocalProtocolError(f"tracks are sent as {', '.join(SENDING_CODECS)}, not as {codec}")
         kind = CODECS[codec]
         mid = next((mid for mid in self._free if self.sections[self._places[mid]].kind == kind), "")
         if not mid and len(self.sections) >= SECTIONS:
             raise LocalProtocolError(f"a peer connection has up to {SECTIONS} media sections")
+        return mid
+
+    def add_sending(self, codec: str, cid: str, stream: str) -> Sending:
+        """A section for a track of ours, to be offered next. ``cid`` is that of its AddTrackRequest."""
+        kind, mid = CODECS.get(codec, ""), self.find_place(codec)
         reserve = self._rtp.reserve_ssrc
         streams = ((reserve(), reserve() if kind == "video" else None),)
         section = LocalSection(

@@ -51,15 +51,14 @@ class Publisher:
             raise LocalProtocolError(f"{LOCAL_TRACKS} tracks are published already")
         track = LocalTrack(description)
         track.cid = self._new_cid()
+        transports.check_sending(_codec(description))
         token = self._requests.start("add_track", track.cid, timeout=PUBLISH_TIMEOUT, now=now)
         try:
-            track.sending = transports.add_sending(_codec(description), track.cid)
             self._send("add_track", _add_track(track), now)
         except LocalProtocolError:
             self._requests.withdraw(token)
-            if track.sending is not None:
-                transports.remove_sending(track.sending, now)
             raise
+        track.sending = transports.add_sending(_codec(description), track.cid)
         transports.negotiate(now)
         self._tracks[track.cid] = track
         self._pending[token] = track

@@ -484,6 +484,11 @@ class Transports:
 
     # ------------------------------------------------------------------ media
 
+    def check_sending(self, codec: str) -> None:
+        """Raise LocalProtocolError when there is no room for a track of ours."""
+        assert self._publisher is not None
+        self._publisher.connection.media.find_place(codec)
+
     def add_sending(self, codec: str, cid: str) -> Sending:
         """A section for a track of ours; ``negotiate`` tells the server of it."""
         assert self._publisher is not None

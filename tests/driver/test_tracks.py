@@ -242,6 +242,39 @@ async def test_a_refused_or_cancelled_track_can_be_published_again(stage):
 
 
 @on_stage
+async def test_a_publication_that_is_cancelled_too_late_is_ended(stage):
+    track = LocalAudioTrack("voice")
+    engine_publish = stage.engine.publish_track
+
+    def publish_at_once(description, now):
+        token, core = engine_publish(description, now)
+        stage.session.driver.pump = lambda: stage.accept(token) if core.publication is None else None
+        return token, core
+
+    stage.engine.publish_track = publish_at_once
+    with trio.CancelScope() as scope:
+        stage.session._ask = _cancelling(stage.session._ask, scope)
+        await stage.me.publish_track(track)
+    assert scope.cancelled_caught
+    assert stage.engine.calls == [("unpublish_track", "TR_own")]
+    assert track.publication is None
+    publication = LocalTrackPublication(stage.session, stage.me, "TR_own")
+    publication.track = track
+    await stage.session.release()
+    stage.deliver(LocalTrackUnpublished(publication, stage.me))
+
+
+def _cancelling(ask, scope):
+    def asking(*args):
+        found = ask(*args)
+        scope.cancel()
+        found[1].event.set()
+        return found
+
+    return asking
+
+
+@on_stage
 async def test_a_key_frame_is_waited_for(stage):
     track = LocalVideoTrack("cam")
     with pytest.raises(LocalProtocolError, match="not published"):
