@@ -17,8 +17,10 @@ from trio_client import (
     ConnectOptions,
     EncodedFrame,
     LocalAudioTrack,
+    LocalTrackUnpublished,
     LocalVideoTrack,
     Room,
+    TrackMuted,
     TrackSubscribed,
     TrackUnsubscribed,
 )
@@ -336,3 +338,60 @@ def test_tracks_live_through_a_new_session(server, room, native, single):
             assert heard["sid"] == publication.sid != before
 
     run(scenario)
+
+
+@MODES
+def test_nothing_comes_unless_it_is_asked_for(server, room, native, single):
+    peer = native("them")
+    sid = peer.call("publish_audio")["sid"]
+
+    async def scenario() -> None:
+        options = ConnectOptions(single_peer_connection=single)
+        token = server.token(room, "ours")
+        async with trio_client.connect(server.url, token, auto_subscribe=False, options=options) as ours:
+            publication = ours.remote_participants["them"].track_publications[sid]
+            with trio.move_on_after(1):
+                await ours.wait_for(TrackSubscribed)
+                pytest.fail("it came by itself")
+            async with ours.events(TrackSubscribed) as events:
+                publication.set_subscribed(True)
+                event = await anext(events)
+            assert event.publication is publication
+            await anext(event.track.frames())
+
+    run(scenario)
+
+
+@MODES
+def test_the_server_mutes_and_ends_our_track(server, room, native, single):
+    peer = native("them")
+
+    async def scenario() -> None:
+        async with (
+            joined(server, room, single=single) as ours,
+            ours.events(TrackMuted, LocalTrackUnpublished) as events,
+        ):
+            track = LocalAudioTrack("voice")
+            publication = await ours.local_participant.publish_track(track)
+            ours.start_soon(play_until_ended, track)
+            await peer.await_("track_subscribed")
+            await trio.to_thread.run_sync(
+                lambda: server.api("MutePublishedTrack", room, identity="ours", trackSid=publication.sid, muted=True)
+            )
+            event = await anext(events)
+            assert (event.publication, publication.muted) == (publication, True)
+            assert not await track.write(SILENCE)
+            await trio.to_thread.run_sync(
+                lambda: server.api("UpdateParticipant", room, identity="ours", permission={"canSubscribe": True})
+            )
+            event = await anext(events)
+            assert event.publication is publication
+            assert track.publication is None
+            await peer.await_("track_unpublished")
+
+    run(scenario)
+
+
+async def play_until_ended(track: LocalAudioTrack) -> None:
+    with pytest.raises(trio_client.LocalProtocolError, match="not published"):
+        await play(track, [SILENCE])
