@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from fuzz._held import held
 from sansio.base.contract import INF, Address
 from sansio.base.entropy import Entropy
 from sansio.base.errors import LocalProtocolError
@@ -19,13 +20,12 @@ from sansio.ice.candidate import Candidate
 from sansio.peer.transport import PeerTransport, TransportConnected, TransportFailed
 from sansio.sctp.association import HeartbeatAcked
 from sansio.sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable
-from sansio.testing.conformance import size
 
 MOST_STEPS = 60
 MOST_QUEUED = 20_000
 """Bytes of data that the user of one end keeps under way."""
 MOST_HELD = 100_000
-"""Bytes and items that one end may hold of what the other sent."""
+"""Bytes and items that one end may hold."""
 EVENTS = (
     TransportConnected,
     TransportFailed,
@@ -136,8 +136,7 @@ def one(data: bytes) -> None:
         a.settle(now)
         b.settle(now)
     for side in (a, b):
-        held = size(side.end.ice) + size(side.end.dtls) + size(side.end.association.receiver)
-        assert held <= MOST_HELD, f"{side.name} holds {held}"
+        assert held(side.end) <= MOST_HELD, f"{side.name} holds {held(side.end)}"
     _finish(a, b, now)
 
 

@@ -67,7 +67,7 @@ MAX_ROUNDS = 64
 LEAVE_GRACE = 1.0
 """Seconds that a session whose media has failed waits for the server to say why."""
 RESYNC_TIME = 1.0
-"""Seconds after a resume in which the server tells of everybody who is still there."""
+"""Seconds from the first to the last piece in which the server tells, after a resume, who is still there."""
 MEND_AFTER = 3.0
 """Seconds that a resume waits for the proof of a path before it restarts ICE there."""
 
@@ -536,9 +536,8 @@ class RoomEngine:
         self._due["session"] = NOW
         self._signal_wanted = False
         self._media_deadline = self._mend_at = self._prove_deadline = INF
-        if self._resync_at != INF:
-            self._resync_at = INF
-            self.state.end_resync()
+        self._resync_at = INF
+        self.state.abandon_resync()
         if self._life.mode is Mode.RESUME and not self._transports.suspect(now):
             if self.state.connection is ConnectionState.CONNECTED:
                 self.state.set_connection_state(ConnectionState.SIGNAL_RECONNECTING)
@@ -580,7 +579,6 @@ class RoomEngine:
     def _handle_resumed(self, response: rtc.ReconnectResponse, now: float) -> None:
         """The server took us back: first of all it is told what we have."""
         self.state.begin_resync()
-        self._resync_at = now + RESYNC_TIME
         self._mend_at = now + MEND_AFTER
         self._prove_deadline = now + self.options.media_timeout
         auto = self.options.auto_subscribe
@@ -708,6 +706,9 @@ class RoomEngine:
             case "update":
                 state.apply_update(message)
                 self._subscriptions.settle()
+                if state.resyncing and self._resync_at == INF:
+                    self._resync_at = now + RESYNC_TIME
+                    self._due["self"] = NOW
             case "speakers_changed":
                 state.apply_speakers(message)
             case "connection_quality":

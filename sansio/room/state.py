@@ -186,6 +186,15 @@ class RoomState:
         """From now on note who is mentioned: after a resume the server tells everybody who is there, in pieces."""
         self._mentioned = set()
 
+    def abandon_resync(self) -> None:
+        """The whole picture will not arrive: nobody is gone for not having been mentioned."""
+        self._mentioned = None
+
+    @property
+    def resyncing(self) -> bool:
+        """Whether the whole picture is awaited."""
+        return self._mentioned is not None
+
     def end_resync(self) -> None:
         """The whole picture has arrived: whoever was not mentioned since ``begin_resync`` is gone."""
         mentioned, self._mentioned = self._mentioned, None

@@ -393,3 +393,21 @@ def test_the_server_can_ask_for_it(action):
         world.poke("server")
         world.run(talk.mended, limit=30)
         assert talk.rooms.outputs("alice", Reconnected)[0].resumed == (action == "RESUME")
+
+
+def test_a_second_cut_before_the_server_has_told_who_is_there_loses_nobody(monkeypatch):
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        server = world.node("server").machine
+        there = server._find("room", "alice")
+        send = there.send
+        monkeypatch.setattr(there, "send", lambda kind, message: None if kind == "update" else send(kind, message))
+        world.cut_signals("alice")
+        world.run_for(5)
+        assert talk.mended()
+        world.cut_signals("alice")
+        monkeypatch.undo()
+        world.run(lambda: talk.mended(2), limit=10)
+        world.run_for(3)
+        assert list(talk.alice.state.remote_participants) == ["bob"]
+        assert not talk.rooms.outputs("alice", ParticipantDisconnected)
