@@ -36,11 +36,11 @@ DTLS_MESSAGES_AHEAD = 9
 DTLS_EARLY_RECORDS = 100
 """Encrypted records kept until the keys exist: OpenSSL's fixed bound, and ours in the plain engine."""
 SRTP_STREAMS = 4096
-"""SSRCs with a replay window and rollover counter in one receiver; each takes a few hundred bytes of libsrtp's memory."""
+"""SSRCs with a replay window and rollover counter in one receiver; each takes a few hundred bytes in libsrtp."""
 
 # ---- sctp
 SCTP_WINDOW = 4 << 20
-"""Bytes received that nobody has read yet, each chunk charged SCTP_CHUNK_COST on top; beyond them the window is shut."""
+"""Bytes received that nobody has read yet, each chunk charged SCTP_CHUNK_COST on top; beyond, the window is shut."""
 SCTP_OVERRUN = 1 << 20
 """Bytes beyond the window taken in all the same while they fill holes in front of data that waits for them."""
 SCTP_CHUNK_COST = 96

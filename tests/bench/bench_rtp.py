@@ -1,6 +1,6 @@
 """What RTP costs a packet: ``python tests/bench/bench_rtp.py [ROUNDS]``. Microseconds, the best of many short rounds.
 
-The receive path is parse, routing, sequence, statistics, frame and ring, and the reading of it; the socket is not in it,
+The receive path is parse, routing, sequence, statistics, frame and ring, and reading; the socket is not in it,
 and SRTP (AES-GCM) only where it says so. The calibration loop is plain Python work to compare machines by.
 """
 

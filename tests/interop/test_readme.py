@@ -64,7 +64,8 @@ def check(program, greeting, server, room, native):
         got = bob.wait_data(greeting, timeout=20)
         # of whom, bob learns later: the server announces in batches those who publish no track
         assert (got["topic"], got["reliable"]) == ("chat", True)
-        assert lines[:2] == [f"joined {room} as me", "already here: ['bob']"]
+        wait("already here: ['bob']")
+        assert lines[0] == f"joined {room} as me"
         bob.send(b"hello back")
         wait("bob says b'hello back'")
         native("carol")
@@ -76,6 +77,7 @@ def check(program, greeting, server, room, native):
         assert server.identities(room) == ["carol"]
     finally:
         run.kill()
+        run.wait()
         reader.join()
         errors = run.stderr.read() if run.stderr else ""
         for stream in (run.stdout, run.stderr):
