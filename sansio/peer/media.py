@@ -206,8 +206,8 @@ class PeerMedia:
     def apply(self, remote: SdpSession, mid_to_track_id: Mapping[str, str], now: float, *, answer: bool) -> None:
         """A description of the server, with what the message around it says of its sections."""
         live = [media for media in remote.media if not media.rejected and media.kind in ("audio", "video")]
-        formats = [found for media in live for codec in media.codecs if (found := _format(codec, media)) is not None]
-        self._rtp.set_formats(formats)
+        live = [media for media in live if _formats(media)]  # in others nothing can come or go
+        self._rtp.set_formats([found for media in live for found in _formats(media)])
         self._rtp.set_extensions(_extension_ids([extension for media in live for extension in media.extensions]))
         self._map(live, mid_to_track_id, now)
         if answer:
@@ -249,13 +249,12 @@ class PeerMedia:
 
     def _start(self, sending: Sending, media: SdpMedia) -> None:
         """Send by the first format of the answer, if the server takes the track."""
-        formats = [found for codec in media.codecs if (found := _format(codec, media)) is not None]
-        if not formats or not media.receives:
+        if not media.receives:
             self._counters.add("sending_refused")
             return
         ((ssrc, rtx_ssrc),) = sending.streams
         sending.sender = self._rtp.add_sender(
-            formats[0],
+            _formats(media)[0],
             mid=media.mid,
             ssrc=ssrc,
             rtx_ssrc=rtx_ssrc or 0,
@@ -271,12 +270,23 @@ def _source(media: SdpMedia) -> tuple[int, int]:
     return 0, 0
 
 
+def _formats(media: SdpMedia) -> list[Format]:
+    """The codecs of a section that we know, as formats of ours."""
+    return [found for codec in media.codecs if (found := _format(codec, media)) is not None]
+
+
 def _format(codec: Codec, media: SdpMedia) -> Format | None:
     """A codec of a description as a format of ours; None for one that we do not know."""
     name = codec.name.lower()
     if CODECS.get(name) != media.kind:
         return None
-    first = codec.fmtp.partition("/")[0]  # of redundant audio: the payload type inside
+    primary = 0
+    if name == "red":
+        first = codec.fmtp.partition("/")[0]  # the payload type inside
+        inner = media.codec(int(first)) if first.isascii() and first.isdecimal() and len(first) <= 3 else None
+        if inner is None:
+            return None
+        primary = inner.payload_type
     return Format(
         codec.payload_type,
         name,
@@ -286,7 +296,7 @@ def _format(codec: Codec, media: SdpMedia) -> Format | None:
         pli="nack pli" in codec.feedback,
         fir="ccm fir" in codec.feedback,
         mode=1 if codec.parameters.get("packetization-mode") == "1" else 0,
-        primary=int(first) if name == "red" and first.isdecimal() and len(first) <= 3 else 0,
+        primary=primary,
     )
 
 

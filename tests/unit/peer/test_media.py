@@ -186,9 +186,23 @@ def test_a_track_that_the_server_does_not_take_is_counted(pair):
     assert sending.sender is None
     assert a.counters["sending_refused"] == 1
     exchange(pair, lambda sdp: sdp.replace("opus/48000", "other/48000"))
-    assert a.counters["sending_refused"] == 2
+    assert sending.sender is None
     exchange(pair)
     assert sending.sender is not None
+
+
+@pytest.mark.parametrize("inner", ["999/999", "77/77", "x", "\u0661\u0661\u0661"])
+def test_redundancy_of_nothing_known_is_passed_over(pair, inner):
+    sending = pair.ends["a"].media.add_sending("red", "TR_1", STREAM)
+    exchange(pair, lambda sdp: sdp.replace("a=fmtp:63 111/111", f"a=fmtp:63 {inner}"))
+    assert sending.sender.format.codec == "opus"
+
+
+def test_a_section_whose_codecs_we_do_not_know_carries_nothing(pair):
+    pair.ends["a"].media.add_receive_sections(1, 0)
+    tracks = with_tracks({"1": ("PA_x|TR_a", "TR_a", 11)})
+    exchange(pair, lambda sdp: tracks(sdp).replace("opus/48000", "other/48000").replace("red/48000", "more/48000"))
+    assert mapped(pair) == []
 
 
 def test_misuse_is_refused(pair):
