@@ -533,7 +533,7 @@ class RoomEngine:
     def _enter_waiting(self, now: float) -> None:
         """The connection is lost: what remains of the link is closed, and the user is told once."""
         self._session.drop(now)
-        self._due["session"] = NOW
+        self._flush_session()
         self._signal_wanted = False
         self._media_deadline = self._mend_at = self._prove_deadline = INF
         self._resync_at = INF
@@ -822,8 +822,7 @@ class RoomEngine:
         """
         reason = self._stopping or reason
         self._session.leave(now)
-        self.outbox.extend(self._session.outbox)
-        self._session.outbox.clear()
+        self._flush_session()
         self._subscriptions.end_all("disconnected")
         self._publisher.suspend()
         if self._connected:
@@ -835,6 +834,11 @@ class RoomEngine:
         self._close_transports(now)
         self.closed = True
         self.outbox.append(Ended(reason))
+
+    def _flush_session(self) -> None:
+        """What the session wants sent goes out now, so that an old link is closed before a new one is opened."""
+        self.outbox.extend(self._session.outbox)
+        self._session.outbox.clear()
 
     def _close_transports(self, now: float) -> None:
         self._transports.close(now)

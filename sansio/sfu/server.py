@@ -330,7 +330,7 @@ class SfuServer:
         self._hang_up(participant, now)
 
     def _lose(self, participant: ServerParticipant, now: float) -> None:
-        """A client's media has failed: it is asked to resume, and has some seconds to do so. Without a link it is gone."""
+        """A client's media has failed: it has some seconds to resume. Without a link it is gone."""
         participant.failed = False
         participant.lost_due = now + RESUME_TIME if participant.signal else now
         actions = proto.rtc.LeaveRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sansio import proto
-from sansio.base.contract import Interface, OpenSignal, SendSignal
+from sansio.base.contract import CloseSignal, Interface, OpenSignal, SendSignal
 from sansio.base.errors import LocalProtocolError
 from sansio.events import (
     Connected,
@@ -411,3 +411,14 @@ def test_a_second_cut_before_the_server_has_told_who_is_there_loses_nobody(monke
         world.run_for(3)
         assert list(talk.alice.state.remote_participants) == ["bob"]
         assert not talk.rooms.outputs("alice", ParticipantDisconnected)
+
+
+def test_the_old_link_is_closed_before_a_new_one_is_opened():
+    """Media is lost while signalling lives: the link is given up for one that resumes."""
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        world.link("server", "alice").down = True
+        links = [OpenSignal, CloseSignal]
+        world.run(lambda: len(talk.rooms.outputs("alice", OpenSignal)) == 2, limit=60)
+        kinds = [type(output) for output in world.node("alice").outputs if type(output) in links]
+        assert kinds == [OpenSignal, CloseSignal, OpenSignal]
