@@ -408,10 +408,8 @@ class Transports:
     @property
     def in_flight(self) -> int:
         """Bytes of reliable data that the server has not acknowledged."""
-        early = self._early_bytes[True]
-        peer = self._publisher
-        if peer is None:
-            return early
+        early, peer = self._early_bytes[True], self._publisher
+        assert peer is not None
         sender = peer.connection.transport.association.sender
         return early + sender.buffered() + sender.flight
 
@@ -427,12 +425,13 @@ class Transports:
         """One negotiation message of the server."""
         match kind:
             case "answer":
-                if (peer := self._publisher) is not None:
-                    peer.connection.handle_answer(message.sdp, message.id, now, mid_to_track_id=message.mid_to_track_id)
-                    self._open_channels(peer, now)
-                    peer.due = NOW
-                    if peer.negotiate and not peer.connection.negotiating:
-                        self._negotiate(peer, now)
+                assert self._publisher is not None
+                peer = self._publisher
+                peer.connection.handle_answer(message.sdp, message.id, now, mid_to_track_id=message.mid_to_track_id)
+                self._open_channels(peer, now)
+                peer.due = NOW
+                if peer.negotiate and not peer.connection.negotiating:
+                    self._negotiate(peer, now)
             case "offer":
                 if self.single:
                     self.counters.add("unexpected_offer")
@@ -444,7 +443,7 @@ class Transports:
                 peer.due = NOW
             case "trickle":
                 self._trickle(message, now)
-            case "media_sections_requirement":
+            case _:
                 self._require_sections(message.num_audios, message.num_videos, now)
 
     def _trickle(self, message: rtc.TrickleRequest, now: float) -> None:

@@ -667,6 +667,16 @@ def test_a_socket_that_breaks_is_done_without():
     assert desk.found(ClosePort) == [ClosePort(2)]
 
 
+def test_a_socket_that_is_asked_for_in_the_moment_of_the_end_is_never_opened():
+    """The publisher's answer is unusable just when the subscriber wants a socket on a new network."""
+    desk = Desk(single_peer_connection=False).joined(subscriber_primary=True)
+    desk.engine.networks_changed([ETH, WLAN], desk.now)
+    desk.say(answer=rtc.SessionDescription(type="answer", sdp="nonsense", id=1))
+    assert desk.ended is DisconnectReason.MEDIA_FAILURE
+    opened = [request.port for request in desk.found(OpenUdp)]
+    assert sorted(request.port for request in desk.found(ClosePort)) == opened == [1, 2, 3]
+
+
 def test_stun_servers_of_the_server_and_of_the_user_are_asked():
     desk = Desk(ice_servers=("stun:192.0.2.9:3478",))
     server = rtc.ICEServer(urls=["stun:stun.example.org:19302", "turn:192.0.2.8:3478", "nonsense"])

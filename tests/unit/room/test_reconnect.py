@@ -422,3 +422,56 @@ def test_the_old_link_is_closed_before_a_new_one_is_opened():
         world.run(lambda: len(talk.rooms.outputs("alice", OpenSignal)) == 2, limit=60)
         kinds = [type(output) for output in world.node("alice").outputs if type(output) in links]
         assert kinds == [OpenSignal, CloseSignal, OpenSignal]
+
+
+def test_a_resume_before_the_first_data_needs_no_proof_of_it():
+    """DTLS is up and SCTP is not: there is nothing yet that could be asked over the path."""
+    with World(1, link=Link(latency=0.2), signal_latency=0.001) as world:
+        rooms = Rooms(world)
+        alice = rooms.enter("alice")
+        world.run(lambda: rooms.outputs("alice", Connected), limit=10)
+        world.run_for(0.3)  # until the server knows that the client is up
+        world.cut_signals("alice")
+        world.run(lambda: rooms.outputs("alice", Reconnected), limit=10)
+        assert rooms.outputs("alice", Reconnected)[0].resumed
+        assert not alice.closed
+
+
+def test_only_the_path_whose_proof_is_late_is_mended():
+    """Dual mode: the server's restart of the subscriber connection takes long; the publisher is left alone."""
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=False)
+        publisher, subscriber = talk.alice._transports._peers
+        ufrag = publisher.connection.transport.ice.local_ufrag
+        node = world.node("alice")
+        deliver, port = node.deliver, subscriber.connection.transport.ice.selected_port
+
+        def deaf(number, data, addr, now):
+            if number != port:
+                deliver(number, data, addr, now)
+
+        node.deliver = deaf
+        world.cut_signals("alice")
+        world.run_for(4.0)
+        assert not talk.mended()
+        node.deliver = deliver
+        world.run(talk.mended, limit=30)
+        assert publisher.connection.transport.ice.local_ufrag == ufrag
+
+
+def test_candidates_found_during_an_outage_are_not_told_and_do_no_harm():
+    with World(1, link=GOOD, signal_latency=0.2) as world:
+        talk = Talk(world, single=True)
+        node = world.node("alice")
+        node.hosts = (*node.hosts, "10.8.0.1")
+        world.cut_signals("alice")
+        world.run(lambda: talk.rooms.outputs("alice", SignalReconnecting), limit=5)
+        both = [Interface("eth0", node.hosts[0]), Interface("wlan0", "10.8.0.1")]
+        before = len(talk.rooms.outputs("alice", SendSignal))
+        talk.alice.networks_changed(both, world.now)
+        world.poke("alice")
+        world.run_for(0.05)
+        assert len(talk.rooms.outputs("alice", SendSignal)) == before
+        world.run(talk.mended, limit=30)
+        talk.say()
+        talk.hear_all()
