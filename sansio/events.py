@@ -34,6 +34,7 @@ from .types import (
 if TYPE_CHECKING:
     from .room.participant import LocalParticipant, Participant, RemoteParticipant
     from .room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
+    from .room.track import RemoteTrack
 
 
 @frozen
@@ -362,6 +363,36 @@ class TrackUnpublished(Event):
 
 
 @frozen
+class TrackSubscribed(Event):
+    """A track comes here now: `track` is its media, whose frames can be read."""
+
+    track: RemoteTrack
+    publication: RemoteTrackPublication
+    participant: RemoteParticipant
+
+    name = "track_subscribed"
+    arguments = ("track", "publication", "participant")
+    participant_name = "track_subscribed"
+    participant_arguments = ("track", "publication")
+    follows = "TrackUnsubscribed at its end."
+
+
+@frozen
+class TrackUnsubscribed(Event):
+    """A track does not come here any more; `track.ended` says why. After a reconnect it may come as a new one."""
+
+    track: RemoteTrack
+    publication: RemoteTrackPublication
+    participant: RemoteParticipant
+
+    name = "track_unsubscribed"
+    arguments = ("track", "publication", "participant")
+    participant_name = "track_unsubscribed"
+    participant_arguments = ("track", "publication")
+    follows = "TrackUnpublished when its publisher ended it."
+
+
+@frozen
 class TrackMuted(Event):
     """A track was muted: a remote one by its publisher, an own one by the server."""
 
@@ -535,6 +566,8 @@ class RoomEvent(Enum):
     ConnectionQualityChanged = "connection_quality_changed"
     TrackPublished = "track_published"
     TrackUnpublished = "track_unpublished"
+    TrackSubscribed = "track_subscribed"
+    TrackUnsubscribed = "track_unsubscribed"
     TrackMuted = "track_muted"
     TrackUnmuted = "track_unmuted"
     TrackStreamStateChanged = "track_stream_state_changed"
@@ -558,6 +591,8 @@ class ParticipantEvent(Enum):
     IsSpeakingChanged = "is_speaking_changed"
     TrackPublished = "track_published"
     TrackUnpublished = "track_unpublished"
+    TrackSubscribed = "track_subscribed"
+    TrackUnsubscribed = "track_unsubscribed"
     TrackMuted = "track_muted"
     TrackUnmuted = "track_unmuted"
     TrackStreamStateChanged = "track_stream_state_changed"
@@ -593,6 +628,8 @@ ALL: tuple[type[Event], ...] = (
     IsSpeakingChanged,
     TrackPublished,
     TrackUnpublished,
+    TrackSubscribed,
+    TrackUnsubscribed,
     TrackMuted,
     TrackUnmuted,
     TrackStreamStateChanged,

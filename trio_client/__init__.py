@@ -23,7 +23,6 @@ from ._core import (
     Event,
     IsSpeakingChanged,
     LocalProtocolError,
-    LocalTrackPublication,
     LocalTrackPublished,
     LocalTrackSubscribed,
     LocalTrackUnpublished,
@@ -43,7 +42,6 @@ from ._core import (
     Reconnecting,
     ReconnectPolicy,
     RecordingStatusChanged,
-    RemoteTrackPublication,
     RequestReason,
     RoomEvent,
     RoomMetadataChanged,
@@ -60,10 +58,12 @@ from ._core import (
     TrackPublished,
     TrackSource,
     TrackStreamStateChanged,
+    TrackSubscribed,
     TrackSubscriptionFailed,
     TrackSubscriptionPermissionChanged,
     TrackUnmuted,
     TrackUnpublished,
+    TrackUnsubscribed,
     VideoQuality,
 )
 from ._errors import (
@@ -81,8 +81,18 @@ from ._errors import (
 )
 from ._options import ConnectOptions, IceOptions, TokenSource, TurnServer
 from ._participant import LocalParticipant, RemoteParticipant
+from ._publication import LocalTrackPublication, RemoteTrackPublication
 from ._room import Room, RoomStats
 from ._subscription import Subscription
+from ._tracks import (
+    EncodedFrame,
+    Frames,
+    LocalAudioTrack,
+    LocalVideoTrack,
+    RemoteAudioTrack,
+    RemoteTrack,
+    RemoteVideoTrack,
+)
 
 __all__ = [
     "ActiveSpeakersChanged",
@@ -102,17 +112,21 @@ __all__ = [
     "DisconnectReason",
     "Disconnected",
     "DisconnectedError",
+    "EncodedFrame",
     "EncryptionType",
     "Event",
+    "Frames",
     "IceOptions",
     "IsSpeakingChanged",
     "JoinRefused",
+    "LocalAudioTrack",
     "LocalParticipant",
     "LocalProtocolError",
     "LocalTrackPublication",
     "LocalTrackPublished",
     "LocalTrackSubscribed",
     "LocalTrackUnpublished",
+    "LocalVideoTrack",
     "MediaFailed",
     "Moved",
     "ParticipantActive",
@@ -130,8 +144,11 @@ __all__ = [
     "Reconnected",
     "Reconnecting",
     "RecordingStatusChanged",
+    "RemoteAudioTrack",
     "RemoteParticipant",
+    "RemoteTrack",
     "RemoteTrackPublication",
+    "RemoteVideoTrack",
     "RequestReason",
     "RequestRejected",
     "Room",
@@ -157,10 +174,12 @@ __all__ = [
     "TrackPublished",
     "TrackSource",
     "TrackStreamStateChanged",
+    "TrackSubscribed",
     "TrackSubscriptionFailed",
     "TrackSubscriptionPermissionChanged",
     "TrackUnmuted",
     "TrackUnpublished",
+    "TrackUnsubscribed",
     "TurnServer",
     "VideoQuality",
     "connect",

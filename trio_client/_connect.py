@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 import trio
@@ -72,8 +72,10 @@ def connect(
         from ._driver import Driver
         from ._entropy import system_entropy, system_wall
         from ._participant import LocalParticipant, RemoteParticipant
+        from ._publication import LocalTrackPublication, RemoteTrackPublication
         from ._signal import WebSocketLink
         from ._streams import TcpStream
+        from ._tracks import make_remote_track
 
         wall = system_wall()
         engine = RoomEngine(
@@ -104,6 +106,11 @@ def connect(
             factories=Factories(
                 local_participant=lambda: LocalParticipant(session),
                 remote_participant=lambda identity, sid: RemoteParticipant(session, identity, sid),
+                local_publication=lambda own, sid: LocalTrackPublication(session, cast("LocalParticipant", own), sid),
+                remote_publication=lambda participant, sid: RemoteTrackPublication(
+                    session, cast("RemoteParticipant", participant), sid
+                ),
+                remote_track=lambda publication, receiver: make_remote_track(session, publication, receiver),
             ),
         )
         driver = Driver(
@@ -152,6 +159,7 @@ async def open_room(
                     with trio.CancelScope() as body:
                         if options.cancel_on_disconnect:
                             session.on_lost = body.cancel
+                        outer.start_soon(session.release, name="trio_client first events")
                         try:
                             yield room
                         except BaseException as error:

@@ -68,13 +68,17 @@ from sansio.events import (
     TrackMuted,
     TrackPublished,
     TrackStreamStateChanged,
+    TrackSubscribed,
     TrackSubscriptionFailed,
     TrackSubscriptionPermissionChanged,
     TrackUnmuted,
     TrackUnpublished,
+    TrackUnsubscribed,
 )
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room import participant as core_participant
+from sansio.room import publication as core_publication
+from sansio.room import track as core_track
 from sansio.room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
 from sansio.types import (
     AudioFeature,
@@ -100,11 +104,22 @@ from sansio.types import (
 if TYPE_CHECKING:
     from sansio.dtls import DtlsIdentity
     from sansio.ice.paths import TurnServerConfig
-    from sansio.room.engine import Ended, JoinFailed, MediaFailure, RoomEngine
+    from sansio.room.engine import (
+        Ended,
+        JoinFailed,
+        MediaFailure,
+        RoomEngine,
+        TrackKeyframeWanted,
+        TrackReadable,
+        TrackStarted,
+    )
     from sansio.room.options import EngineOptions
     from sansio.room.requests import RequestDone, RequestError, RequestFailed
     from sansio.room.state import Factories, RoomState
     from sansio.room.transports import DataReadable, DataWritable
+    from sansio.rtp.frame import Frame
+    from sansio.rtp.receiver import ReceiverStats, RtpReceiver
+    from sansio.rtp.sender import SenderStats
     from sansio.signal.refusal import Refusal, RefusalKind
     from sansio.signal.urls import explain_url
 
@@ -135,6 +150,7 @@ __all__ = [
     "Entropy",
     "Event",
     "Factories",
+    "Frame",
     "Interface",
     "IsSpeakingChanged",
     "JoinFailed",
@@ -159,6 +175,7 @@ __all__ = [
     "ParticipantPermissionsChanged",
     "ParticipantState",
     "Permissions",
+    "ReceiverStats",
     "ReconnectPolicy",
     "Reconnected",
     "Reconnecting",
@@ -176,35 +193,50 @@ __all__ = [
     "RoomMetadataChanged",
     "RoomState",
     "RoomUpdated",
+    "RtpReceiver",
     "Scenario",
     "SendSignal",
+    "SenderStats",
     "ServerInfo",
     "SignalFailure",
     "SignalReconnecting",
     "StreamState",
     "SubscriptionError",
     "TokenRefreshed",
+    "TrackKeyframeWanted",
     "TrackKind",
     "TrackMuted",
     "TrackPublication",
     "TrackPublished",
+    "TrackReadable",
     "TrackSource",
+    "TrackStarted",
     "TrackStreamStateChanged",
+    "TrackSubscribed",
     "TrackSubscriptionFailed",
     "TrackSubscriptionPermissionChanged",
     "TrackUnmuted",
     "TrackUnpublished",
+    "TrackUnsubscribed",
     "Transmit",
     "TurnServerConfig",
     "VideoQuality",
     "WallClock",
     "core_participant",
+    "core_publication",
+    "core_track",
     "events",
     "explain_url",
     "preload_core",
 ]
 
 _LATER = {
+    "Frame": "rtp.frame",
+    "ReceiverStats": "rtp.receiver",
+    "SenderStats": "rtp.sender",
+    "TrackKeyframeWanted": "room.engine",
+    "TrackReadable": "room.engine",
+    "TrackStarted": "room.engine",
     "DataReadable": "room.transports",
     "DataWritable": "room.transports",
     "DtlsIdentity": "dtls",

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from ._core import DisconnectReason, Event, core_participant
+import trio
+
+from ._core import DisconnectReason, Event, TrackSource, core_participant
 from ._subscription import CAPACITY, EventKey, H, Handler, Listeners, Overflow, Subscription
 
 if TYPE_CHECKING:
+    from ._publication import LocalTrackPublication
     from ._session import Session
+    from ._tracks import LocalAudioTrack, LocalVideoTrack
 
 E = TypeVar("E", bound=Event)
 
@@ -119,6 +123,28 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
         if not isinstance(payload, bytes):
             payload = bytes(memoryview(payload))
         await self._session.publish_data(payload, reliable, topic, destination_identities)
+
+    async def publish_track(
+        self,
+        track: LocalAudioTrack | LocalVideoTrack,
+        *,
+        source: TrackSource | None = None,
+        name: str = "",
+        stream: str = "",
+    ) -> LocalTrackPublication:
+        """Publish a track; returns when the server has accepted it. Frames can be written from then on.
+
+        ``source``: where it comes from, microphone or camera unless told. ``name``: how others find it, that of the
+        track unless told. ``stream``: a name that groups tracks to be played in step. Cancelled, the track is not
+        published. Raises RequestRejected when the server refuses, as it does without the grant for this source.
+        """
+        publication: LocalTrackPublication = await self._session.publish(track, source, name, stream)
+        return publication
+
+    async def unpublish_track(self, publication: LocalTrackPublication | str) -> None:
+        """End a published track, named by its publication or its sid."""
+        await trio.lowlevel.checkpoint()
+        self._session.unpublish(publication if isinstance(publication, str) else publication.sid)
 
     async def set_name(self, name: str) -> None:
         """Change our display name; returns when the server has accepted it. Raises RequestRejected if it has not."""

@@ -24,12 +24,19 @@ from ._core import (
     Event,
     JoinFailed,
     LocalProtocolError,
+    LocalTrackUnpublished,
     ParticipantDisconnected,
     RequestDone,
     RequestError,
     RequestFailed,
     RequestReason,
     Scenario,
+    TrackKeyframeWanted,
+    TrackReadable,
+    TrackSource,
+    TrackStarted,
+    TrackUnsubscribed,
+    VideoQuality,
 )
 from ._errors import DataTooLarge, DisconnectedError, RequestRejected
 from ._subscription import Hub, Listeners
@@ -37,6 +44,8 @@ from ._subscription import Hub, Listeners
 if TYPE_CHECKING:
     from ._core import MediaFailure, Refusal, RoomEngine
     from ._driver import Driver
+    from ._publication import LocalTrackPublication, RemoteTrackPublication
+    from ._tracks import LocalAudioTrack, LocalVideoTrack
 
 SENDS = 16
 """Data packets that one room sends between two full checkpoints, so that a flood does not keep others from running."""
@@ -87,6 +96,8 @@ class Session:
         self._conditions: list[_Condition] = []
         self._senders: tuple[deque[trio.Event], deque[trio.Event]] = (deque(), deque())  # lossy, reliable
         self._sends = 0
+        self._held: list[Event] | None = []
+        self._local_tracks: list[Any] = []
         self._disconnected = False
         self._data_waits = False
         self._late = 0
@@ -105,6 +116,10 @@ class Session:
             self._emit(output)
             return
         match output:
+            case TrackReadable(track=track):
+                track._wake()  # type: ignore[attr-defined]
+            case TrackStarted(track=track) | TrackKeyframeWanted(track=track):
+                track.description.owner._wake()
             case DataReadable():
                 self._data_waits = True
                 self._pull_data()
@@ -137,7 +152,29 @@ class Session:
             self._conditions.remove(condition)
             condition.event.set()
 
+    async def release(self) -> None:
+        """The user's block runs: what has happened meanwhile is told to whoever listens now."""
+        held, self._held = self._held, None
+        for event in held or ():
+            self._emit(event)
+        if held:
+            self.settled()
+
     def _emit(self, event: Event) -> None:
+        if self._held is not None and self.connected.is_set():
+            if not isinstance(event, Disconnected):
+                self._held.append(event)
+                return
+            held, self._held = self._held, None
+            for waiting in held:
+                self._emit(waiting)
+        if isinstance(event, TrackUnsubscribed):
+            event.track._wake()  # type: ignore[attr-defined]
+        elif isinstance(event, LocalTrackUnpublished):
+            track = event.publication.track
+            track._detach()
+            if track in self._local_tracks:
+                self._local_tracks.remove(track)
         source: Any = event.source
         if source is not None and (listeners := source._listeners) is not None:
             listeners.emit(event)
@@ -167,6 +204,8 @@ class Session:
         for line in self._senders:
             for ticket in line:
                 ticket.set()
+        for track in self._local_tracks:
+            track._wake()
         self.settled()
         for condition in self._conditions:
             condition.error = DisconnectedError(reason)
@@ -333,6 +372,83 @@ class Session:
         if error.reason is RequestReason.ROOM_ENDED and self._disconnected:  # else a new session has replaced it
             return DisconnectedError(self.reason)
         return RequestRejected(error.reason, error.message)
+
+    # ------------------------------------------------------------------ tracks
+
+    async def publish(
+        self, track: LocalAudioTrack | LocalVideoTrack, source: TrackSource | None, name: str, stream: str
+    ) -> LocalTrackPublication:
+        """Publish a track; its publication."""
+        if track._session is not None:
+            raise LocalProtocolError(f"{track!r} is published already")
+
+        def ask(now: float) -> int:
+            token, core = self.engine.publish_track(track._describe(source, name, stream), now)
+            track._attach(self, core)
+            return token
+
+        try:
+            publication: LocalTrackPublication = await self.request(ask)
+        except BaseException:
+            self._give_up(track)
+            raise
+        track.publication = publication
+        self._local_tracks.append(track)
+        return publication
+
+    @trio.lowlevel.enable_ki_protection
+    def _give_up(self, track: LocalAudioTrack | LocalVideoTrack) -> None:
+        """Publishing failed, or was cancelled, maybe just after it had succeeded."""
+        core = track._core
+        track._detach()
+        if core is not None and core.publication is not None and not self.ended.is_set():
+            self.unpublish(core.publication.sid)
+
+    @trio.lowlevel.enable_ki_protection
+    def unpublish(self, sid: str) -> None:
+        """End a track of ours."""
+        self.check()
+        self.engine.unpublish_track(sid, trio.current_time())
+        self.driver.pump()
+
+    @trio.lowlevel.enable_ki_protection
+    def set_muted(self, publication: LocalTrackPublication, muted: bool) -> None:
+        """Mute a track of ours, or unmute it."""
+        self.check()
+        self.engine.set_track_muted(publication.sid, muted, trio.current_time())
+        self.driver.pump()
+        publication.track._wake()
+
+    @trio.lowlevel.enable_ki_protection
+    def set_subscribed(self, publication: RemoteTrackPublication, subscribed: bool) -> None:
+        """Ask for a track, or for it to come no longer."""
+        self.check()
+        self.engine.set_subscribed(publication, subscribed, trio.current_time())
+        self.driver.pump()
+
+    @trio.lowlevel.enable_ki_protection
+    def set_track_settings(
+        self,
+        publication: RemoteTrackPublication,
+        *,
+        enabled: bool,
+        quality: VideoQuality | None,
+        width: int,
+        height: int,
+        fps: int,
+    ) -> None:
+        """Say how a track is to come."""
+        self.check()
+        self.engine.set_track_settings(
+            publication,
+            trio.current_time(),
+            enabled=enabled,
+            quality=quality,
+            width=width,
+            height=height,
+            fps=fps,
+        )
+        self.driver.pump()
 
     # ------------------------------------------------------------------ states
 

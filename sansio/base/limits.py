@@ -169,6 +169,8 @@ SHORT_LIST = 32
 """Entries kept of repeated fields that are short by nature, such as features and capabilities."""
 PENDING_REQUESTS = 256
 """User operations that wait for the server's answer."""
+LOCAL_TRACKS = 256
+"""Tracks of ours at a time, those included that are still being requested or ended."""
 DATA_PACKET_BYTES = 64_000
 """A whole encoded data packet that we send; the server reads up to 65 535 and adds fields of its own."""
 DATA_SENDERS = 4096

@@ -7,6 +7,8 @@ by the server, so there is no glare. Sections keep their order and only grow in 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from attrs import frozen
@@ -15,16 +17,18 @@ from ..base.contract import INF, Address, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError, ParseError
-from ..base.limits import SECTIONS
+from ..base.wallclock import WallClock
 from ..dtls.engine import EngineFactory, Role, default_engine
 from ..dtls.identity import DtlsIdentity, parse_fingerprint
 from ..ice.agent import IceOptions
 from ..ice.candidate import Candidate, parse_candidate
 from ..sctp.association import SctpOptions
-from ..sdp.build import LocalSection, LocalTransport, build_answer, build_offer
-from ..sdp.codecs import AUDIO_EXTENSIONS, AUDIO_RECEIVE_CODECS, VIDEO_CODECS, VIDEO_EXTENSIONS
+from ..sdp.build import LocalTransport, build_answer, build_offer
 from ..sdp.media import Fingerprint, SdpSession, parse_sdp
+from .media import PeerMedia
 from .transport import PeerTransport
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 ANSWER_TIMEOUT = 15.0
 """Seconds that the server has to answer an offer; one it cannot parse is never answered."""
@@ -40,8 +44,9 @@ class NegotiationFailed:
 class PeerConnection:
     """One peer connection with the server.
 
-    ``outbox``: NegotiationFailed and what ``PeerTransport`` tells. ``described`` says whether a description of ours
-    went out, after which new candidates have to be trickled. ``answers`` counts those to offers of ours.
+    ``outbox``: NegotiationFailed, and what ``PeerTransport`` and ``PeerMedia`` tell. ``media`` has the sections.
+    ``described`` says whether a description of ours went out, after which new candidates have to be trickled.
+    ``answers`` counts those to offers of ours.
     ``max_message_size`` is the peer's.
     """
 
@@ -55,6 +60,8 @@ class PeerConnection:
         ice_options: IceOptions | None = None,
         sctp_options: SctpOptions | None = None,
         dtls_engine: EngineFactory = default_engine,
+        wall: WallClock | None = None,
+        cname: str = "-",
     ) -> None:
         self.outbox: deque[Any] = deque()
         self.counters = Counters()
@@ -66,7 +73,10 @@ class PeerConnection:
             ice_options=ice_options,
             sctp_options=sctp_options,
             dtls_engine=dtls_engine,
+            wall=wall,
+            cname=cname,
         )
+        self.media = PeerMedia(self.transport.rtp, self.outbox, self.counters, cname=cname)
         self.described = False
         self.answers = 0
         self.max_message_size = 0
@@ -78,7 +88,6 @@ class PeerConnection:
         )
         self._session_id = entropy.fork("sdp").uint(62)
         self._version = 0
-        self._sections = [LocalSection(kind="application", mid="0")]
         self._candidates: list[tuple[int, Candidate]] = []
         self._offer_id = 0
         self._answer_due = INF
@@ -106,23 +115,6 @@ class PeerConnection:
         """Whether an offer of ours waits for its answer."""
         return self._answer_due != INF
 
-    def add_receive_sections(self, audios: int, videos: int) -> None:
-        """Room for this many more tracks of the server; they are in the next offer."""
-        for kind, count in (("audio", audios), ("video", videos)):
-            room = SECTIONS - len(self._sections)
-            if count > room:
-                self.counters.add("section_limit")
-            for _ in range(min(count, room)):
-                self._sections.append(
-                    LocalSection(
-                        kind=kind,
-                        mid=str(len(self._sections)),
-                        direction="recvonly",
-                        codecs=AUDIO_RECEIVE_CODECS if kind == "audio" else VIDEO_CODECS,
-                        extensions=AUDIO_EXTENSIONS if kind == "audio" else VIDEO_EXTENSIONS,
-                    )
-                )
-
     def create_offer(self, now: float, *, delay: float = 0.0) -> tuple[str, int]:
         """An offer of the present sections, and its number. One offer may be outstanding at a time.
 
@@ -132,11 +124,16 @@ class PeerConnection:
             raise LocalProtocolError("an offer is outstanding: wait for its answer")
         self._offer_id += 1
         self._answer_due = now + delay + ANSWER_TIMEOUT
-        self.last_offer = build_offer(self._session_id, self._next_version(), self._local(), self._sections)
+        self.last_offer = build_offer(self._session_id, self._next_version(), self._local(), self.media.sections)
         return self.last_offer, self._offer_id
 
-    def handle_answer(self, sdp: str, number: int, now: float) -> None:
-        """The answer to our offer ``number`` (0: unnumbered). Stale ones are dropped."""
+    def handle_answer(
+        self, sdp: str, number: int, now: float, *, mid_to_track_id: Mapping[str, str] = _NOTHING
+    ) -> None:
+        """The answer to our offer ``number`` (0: unnumbered). Stale ones are dropped.
+
+        ``mid_to_track_id``: what the server's message says of the sections besides.
+        """
         if not self.negotiating or (number and number != self._offer_id):
             self.counters.add("stale_answer")
             return
@@ -149,6 +146,8 @@ class PeerConnection:
             transport = remote.transport
             passive = transport is not None and transport.setup == "passive"
             self._apply(remote, now, "client" if passive else "server")
+            self.media.apply(remote, mid_to_track_id, now, answer=True)
+            self.transport.touch_media()
         except ParseError as error:
             self._fail(f"the answer cannot be used: {error}")
 
@@ -163,7 +162,7 @@ class PeerConnection:
 
     # ------------------------------------------------------------------ the server offers
 
-    def handle_offer(self, sdp: str, now: float) -> str | None:
+    def handle_offer(self, sdp: str, now: float, *, mid_to_track_id: Mapping[str, str] = _NOTHING) -> str | None:
         """Our answer to an offer of the server, or None when the offer cannot be used."""
         try:
             remote = parse_sdp(sdp)
@@ -171,6 +170,8 @@ class PeerConnection:
             if transport is not None and ice.remote_ufrag not in ("", transport.ice_ufrag):
                 self.transport.restart_ice(now)  # the offerer restarts, so the answer needs new credentials too
             self._apply(remote, now, "client")
+            self.media.apply(remote, mid_to_track_id, now, answer=False)
+            self.transport.touch_media()
         except ParseError as error:
             self._fail(f"the offer cannot be used: {error}")
             return None

@@ -1,7 +1,7 @@
-"""ICE, DTLS and SCTP on one packet path.
+"""ICE, DTLS, SRTP and SCTP on one packet path.
 
 ``receive_datagram`` is the per-packet entry and stays straight-line: classify by the first byte (RFC 7983), decrypt,
-hand to SCTP. Everything owed (checks, flights, acknowledgements, bundles) leaves in ``advance``, once per burst.
+hand to RTP or SCTP. Everything owed (checks, flights, acknowledgements, bundles) leaves in ``advance``, once per burst.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from ..base.contract import INF, NOW, Address, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.limits import EARLY_DATAGRAMS
+from ..base.wallclock import WallClock
 from ..dtls.endpoint import DtlsEndpoint
 from ..dtls.engine import DtlsConnected, DtlsFailed, EngineFactory, Role, default_engine
 from ..dtls.identity import DtlsIdentity
 from ..ice.agent import IceAgent, IceOptions, IceState, IceStateChanged, PairReport, PairSelected
 from ..ice.candidate import TCP, Candidate
+from ..rtp.session import RtpSession
 from ..sctp.association import SctpAssociation, SctpLost, SctpOptions, SctpUp
 from ..sctp.channel import DataChannels
+from ..srtp import SrtpReceiver, SrtpSender
 
 MAX_ROUNDS = 64
 """Turns of the settling loop before it counts as a bug."""
@@ -51,11 +54,12 @@ class StreamOffered:
 
 
 class PeerTransport:
-    """The packets of one peer connection: an ICE agent, a DTLS endpoint and an SCTP association with its channels.
+    """The packets of one peer connection: an ICE agent, a DTLS endpoint, RTP, and an SCTP association with channels.
 
     ``transmits`` is the owner's deque: final datagrams are appended to it directly. ``outbox`` carries
-    TransportConnected, TransportFailed, the events of ICE and those of the channels. ``channels`` exist once the remote
-    description is known. ``profile`` names the SRTP profile, ``local_key`` and ``remote_key`` are its keys.
+    TransportConnected, TransportFailed, the events of ICE, of ``rtp`` and those of the channels. ``channels`` exist
+    once the remote description is known. ``profile`` names the SRTP profile; without one there is no media, and what
+    comes is counted. ``local_key`` and ``remote_key`` are its keys. ``wall`` and ``cname`` are for ``rtp``.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class PeerTransport:
         ice_options: IceOptions | None = None,
         sctp_options: SctpOptions | None = None,
         dtls_engine: EngineFactory = default_engine,
+        wall: WallClock | None = None,
+        cname: str = "-",
     ) -> None:
         self.transmits = transmits
         self.outbox: deque[Any] = deque()
@@ -75,7 +81,10 @@ class PeerTransport:
         self.ice = IceAgent(entropy.fork("ice"), controlling=controlling, options=ice_options or IceOptions())
         self.dtls = DtlsEndpoint(identity, entropy=entropy.fork("dtls"), engine=dtls_engine)
         self.association = SctpAssociation(entropy.fork("sctp"), options=sctp_options or SctpOptions())
+        self.rtp = RtpSession(entropy.fork("rtp"), wall or WallClock(), cname=cname)
         self.channels: DataChannels | None = None
+        self.srtp_sender: SrtpSender | None = None
+        self.srtp_receiver: SrtpReceiver | None = None
         self.closed = False
         self.profile: str | None = None
         self.local_key = b""
@@ -88,6 +97,7 @@ class PeerTransport:
         self._ice_due = NOW
         self._dtls_due = INF
         self._sctp_due = INF
+        self._rtp_due = INF
 
     # ------------------------------------------------------------------ local operations
 
@@ -161,6 +171,10 @@ class PeerTransport:
         """The owner sent or read on ``channels``: what that owes leaves in the next ``advance``."""
         self._sctp_due = NOW
 
+    def touch_media(self) -> None:
+        """The owner wrote or changed something on ``rtp``: what that owes leaves in the next ``advance``."""
+        self._rtp_due = NOW
+
     def set_blocked(self, blocked: bool) -> None:
         """The socket would block: SCTP stops producing data until it is writable again."""
         self.association.blocked = blocked
@@ -180,7 +194,9 @@ class PeerTransport:
         """Abort SCTP, say close_notify, stop ICE. What that sends is in ``transmits`` on return."""
         if self.closed:
             return
+        self.rtp.close(now)
         if self.dtls.connected:
+            self._flush_rtp()
             self.association.abort(now)
             self.association.advance(now)
             self._flush_sctp()
@@ -205,6 +221,9 @@ class PeerTransport:
         if not self.ice.is_valid_source(port, src):
             self.counters.add("unknown_source")
             return
+        if 128 <= first < 192:
+            self._receive_media(data, now)
+            return
         if 20 <= first < 64:
             if not self._dtls_started:
                 if len(self._early) < EARLY_DATAGRAMS:
@@ -226,7 +245,25 @@ class PeerTransport:
                     return
             self._dtls_due = NOW
             return
-        self.counters.add("media" if 128 <= first < 192 else "unknown_kind")
+        self.counters.add("unknown_kind")
+
+    def _receive_media(self, data: bytes, now: float) -> None:
+        srtp = self.srtp_receiver
+        if srtp is None:
+            self.counters.add("media_without_keys")
+            return
+        self._inbound = True
+        self._rtp_due = NOW
+        if len(data) > 1 and 192 <= data[1] < 224:  # RFC 5761 section 4: the types of RTCP
+            plain = srtp.unprotect_rtcp(data)
+            if plain is not None:
+                self.rtp.receive_rtcp(plain, now)
+            return
+        if self.rtp.skips(data):
+            return
+        plain = srtp.unprotect(data)
+        if plain is not None:
+            self.rtp.receive_rtp(plain, now)
 
     # ------------------------------------------------------------------ time
 
@@ -240,7 +277,7 @@ class PeerTransport:
             if self.ice.state is IceState.DISCONNECTED:
                 self._ice_due = NOW
         for _ in range(MAX_ROUNDS):
-            due = min(self._ice_due, self._dtls_due, self._sctp_due)
+            due = min(self._ice_due, self._dtls_due, self._sctp_due, self._rtp_due)
             if due > now:
                 return due
             if self._ice_due <= now:
@@ -252,6 +289,12 @@ class PeerTransport:
                 self._drain_dtls(now)
             if self._sctp_due <= now:
                 self._sctp_due = self._advance_sctp(now)
+            if self._rtp_due <= now:
+                self._rtp_due = self.rtp.advance(now)
+                self._flush_rtp()
+                if self.rtp.outbox:
+                    self.outbox.extend(self.rtp.outbox)
+                    self.rtp.outbox.clear()
         raise AssertionError("children never settle")
 
     def _drain_ice(self, now: float) -> None:
@@ -303,8 +346,12 @@ class PeerTransport:
             match event:
                 case DtlsConnected(profile=profile, local_key=local, remote_key=remote):
                     self.profile, self.local_key, self.remote_key = profile, local, remote
+                    if profile is not None:
+                        self.srtp_sender = SrtpSender(profile, local)
+                        self.srtp_receiver = SrtpReceiver(profile, remote)
+                    self.rtp.set_rtt(self.ice.rtt)
                     self.association.start(now)
-                    self._sctp_due = NOW
+                    self._sctp_due = self._rtp_due = NOW
                     self.outbox.append(TransportConnected(profile, self.ice.rtt))
                 case DtlsFailed(reason=reason, detail=detail):
                     self.outbox.append(TransportFailed("dtls", f"{reason.value}: {detail}"))
@@ -341,3 +388,23 @@ class PeerTransport:
         port, seal, append = self.ice.selected_port, self.dtls.seal, self.transmits.append
         while packets:
             append(Transmit(port, seal(packets.popleft()), addr))
+
+    def _flush_rtp(self) -> None:
+        rtp, rtcp = self.rtp.rtp, self.rtp.rtcp
+        if not rtp and not rtcp:
+            return
+        srtp, addr = self.srtp_sender, self.ice.selected_addr
+        if srtp is None or addr is None:
+            self.counters.add("media_unsent", len(rtp) + len(rtcp))
+            rtp.clear()
+            rtcp.clear()
+            return
+        port, protect, append = self.ice.selected_port, srtp.protect, self.transmits.append
+        while rtp:
+            data = protect(rtp.popleft())
+            if data is not None:
+                append(Transmit(port, data, addr, False))
+        while rtcp:
+            data = srtp.protect_rtcp(rtcp.popleft())
+            if data is not None:
+                append(Transmit(port, data, addr, False))

@@ -36,6 +36,8 @@ from ..ice.agent import PairReport
 from ..ice.paths import PathReport
 from ..lifecycle.machine import Lifecycle
 from ..lifecycle.table import Mode, State, Trigger
+from ..peer.media import SendingStarted, TrackMapped, TrackUnmapped
+from ..rtp.session import FrameReadable, KeyframeWanted
 from ..signal import urls
 from ..signal.refusal import Refusal, RefusalKind, refusal_of_leave
 from ..signal.session import (
@@ -47,11 +49,15 @@ from ..signal.session import (
     SignalResumed,
     SignalSession,
 )
-from ..types import ConnectionState, DisconnectReason, Scenario
+from ..types import ConnectionState, DisconnectReason, Scenario, VideoQuality
 from .data import DataReceiver
 from .options import EngineOptions
+from .publication import RemoteTrackPublication
+from .publish import Publisher
 from .requests import RequestDone, RequestFailed, Requests
 from .state import Factories, RoomState
+from .subscribe import Subscriptions, track_settings
+from .track import LocalTrack, RemoteTrack, TrackDescription
 from .transports import DataWritable, Transports, TransportsFailed, TransportsProven, TransportsUp
 
 if TYPE_CHECKING:
@@ -92,6 +98,27 @@ class Ended:
     reason: DisconnectReason
 
 
+@frozen(eq=False)
+class TrackReadable:
+    """``track.read()`` has something to give. Not repeated until it gave None."""
+
+    track: RemoteTrack
+
+
+@frozen(eq=False)
+class TrackStarted:
+    """A track of ours is negotiated: frames written from now on are sent."""
+
+    track: LocalTrack
+
+
+@frozen(eq=False)
+class TrackKeyframeWanted:
+    """A subscriber of a video track of ours needs a key frame."""
+
+    track: LocalTrack
+
+
 class RoomEngine:
     """A participant in a LiveKit room.
 
@@ -126,6 +153,9 @@ class RoomEngine:
         self._entropy = entropy
         self._identity = identity
         self._receiver = DataReceiver(self.state)
+        self._publisher = Publisher(self.state, self._requests, entropy.fork("publisher"), self._send_signal)
+        self._subscriptions = Subscriptions(self.state, self.outbox, (factories or Factories()).remote_track)
+        self._first_answer = False
         self._generation = 0
         self._transports = self._new_transports(single=self.options.single_peer_connection is not False, first_port=1)
         self._started = False
@@ -171,6 +201,7 @@ class RoomEngine:
             self.options,
             single=single,
             first_port=first_port,
+            wall=self._wall,
         )
 
     # ------------------------------------------------------------------ the driver's inputs
@@ -340,8 +371,82 @@ class RoomEngine:
             self._due["session"] = NOW
 
     def cancel(self, token: int, now: float) -> None:
-        """Forget a request: its answer will be ignored."""
+        """Forget a request: its answer will be ignored, and a track that it was to publish is ended."""
         self._requests.cancel(token)
+        self._publisher.cancel(token, self._transports, now)
+
+    # ------------------------------------------------------------------ the user's operations: media
+
+    def _check_connected(self) -> None:
+        if not self._joined or self._stopping is not None or self.closed:
+            raise LocalProtocolError("not connected: nothing can be requested")
+
+    def _send_signal(self, kind: str, message: Any, now: float) -> None:
+        self._session.send(kind, message, now)
+        self._due["session"] = NOW
+
+    def publish_track(self, description: TrackDescription, now: float) -> tuple[int, LocalTrack]:
+        """Publish a track: the token, whose RequestDone brings the publication, and the track, which takes frames from
+        TrackStarted on."""
+        self._check_connected()
+        token, track = self._publisher.publish(description, self._transports, now)
+        self._due["requests"] = NOW
+        return token, track
+
+    def unpublish_track(self, sid: str, now: float) -> None:
+        """End a track of ours."""
+        self._check_connected()
+        self._publisher.unpublish(sid, self._transports, now)
+
+    def set_track_muted(self, sid: str, muted: bool, now: float) -> None:
+        """Mute a track of ours, or unmute it."""
+        self._check_connected()
+        self._publisher.set_muted(sid, muted, now)
+
+    def write_frame(
+        self,
+        track: LocalTrack,
+        data: bytes,
+        now: float,
+        *,
+        timestamp: int | None = None,
+        duration: int | None = None,
+        level: int | None = None,
+        voice: bool = False,
+    ) -> bool:
+        """Send one encoded frame of a track; False when it was dropped. See ``RtpSender.write``."""
+        sender = track.sender
+        if sender is None:
+            return False
+        self._transports.touch_media()
+        return sender.write(data, now, timestamp=timestamp, duration=duration, level=level, voice=voice)
+
+    def enable_track(self, track: RemoteTrack, enabled: bool, now: float) -> None:
+        """Keep the frames of a subscribed track, or drop them: nobody reads."""
+        self._transports.set_receiving(track.receiver, enabled, now)
+
+    def set_subscribed(self, publication: RemoteTrackPublication, subscribed: bool, now: float) -> None:
+        """Ask the server for a track, or to send it no longer. TrackSubscribed and TrackUnsubscribed tell the rest."""
+        self._check_connected()
+        self._send_signal("subscription", self._subscriptions.set_subscribed(publication, subscribed), now)
+
+    def set_track_settings(
+        self,
+        publication: RemoteTrackPublication,
+        now: float,
+        *,
+        enabled: bool = True,
+        quality: VideoQuality | None = None,
+        width: int = 0,
+        height: int = 0,
+        fps: int = 0,
+    ) -> None:
+        """Tell the server how a track is to come; every call replaces what the one before has said."""
+        self._check_connected()
+        settings = track_settings(
+            publication.sid, enabled=enabled, quality=quality, width=width, height=height, fps=fps
+        )
+        self._send_signal("track_setting", settings, now)
 
     def stop(self, now: float) -> None:
         """Leave: reliable data in flight gets ``flush_timeout`` to be acknowledged, then the server is told."""
@@ -381,6 +486,7 @@ class RoomEngine:
                 return INF
             if due["requests"] <= now:
                 due["requests"] = self._requests.advance(now)
+                self._publisher.sweep(self._transports, now)
             if due["life"] <= now:
                 due["life"] = self._life.advance(now)
                 self._drain_life(now)
@@ -474,6 +580,9 @@ class RoomEngine:
         """Join anew with the same objects, over new peer connections."""
         self._tell_reconnecting()
         self._requests.fail_all(DisconnectReason.STATE_MISMATCH)
+        self._publisher.suspend()
+        self._subscriptions.end_all("reconnecting")
+        self._first_answer = False
         old = self._transports
         self._lost_bytes += old.in_flight
         self._close_transports(now)
@@ -498,7 +607,9 @@ class RoomEngine:
         self.state.begin_resync()
         self._mend_at = now + MEND_AFTER
         self._prove_deadline = now + self.options.media_timeout
-        self._session.send("sync_state", self._transports.sync_state(self.options.auto_subscribe), now)
+        auto = self.options.auto_subscribe
+        state = self._transports.sync_state(auto, self._subscriptions.differing(auto), self._publisher.published())
+        self._session.send("sync_state", state, now)
         self._transports.resumed(response, now)
         self._transports.due = self._due["session"] = self._due["self"] = NOW
 
@@ -612,6 +723,7 @@ class RoomEngine:
             self._session.send("update_metadata", update, now)
             self._due["session"] = NOW
         self._transports.joined(response, offer_sent=self._offer_in_join, now=now)
+        self._publisher.republish(self._transports, now)
         self._transports.due = NOW
 
     def _handle_server(self, kind: str, message: Any, now: float) -> None:
@@ -619,6 +731,7 @@ class RoomEngine:
         match kind:
             case "update":
                 state.apply_update(message)
+                self._subscriptions.settle()
                 if state.resyncing and self._resync_at == INF:
                     self._resync_at = now + RESYNC_TIME
                     self._due["self"] = NOW
@@ -630,8 +743,12 @@ class RoomEngine:
                 state.apply_room_update(message)
             case "mute":
                 state.apply_mute(message.sid, message.muted)
+                self._publisher.handle_mute(message.sid)
+            case "track_published":
+                self._publisher.handle_published(message)
             case "track_unpublished":
                 state.apply_track_unpublished(message)
+                self._publisher.handle_unpublished(message.track_sid, self._transports, now)
             case "track_subscribed":
                 state.apply_track_subscribed(message)
             case "stream_state_update":
@@ -644,8 +761,10 @@ class RoomEngine:
                 if len(message.token) <= SIGNAL_TOKEN:
                     self._token = message.token or self._token
                 state.apply_room_moved(message)
+                self._subscriptions.settle()
             case "request_response":
                 self._requests.handle_response(message, now)
+                self._publisher.sweep(self._transports, now)
             case "refresh_token":
                 if len(message) <= SIGNAL_TOKEN:  # the session has counted a longer one
                     self._token = message
@@ -655,6 +774,11 @@ class RoomEngine:
             case "answer" | "offer" | "trickle" | "media_sections_requirement":
                 self._transports.handle_signal(kind, message, now)
                 self._transports.due = NOW
+                if kind == "answer" and not self._first_answer:
+                    self._first_answer = True
+                    if self.options.auto_subscribe:
+                        missing = self._subscriptions.missing(self._transports.carried)
+                        self._transports.expect_tracks(*missing, now)
             case _:
                 self.counters.add("signal_ignored")
 
@@ -674,7 +798,22 @@ class RoomEngine:
                     if not self._connected:
                         self._connected = True
                         self.state.connected()
+                    self._subscriptions.connected()
                     self._trigger(Trigger.UP, now)
+                case FrameReadable(receiver=receiver):
+                    if (readable := self._subscriptions.track_of(receiver)) is not None:
+                        self.outbox.append(TrackReadable(readable))
+                case TrackMapped():
+                    self._subscriptions.handle_mapped(event)
+                case TrackUnmapped():
+                    self._subscriptions.handle_unmapped(event)
+                case SendingStarted(sending=sending):
+                    started = self._publisher.handle_started(sending, self._transports, now)
+                    if started is not None:
+                        self.outbox.append(TrackStarted(started))
+                case KeyframeWanted(sender=sender):
+                    if (asked := self._publisher.sending(sender)) is not None:
+                        self.outbox.append(TrackKeyframeWanted(asked))
                 case TransportsProven():
                     self._trigger(Trigger.UP, now)
                 case TransportsFailed(detail=detail, path=path):
@@ -710,6 +849,8 @@ class RoomEngine:
         reason = self._stopping or reason
         self._session.leave(now)
         self._flush_session()
+        self._subscriptions.end_all("disconnected")
+        self._publisher.suspend()
         if self._connected:
             self.state.disconnected(reason)
         elif error is not None:

@@ -29,6 +29,8 @@ class EngineOptions:
     interfaces: tuple[str, ...] = ()
     port_range: tuple[int, int] | None = None
     ice_servers: tuple[str, ...] = ()
+    receive_sections: tuple[int, int] = (3, 3)
+    """Media sections for audio and video of others in the first offer: such tracks come a round trip earlier."""
     turn_servers: tuple[TurnServerConfig, ...] = ()
     ice_policy: Literal["all", "relay"] = "all"
     reconnect: ReconnectPolicy = field(factory=ReconnectPolicy)

@@ -71,6 +71,10 @@ class Requests:
         self._last = 0
         self._pending: dict[int, _Pending] = {}
 
+    def __contains__(self, token: int) -> bool:
+        """Whether an operation still waits."""
+        return token in self._pending
+
     def __len__(self) -> int:
         return len(self._pending)
 

@@ -42,9 +42,11 @@ from ..types import (
 )
 from .participant import LocalParticipant, Participant, RemoteParticipant
 from .publication import LocalTrackPublication, RemoteTrackPublication
+from .track import RemoteTrack
 
 if TYPE_CHECKING:
     from ..proto import models, rtc
+    from ..rtp.receiver import RtpReceiver
 
 _DISCONNECTED = 3
 """ParticipantInfo.State on the wire."""
@@ -58,6 +60,7 @@ class Factories:
     remote_participant: Callable[[str, str], RemoteParticipant] = RemoteParticipant
     local_publication: Callable[[LocalParticipant, str], LocalTrackPublication] = LocalTrackPublication
     remote_publication: Callable[[RemoteParticipant, str], RemoteTrackPublication] = RemoteTrackPublication
+    remote_track: Callable[[RemoteTrackPublication, RtpReceiver], RemoteTrack] = RemoteTrack
 
 
 class RoomState:
@@ -86,6 +89,7 @@ class RoomState:
         "remote_participants",
         "active_speakers",
         "counters",
+        "on_unpublish",
         "_factories",
         "_outbox",
         "_emit",
@@ -112,6 +116,8 @@ class RoomState:
         self.connection = ConnectionState.DISCONNECTED
         self.joined = False
         self.counters = Counters()
+        self.on_unpublish: Callable[[RemoteTrackPublication], None] = _ignore
+        """Called before the event for a publication of somebody else that is gone."""
         self._factories = factories or Factories()
         self._outbox = outbox
         self._emit: Callable[[Event], None] = outbox.append
@@ -387,15 +393,20 @@ class RoomState:
 
     def _unpublish(self, participant: RemoteParticipant, sid: str) -> None:
         publication = participant._publications.pop(sid)
+        self.on_unpublish(publication)
         self._emit(events.TrackUnpublished(publication, participant))
 
     def _emit_muted(self, publication: Any, participant: Participant) -> None:
         event = events.TrackMuted if publication.muted else events.TrackUnmuted
         self._emit(event(publication, participant))
 
-    def _publication(self, participant_sid: str, track_sid: str) -> RemoteTrackPublication | None:
+    def remote_publication(self, participant_sid: str, track_sid: str) -> RemoteTrackPublication | None:
+        """The publication ``track_sid`` of the remote participant ``participant_sid``, None while it is not known."""
         participant = self._by_sid.get(participant_sid)
-        publication = participant._publications.get(track_sid) if participant is not None else None
+        return participant._publications.get(track_sid) if participant is not None else None
+
+    def _publication(self, participant_sid: str, track_sid: str) -> RemoteTrackPublication | None:
+        publication = self.remote_publication(participant_sid, track_sid)
         if publication is None:
             self.counters.add("unknown_track")
         return publication
@@ -438,6 +449,26 @@ class RoomState:
         own._publications[info.sid] = publication
         self._emit(events.LocalTrackPublished(publication, own))
         return publication
+
+    def remove_local_publication(self, sid: str) -> None:
+        """We have ended a track of ours."""
+        publication: LocalTrackPublication = self.local_participant._publications.pop(sid)
+        self._emit(events.LocalTrackUnpublished(publication, self.local_participant))
+
+    def rename_local_publication(self, publication: LocalTrackPublication, info: models.TrackInfo) -> None:
+        """A track of ours was published anew, in a new session: the same publication under another sid."""
+        own = self.local_participant._publications
+        own.pop(publication.sid, None)
+        publication.sid = info.sid
+        publication._update(info)
+        own[info.sid] = publication
+
+    def set_local_muted(self, sid: str, muted: bool) -> None:
+        """We have muted or unmuted a track of ours."""
+        publication: LocalTrackPublication = self.local_participant._publications[sid]
+        if publication.muted != muted:
+            publication.muted = muted
+            self._emit_muted(publication, self.local_participant)
 
     def _own_publication(self, sid: str) -> LocalTrackPublication | None:
         publication: LocalTrackPublication | None = self.local_participant._publications.get(sid)
@@ -558,6 +589,10 @@ class RoomState:
             node_id=info.node_id,
             agent_protocol=info.agent_protocol,
         )
+
+
+def _ignore(publication: RemoteTrackPublication) -> None:
+    """Nobody keeps track of publications."""
 
 
 def _tell_nobody(event: Event) -> None:

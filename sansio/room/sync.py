@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .. import proto
 
 if TYPE_CHECKING:
-    from ..proto import rtc
+    from ..proto import models, rtc
 
 
 def sync_state(
@@ -22,10 +22,14 @@ def sync_state(
     channels: Iterable[tuple[str, int, int]],
     received: Iterable[tuple[str, int]],
     auto_subscribe: bool,
+    differing: Iterable[str] = (),
+    published: Iterable[tuple[str, models.TrackInfo]] = (),
 ) -> rtc.SyncState:
     """``offer`` and ``answer``: the last pair of descriptions, of the subscriber connection where there are two.
 
     ``channels``: label, id and target of each data channel. ``received``: participant sid and last reliable number.
+    ``differing``: tracks that the user has chosen otherwise than ``auto_subscribe`` says. ``published``: cid and
+    description of every track of ours.
     """
     state = proto.rtc.SyncState()
     if offer:
@@ -33,6 +37,9 @@ def sync_state(
     if answer:
         state.answer.type, state.answer.sdp = "answer", answer
     state.subscription.subscribe = not auto_subscribe
+    state.subscription.track_sids.extend(differing)
+    for cid, track in published:
+        state.publish_tracks.add(cid=cid, track=track)
     for label, number, target in channels:
         info = state.data_channels.add(label=label, id=number)
         info.target = target  # type: ignore[assignment]  # any int: enums are open

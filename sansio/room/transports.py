@@ -19,6 +19,7 @@ from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import ParseError
 from ..base.limits import SECTION_REQUESTS
+from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..events import DataReceived
 from ..ice.agent import IceState, IceStateChanged, PairReport, PairSelected
@@ -26,7 +27,10 @@ from ..ice.candidate import HOST, parse_init, to_init
 from ..ice.gather import CandidateFound, Gatherer, GatheringDone, GatherOptions, PortLost
 from ..ice.paths import PathOptions, PathReport, Paths, TurnServerConfig
 from ..peer.connection import NegotiationFailed, PeerConnection
+from ..peer.media import Sending, SendingStarted, TrackMapped, TrackUnmapped
 from ..peer.transport import StreamOffered, TransportConnected, TransportFailed
+from ..rtp.receiver import RtpReceiver
+from ..rtp.session import FrameReadable, KeyframeWanted
 from ..sctp.association import ESTABLISHED, HeartbeatAcked
 from ..sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable
 from .data import DataReceiver, DataSender
@@ -34,7 +38,7 @@ from .options import EngineOptions
 from .sync import sync_state
 
 if TYPE_CHECKING:
-    from ..proto import rtc
+    from ..proto import models, rtc
 
 RELIABLE = "_reliable"
 LOSSY = "_lossy"
@@ -141,6 +145,7 @@ class Transports:
         *,
         single: bool,
         first_port: int = 1,
+        wall: WallClock | None = None,
     ) -> None:
         self.outbox: deque[Any] = deque()
         self.counters = Counters()
@@ -150,6 +155,8 @@ class Transports:
         self._identity = identity
         self._transmits = transmits
         self._options = options
+        self._wall = wall
+        self._cname = entropy.fork("cname").bytes(8).hex()
         self._sender = DataSender()
         self._receiver = receiver
         self._interfaces: tuple[Interface, ...] = ()
@@ -210,7 +217,11 @@ class Transports:
             self._transmits,
             offerer=target == PUBLISHER,
             dtls_engine=self._options.dtls_engine,
+            wall=self._wall,
+            cname=self._cname,
         )
+        if target == PUBLISHER and self.single:
+            connection.media.add_receive_sections(*self._options.receive_sections)
         low, high = self._options.port_range or (0, 0)
         gather = GatherOptions(port_low=low, port_high=high, interfaces=self._options.interfaces)
         gatherer = Gatherer(entropy.fork("gather"), self._allot, options=gather)
@@ -348,7 +359,9 @@ class Transports:
         """Whether a path that was in use has been silent for longer than the server would be."""
         return any(peer.up and _suspect(peer, now) for peer in self._peers)
 
-    def sync_state(self, auto_subscribe: bool) -> rtc.SyncState:
+    def sync_state(
+        self, auto_subscribe: bool, differing: Iterable[str], published: Iterable[tuple[str, models.TrackInfo]]
+    ) -> rtc.SyncState:
         """What we have, for the server that takes us back."""
         told = self._peers[-1].connection
         return sync_state(
@@ -357,6 +370,8 @@ class Transports:
             channels=[(label, number, peer.target) for peer in self._peers for label, number in peer.channels.items()],
             received=self._receiver.last_sequences(),
             auto_subscribe=auto_subscribe,
+            differing=differing,
+            published=published,
         )
 
     def resumed(self, response: rtc.ReconnectResponse, now: float) -> None:
@@ -412,7 +427,7 @@ class Transports:
             case "answer":
                 assert self._publisher is not None
                 peer = self._publisher
-                peer.connection.handle_answer(message.sdp, message.id, now)
+                peer.connection.handle_answer(message.sdp, message.id, now, mid_to_track_id=message.mid_to_track_id)
                 self._open_channels(peer, now)
                 peer.due = NOW
                 if peer.negotiate and not peer.connection.negotiating:
@@ -422,7 +437,7 @@ class Transports:
                     self.counters.add("unexpected_offer")
                     return
                 peer = self._peers[-1]
-                answer = peer.connection.handle_offer(message.sdp, now)
+                answer = peer.connection.handle_offer(message.sdp, now, mid_to_track_id=message.mid_to_track_id)
                 if answer is not None:
                     self.outbox.append(("answer", self._description("answer", answer, message.id)))
                 peer.due = NOW
@@ -463,8 +478,67 @@ class Transports:
                 self.counters.add("requirement_ignored")
                 return
         self._requirement = new
-        connection.add_receive_sections(audios, videos)
+        connection.media.add_receive_sections(audios, videos)
         self._negotiate(peer, now)
+
+    # ------------------------------------------------------------------ media
+
+    def check_sending(self, codec: str) -> None:
+        """Raise LocalProtocolError when there is no room for a track of ours."""
+        assert self._publisher is not None
+        self._publisher.connection.media.find_place(codec)
+
+    def add_sending(self, codec: str, cid: str) -> Sending:
+        """A section for a track of ours; ``negotiate`` tells the server of it."""
+        assert self._publisher is not None
+        return self._publisher.connection.media.add_sending(codec, cid, self._cname)
+
+    def remove_sending(self, sending: Sending, now: float) -> None:
+        """A track of ours ends; ``negotiate`` tells the server."""
+        assert self._publisher is not None
+        self._publisher.connection.media.remove_sending(sending, now)
+        self.touch_media()
+
+    def negotiate(self, now: float) -> None:
+        """Offer the sections as they are now, when the answer to the offer before has come."""
+        peer = self._publisher
+        assert peer is not None
+        if self._joined or peer.connection.negotiating:  # else they stand in the first offer
+            self._negotiate(peer, now)
+            self.due = NOW
+
+    def touch_media(self) -> None:
+        """Frames were written: what that owes leaves in the next ``advance``."""
+        peer = self._publisher
+        assert peer is not None
+        peer.connection.transport.touch_media()
+        self.due = peer.due = NOW
+
+    def set_receiving(self, receiver: RtpReceiver, enabled: bool, now: float) -> None:
+        """Keep the frames of a receiver, or drop them."""
+        for peer in self._peers:
+            transport = peer.connection.transport
+            if receiver in transport.rtp.receivers:
+                transport.rtp.set_enabled(receiver, enabled, now)
+                transport.touch_media()
+                self.due = peer.due = NOW
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The sids of the tracks that sections carry."""
+        return tuple([sid for peer in self._peers for sid in peer.connection.media.mapped])
+
+    def expect_tracks(self, audios: int, videos: int, now: float) -> None:
+        """The server will send this many tracks more than the first answer has told: ask for them at once.
+
+        Whether that answer tells of the tracks in the room is a race in the server, which asks for a new offer late.
+        """
+        if not self.single or not (audios or videos):
+            return
+        assert self._publisher is not None
+        media = self._publisher.connection.media
+        media.add_receive_sections(max(0, audios - media.unused("audio")), max(0, videos - media.unused("video")))
+        self.negotiate(now)
 
     def _open_channels(self, peer: _Peer, now: float) -> None:
         """Both channels at once: the server holds reliable data back until both exist."""
@@ -621,6 +695,8 @@ class Transports:
         while outbox:
             event = outbox.popleft()
             match event:
+                case FrameReadable() | TrackMapped() | TrackUnmapped() | KeyframeWanted() | SendingStarted():
+                    self.outbox.append(event)
                 case ChannelReadable(channel=channel):
                     if not self._readable:
                         self.outbox.append(DataReadable())

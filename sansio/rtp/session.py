@@ -245,11 +245,19 @@ class RtpSession:
     # ------------------------------------------------------------------ senders
 
     def add_sender(
-        self, format: Format, *, mid: str = "", rid: str = "", redundancy: int = 1, ssrc: int = 0, rtx_ssrc: int = 0
+        self,
+        format: Format,
+        *,
+        mid: str = "",
+        rid: str = "",
+        redundancy: int = 1,
+        ssrc: int = 0,
+        rtx_ssrc: int = 0,
+        extensions: ExtensionIds | None = None,
     ) -> RtpSender:
         """A stream to send. SSRCs that are not given are drawn, that of RTX when the format has it.
 
-        The sender takes the header extension ids that the session has now.
+        ``extensions``: the header extension ids of its section; without them, those that the session has now.
         """
         if self.closed:
             raise LocalProtocolError("the session is closed")
@@ -269,7 +277,7 @@ class RtpSession:
             sequence=draw(15),  # SRTP's rollover counter is safer to guess when it does not wrap at once
             rtx_sequence=draw(15),
             offset=draw(32),
-            ids=self._extensions,
+            ids=self._extensions if extensions is None else extensions,
             wallclock=self._wallclock,
             emit=self.rtp.append,
             pacer=self.pacer,

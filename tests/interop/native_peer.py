@@ -40,8 +40,9 @@ class Peer:
     def __init__(self) -> None:
         self.room = rtc.Room()
         self.echoing = False
+        self.listening = False
         self.tasks: set[asyncio.Task[Any]] = set()
-        self.sources: list[rtc.AudioSource] = []
+        self.sources: list[rtc.AudioSource | rtc.VideoSource] = []
         for name in (
             *("participant_connected", "participant_disconnected", "participant_active"),
             *("participant_name_changed", "participant_metadata_changed", "participant_attributes_changed"),
@@ -51,6 +52,7 @@ class Peer:
         ):
             self.room.on(name, lambda *args, name=name: say(event=name, args=[self.argument(a) for a in args]))
         self.room.on("data_received", self.data_received)
+        self.room.on("track_subscribed", self.track_subscribed)
 
     def argument(self, value: Any) -> Any:
         if isinstance(value, rtc.Participant):
@@ -72,6 +74,27 @@ class Peer:
             )
             return
         say(event="data_received", data=text(packet.data), reliable=reliable, topic=packet.topic, identity=sender)
+
+    def track_subscribed(self, track: rtc.Track, publication: Any, participant: rtc.Participant) -> None:
+        if self.listening:
+            self.start(self.hear(track) if track.kind == rtc.TrackKind.KIND_AUDIO else self.see(track))
+
+    async def hear(self, track: rtc.Track) -> None:
+        """Tell whenever the sound begins or ends."""
+        loud = False
+        async for event in rtc.AudioStream(track, sample_rate=48000, num_channels=1):
+            peak = max(map(abs, event.frame.data), default=0)
+            if (peak > 1000) != loud:
+                loud = not loud
+                say(event="heard" if loud else "silent", sid=track.sid, peak=peak)
+
+    async def see(self, track: rtc.Track) -> None:
+        """Tell of the first picture and each change of size."""
+        size = None
+        async for event in rtc.VideoStream(track):
+            if (event.frame.width, event.frame.height) != size:
+                size = (event.frame.width, event.frame.height)
+                say(event="seen", sid=track.sid, width=size[0], height=size[1])
 
     def start(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -114,6 +137,35 @@ class Peer:
 
     async def set_attributes(self, attributes: dict[str, str]) -> None:
         await self.room.local_participant.set_attributes(attributes)
+
+    async def listen(self) -> None:
+        """From now on decode the tracks that are subscribed, and tell of what is heard and seen."""
+        self.listening = True
+
+    async def unpublish(self, sid: str) -> None:
+        await self.room.local_participant.unpublish_track(sid)
+
+    async def publish_video(
+        self, name: str = "cam", width: int = 320, height: int = 240, codec: str = "VP8"
+    ) -> dict[str, Any]:
+        """Publish pictures in changing colours, 15 a second, until the peer leaves."""
+        source = rtc.VideoSource(width, height)
+        track = rtc.LocalVideoTrack.create_video_track(name, source)
+        options = rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False, video_codec=rtc.VideoCodec.Value(codec)
+        )
+        publication = await self.room.local_participant.publish_track(track, options)
+        self.sources.append(source)
+        self.start(self.paint(source, width, height))
+        return {"sid": publication.sid}
+
+    async def paint(self, source: rtc.VideoSource, width: int, height: int) -> None:
+        number = 0
+        while True:
+            colour = bytes((number % 256, 255 - number % 256, number * 3 % 256, 255))
+            source.capture_frame(rtc.VideoFrame(width, height, rtc.VideoBufferType.RGBA, colour * (width * height)))
+            number += 7
+            await asyncio.sleep(1 / 15)
 
     async def publish_audio(self, name: str = "voice") -> dict[str, Any]:
         """Publish a microphone track of silence; it goes on until the peer leaves."""

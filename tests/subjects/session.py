@@ -12,6 +12,7 @@ from sansio.dtls.identity import DtlsIdentity
 from sansio.dtls.plain import PlainEngine
 from sansio.room.engine import RoomEngine
 from sansio.room.options import EngineOptions
+from sansio.room.track import TrackDescription
 from sansio.sfu.server import AcceptSignal, RefuseSignal, ServerOptions, SfuServer
 from sansio.sfu.token import Claims, mint
 from sansio.testing.conformance import Input, Script, Subject, call
@@ -140,6 +141,10 @@ OPERATIONS = [
     lambda entropy: call("set_metadata", 5),
     lambda entropy: call("start", []),
     lambda entropy: call("cancel", 1),
+    lambda entropy: call("publish_track", TrackDescription(codec=entropy.choice(["opus", "vp8", "h264"]))),
+    lambda entropy: call("unpublish_track", "TR_none"),
+    lambda entropy: call("set_track_muted", "TR_none", True),
+    lambda entropy: call("cancel", 1 + entropy.below(20)),
     lambda entropy: call("port_blocked", 1),
     lambda entropy: call("port_writable", 1),
     lambda entropy: call("port_send_failed", 1, SERVER, "no route"),

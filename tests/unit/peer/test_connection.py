@@ -168,7 +168,7 @@ def test_the_peers_largest_message(pair, line, size):
 
 def test_without_data_channels_there_is_no_largest_message(pair):
     a = pair.ends["a"]
-    a.add_receive_sections(1, 0)
+    a.media.add_receive_sections(1, 0)
     exchange(pair, lambda sdp: sdp.replace("m=application 9", "m=application 0").replace("BUNDLE 0 1", "BUNDLE 1"))
     assert a.remote.application is None
     assert a.max_message_size == 0
@@ -277,9 +277,9 @@ def test_an_offer_that_travels_with_the_join_has_longer(pair):
 
 def test_receive_sections_are_added_behind_the_others(pair):
     a = pair.ends["a"]
-    a.add_receive_sections(2, 1)
+    a.media.add_receive_sections(2, 1)
     exchange(pair)
-    a.add_receive_sections(1, 0)
+    a.media.add_receive_sections(1, 0)
     session = parse_sdp(a.create_offer(0.0)[0])
     assert [(media.kind, media.mid) for media in session.media] == [
         ("application", "0"),
@@ -294,8 +294,8 @@ def test_receive_sections_are_added_behind_the_others(pair):
 
 def test_not_more_sections_than_the_limit_says(pair):
     a = pair.ends["a"]
-    a.add_receive_sections(2**31, 2**31)
-    a.add_receive_sections(0, 1)
+    a.media.add_receive_sections(2**31, 2**31)
+    a.media.add_receive_sections(0, 1)
     offer, _ = a.create_offer(0.0)
     assert len(parse_sdp(offer).media) == SECTIONS
     assert a.counters.snapshot() == {"section_limit": 3}
@@ -307,7 +307,7 @@ def test_not_more_sections_than_the_limit_says(pair):
 def test_sections_in_use_are_those_with_a_stream(pair):
     a = pair.ends["a"]
     assert a.sections_in_use == 0
-    a.add_receive_sections(3, 0)
+    a.media.add_receive_sections(3, 0)
 
     def answer(sdp):
         parts = sdp.replace("a=inactive", "a=sendonly").split("m=")

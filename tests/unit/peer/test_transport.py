@@ -98,7 +98,8 @@ def test_datagrams_are_told_apart_by_their_first_byte_and_source(pair):
     for data in (b"\x80" + bytes(20), b"\x16" + bytes(20), b"\x17\xfe\xfd" + bytes(30)):
         a.receive_datagram(1, data, ("203.0.113.1", 5000), now)
         a.receive_datagram(2, data, B, now)
-    assert a.counters.snapshot() == {"media": 2, "unknown_kind": 3, "unknown_source": 6}
+    assert a.counters.snapshot() == {"unknown_kind": 3, "unknown_source": 6}
+    assert a.srtp_receiver.counters.snapshot() == {"srtp_invalid": 2}
     a.receive_datagram(1, b"\0\1garbage", ("203.0.113.1", 5000), now)
     assert a.ice.counters["stun_malformed"] == 1
     a.receive_datagram(1, b"\x16\xfe", B, now)

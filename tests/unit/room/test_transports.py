@@ -202,7 +202,7 @@ def test_a_closed_channel_can_still_be_read():
 
 
 def test_asked_for_sections_are_added_exactly_and_offered():
-    with Party("alice") as party:
+    with Party("alice", receive_sections=(0, 0)) as party:
         party.require("alice", 2, 1)
         party.wait(1.0)
         party.require("alice", 0, 0)
@@ -218,7 +218,7 @@ def test_asked_for_sections_are_added_exactly_and_offered():
 
 
 def test_one_offer_is_outstanding_and_one_more_is_owed():
-    with Party("alice") as party:
+    with Party("alice", receive_sections=(0, 0)) as party:
         for _ in range(5):
             party.require("alice", 1, 0)
         party.run(lambda: offers(party, "alice"), limit=0.1)

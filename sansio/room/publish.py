@@ -1,0 +1,221 @@
+"""Our own tracks: requested from the server, put into a media section, muted, ended, published anew.
+
+The request to add a track and the offer with its section go out together; the server pairs them by the cid. There is no
+way to take a request back. So a track that is given up meanwhile keeps its section until the server has answered the
+offer, which completes the publication, and only then is the section given up, which ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import proto
+from ..base.entropy import Entropy
+from ..base.errors import LocalProtocolError
+from ..base.limits import LOCAL_TRACKS
+from ..peer.media import Sending
+from ..rtp.sender import RtpSender
+from ..types import TrackKind
+from .requests import Requests
+from .state import RoomState
+from .track import LocalTrack, TrackDescription
+
+if TYPE_CHECKING:
+    from ..proto import models, rtc
+    from .transports import Transports
+
+PUBLISH_TIMEOUT = 10.0
+"""Seconds that the server has to accept a track."""
+
+Send = Callable[[str, Any, float], None]
+
+
+class Publisher:
+    """The tracks of ours. ``send`` sends a signal request; the transports are given with each call, as a restart
+    makes new ones."""
+
+    def __init__(self, state: RoomState, requests: Requests, entropy: Entropy, send: Send) -> None:
+        self._state = state
+        self._requests = requests
+        self._entropy = entropy
+        self._send = send
+        self._tracks: dict[str, LocalTrack] = {}
+        self._pending: dict[int, LocalTrack] = {}
+
+    # ------------------------------------------------------------------ operations
+
+    def publish(self, description: TrackDescription, transports: Transports, now: float) -> tuple[int, LocalTrack]:
+        """Ask the server to take a track: the token of the request, whose result is the publication."""
+        if len(self._tracks) >= LOCAL_TRACKS:
+            raise LocalProtocolError(f"{LOCAL_TRACKS} tracks are published already")
+        track = LocalTrack(description)
+        track.cid = self._new_cid()
+        transports.check_sending(_codec(description))
+        token = self._requests.start("add_track", track.cid, timeout=PUBLISH_TIMEOUT, now=now)
+        try:
+            self._send("add_track", _add_track(track), now)
+        except LocalProtocolError:
+            self._requests.withdraw(token)
+            raise
+        track.sending = transports.add_sending(_codec(description), track.cid)
+        transports.negotiate(now)
+        self._tracks[track.cid] = track
+        self._pending[token] = track
+        return token, track
+
+    def cancel(self, token: int, transports: Transports, now: float) -> None:
+        """Whoever asked does not wait any more: the track is ended as soon as it can be."""
+        track = self._pending.pop(token, None)
+        if track is not None:
+            self._withdraw(track, transports, now)
+
+    def unpublish(self, sid: str, transports: Transports, now: float) -> None:
+        """End a published track."""
+        track = self._by_sid(sid)
+        if track is None:
+            raise LocalProtocolError(f"no track {sid} of ours is published")
+        self._state.remove_local_publication(sid)
+        self._withdraw(track, transports, now)
+
+    def set_muted(self, sid: str, muted: bool, now: float) -> None:
+        """Mute a published track, or unmute it. Frames that are written while it is muted are dropped."""
+        track = self._by_sid(sid)
+        if track is None:
+            raise LocalProtocolError(f"no track {sid} of ours is published")
+        self._send("mute", proto.rtc.MuteTrackRequest(sid=sid, muted=muted), now)
+        self._state.set_local_muted(sid, muted)
+        self._heed_muted(track)
+
+    def _new_cid(self) -> str:
+        return f"TR_{self._entropy.bytes(8).hex()}"
+
+    def _by_sid(self, sid: str) -> LocalTrack | None:
+        for track in self._tracks.values():
+            if track.publication is not None and track.publication.sid == sid:
+                return track
+        return None
+
+    def _withdraw(self, track: LocalTrack, transports: Transports, now: float) -> None:
+        track.withdrawn = True
+        if track.sender is not None or track.sending is None:
+            self._finish(track, transports, now)
+
+    def _finish(self, track: LocalTrack, transports: Transports, now: float) -> None:
+        self._tracks.pop(track.cid, None)
+        if track.sending is not None:
+            transports.remove_sending(track.sending, now)
+            transports.negotiate(now)
+
+    @staticmethod
+    def _heed_muted(track: LocalTrack) -> None:
+        if track.sender is not None:
+            track.sender.set_paused(track.muted)
+
+    # ------------------------------------------------------------------ what the server says
+
+    def handle_published(self, response: rtc.TrackPublishedResponse) -> None:
+        """The server has accepted a track."""
+        track = self._tracks.get(response.cid)
+        if track is None or track.withdrawn:
+            self._state.counters.add("unknown_track")
+            return
+        info: models.TrackInfo = response.track
+        track.info = info
+        if track.publication is None:
+            publication = self._state.add_local_publication(info)
+            publication.track = track.description.owner or track
+            track.publication = publication
+        else:
+            self._state.rename_local_publication(track.publication, info)
+        self._requests.done("add_track", track.cid, track.publication)
+
+    def handle_mute(self, sid: str) -> None:
+        """The server has muted or unmuted a track of ours; the state shows it already."""
+        track = self._by_sid(sid)
+        if track is not None:
+            self._heed_muted(track)
+
+    def handle_unpublished(self, sid: str, transports: Transports, now: float) -> None:
+        """The server has ended a track of ours."""
+        track = self._by_sid(sid)
+        if track is not None:
+            self._withdraw(track, transports, now)
+
+    def handle_started(self, sending: Sending, transports: Transports, now: float) -> LocalTrack | None:
+        """A section is negotiated: its track, if that still lives."""
+        track = self._tracks.get(sending.cid)
+        if track is None:
+            return None
+        if track.withdrawn:
+            self._finish(track, transports, now)
+            return None
+        self._heed_muted(track)
+        return track
+
+    def sending(self, sender: RtpSender) -> LocalTrack | None:
+        """The track that this sender sends."""
+        for track in self._tracks.values():
+            if track.sender is sender:
+                return track
+        return None
+
+    def sweep(self, transports: Transports, now: float) -> None:
+        """Give up the tracks whose request has failed."""
+        for token, track in list(self._pending.items()):
+            if token not in self._requests:
+                del self._pending[token]
+                if track.publication is None:
+                    self._withdraw(track, transports, now)
+
+    # ------------------------------------------------------------------ reconnecting
+
+    def published(self) -> list[tuple[str, models.TrackInfo]]:
+        """Cid and description of every published track, for the server that takes us back."""
+        return [(track.cid, track.info) for track in self._tracks.values() if track.info is not None]
+
+    def suspend(self) -> None:
+        """The session starts anew, or ends: nothing is sent, and what was only asked for is given up."""
+        self._pending.clear()
+        live = [track for track in self._tracks.values() if track.publication is not None and not track.withdrawn]
+        self._tracks = {track.cid: track for track in live}
+        for track in live:
+            track.sending = None
+
+    def republish(self, transports: Transports, now: float) -> None:
+        """Publish in the new session what was published in the old one."""
+        tracks, self._tracks = self._tracks, {}
+        for track in tracks.values():
+            track.cid = self._new_cid()
+            track.sending = transports.add_sending(_codec(track.description), track.cid)
+            self._tracks[track.cid] = track
+            self._send("add_track", _add_track(track), now)
+        if tracks:
+            transports.negotiate(now)
+
+
+def _codec(description: TrackDescription) -> str:
+    return "red" if description.codec == "opus" and description.red else description.codec
+
+
+def _add_track(track: LocalTrack) -> rtc.AddTrackRequest:
+    description = track.description
+    request = proto.rtc.AddTrackRequest(
+        cid=track.cid, name=description.name, muted=track.muted, stream=description.stream
+    )
+    # any int: enums are open
+    request.type = description.kind.value  # type: ignore[assignment]
+    request.source = description.source.value  # type: ignore[assignment]
+    request.simulcast_codecs.add(codec=description.codec, cid=track.cid)
+    if description.kind is TrackKind.AUDIO:
+        features = proto.models.AudioTrackFeature
+        request.disable_red = not description.red
+        request.stereo, request.disable_dtx = description.stereo, not description.dtx
+        if description.stereo:
+            request.audio_features.append(features.TF_STEREO)
+        if not description.dtx:
+            request.audio_features.append(features.TF_NO_DTX)
+    else:
+        request.width, request.height = description.width, description.height
+        request.layers.add(quality=proto.models.VideoQuality.HIGH, width=description.width, height=description.height)
+    return request

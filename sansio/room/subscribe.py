@@ -1,0 +1,138 @@
+"""The tracks of others: which of them come here, and as what.
+
+Media and the news of its publication travel different ways and may come in either order, and nothing is told before
+the session is connected: what is mapped early waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from .. import events, proto
+from ..base.errors import LocalProtocolError
+from ..peer.media import TrackMapped, TrackUnmapped
+from ..rtp.receiver import RtpReceiver
+from ..types import TrackKind, VideoQuality
+from .publication import RemoteTrackPublication
+from .state import RoomState
+from .track import RemoteTrack
+
+if TYPE_CHECKING:
+    from ..proto import rtc
+
+MakeTrack = Callable[[RemoteTrackPublication, RtpReceiver], RemoteTrack]
+
+
+class Subscriptions:
+    """The subscribed tracks. What the user has chosen is remembered, for the server that takes us back."""
+
+    def __init__(self, state: RoomState, outbox: deque[Any], make: MakeTrack) -> None:
+        self._state = state
+        self._outbox = outbox
+        self._make = make
+        self._connected = False
+        self._tracks: dict[str, RemoteTrack] = {}
+        self._by_receiver: dict[RtpReceiver, RemoteTrack] = {}
+        self._waiting: dict[str, TrackMapped] = {}
+        self._wanted: dict[str, bool] = {}
+        state.on_unpublish = self._unpublished
+
+    def track_of(self, receiver: RtpReceiver) -> RemoteTrack | None:
+        """The live track that a receiver belongs to."""
+        return self._by_receiver.get(receiver)
+
+    # ------------------------------------------------------------------ media comes and goes
+
+    def handle_mapped(self, mapped: TrackMapped) -> None:
+        """A section carries a track."""
+        self._waiting[mapped.track_sid] = mapped  # as many as there are sections
+        self.settle()
+
+    def connected(self) -> None:
+        """From now on tracks are told of."""
+        self._connected = True
+        self.settle()
+
+    def settle(self) -> None:
+        """Match what waits with the publications, some of which may be new."""
+        if not self._connected:
+            return
+        for sid, mapped in list(self._waiting.items()):
+            publication = self._state.remote_publication(mapped.participant_sid, sid)
+            if publication is None or sid in self._tracks:
+                continue
+            del self._waiting[sid]
+            track = self._tracks[sid] = self._make(publication, mapped.receiver)
+            self._by_receiver[mapped.receiver] = track
+            publication.track, publication.subscribed = track, True
+            self._outbox.append(events.TrackSubscribed(track, publication, publication.participant))
+
+    def handle_unmapped(self, unmapped: TrackUnmapped) -> None:
+        """A section does not carry its track any more."""
+        waiting = self._waiting.get(unmapped.track_sid)
+        if waiting is not None and waiting.receiver is unmapped.receiver:
+            del self._waiting[unmapped.track_sid]
+        track = self._by_receiver.get(unmapped.receiver)
+        if track is not None:
+            self._end(track, "unsubscribed")
+
+    def _unpublished(self, publication: RemoteTrackPublication) -> None:
+        self._wanted.pop(publication.sid, None)
+        track = self._tracks.get(publication.sid)
+        if track is not None:
+            self._end(track, "unpublished")
+
+    def _end(self, track: RemoteTrack, reason: str) -> None:
+        publication = track.publication
+        del self._tracks[publication.sid]
+        del self._by_receiver[track.receiver]
+        track.ended = reason
+        track.receiver.end(reason)
+        publication.track, publication.subscribed = None, False
+        self._outbox.append(events.TrackUnsubscribed(track, publication, publication.participant))
+
+    def end_all(self, reason: str) -> None:
+        """The peer connections are gone, and every track with them."""
+        self._connected = False
+        self._waiting.clear()
+        for track in list(self._tracks.values()):
+            self._end(track, reason)
+
+    # ------------------------------------------------------------------ what the user wants
+
+    def missing(self, mapped: Iterable[str]) -> tuple[int, int]:
+        """Audio and video tracks that the server will send us, beside those that sections carry already."""
+        carried = dict.fromkeys(mapped)
+        counts = {TrackKind.AUDIO: 0, TrackKind.VIDEO: 0}
+        for participant in self._state.remote_participants.values():
+            for sid, publication in participant.track_publications.items():
+                if publication.kind in counts and sid not in carried:
+                    counts[publication.kind] += 1
+        return counts[TrackKind.AUDIO], counts[TrackKind.VIDEO]
+
+    def set_subscribed(self, publication: RemoteTrackPublication, subscribed: bool) -> rtc.UpdateSubscription:
+        """The request for a track to come here, or not."""
+        self._wanted[publication.sid] = subscribed
+        request = proto.rtc.UpdateSubscription(track_sids=[publication.sid], subscribe=subscribed)
+        request.participant_tracks.add(participant_sid=publication.participant.sid, track_sids=[publication.sid])
+        return request
+
+    def differing(self, auto_subscribe: bool) -> list[str]:
+        """The tracks for which the user has chosen otherwise than ``auto_subscribe`` does."""
+        return [sid for sid, wanted in self._wanted.items() if wanted != auto_subscribe]
+
+
+def track_settings(
+    sid: str, *, enabled: bool, quality: VideoQuality | None, width: int, height: int, fps: int
+) -> rtc.UpdateTrackSettings:
+    """The request for how a subscribed track is to come."""
+    if min(width, height, fps) < 0 or max(width, height, fps) > 0xFFFF:
+        raise LocalProtocolError("dimensions and frame rate are 0 (any) to 65535")
+    settings = proto.rtc.UpdateTrackSettings(
+        track_sids=[sid], disabled=not enabled, width=width, height=height, fps=fps
+    )
+    wanted = VideoQuality.HIGH if quality is None else quality
+    settings.quality = wanted.value  # type: ignore[assignment]
+    return settings

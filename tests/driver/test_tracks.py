@@ -1,0 +1,419 @@
+"""Tracks as users see them, over an engine that only notes what it is asked for."""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+
+import pytest
+import trio
+import trio.testing
+
+import trio_client
+from sansio.base.entropy import Entropy
+from sansio.base.wallclock import WallClock
+from sansio.events import (
+    Connected,
+    Disconnected,
+    LocalTrackUnpublished,
+    ParticipantConnected,
+    TrackSubscribed,
+    TrackUnsubscribed,
+)
+from sansio.room.engine import (
+    Ended,
+    RequestDone,
+    RequestFailed,
+    TrackKeyframeWanted,
+    TrackReadable,
+    TrackStarted,
+)
+from sansio.room.requests import RequestError
+from sansio.room.state import RoomState
+from sansio.room.track import LocalTrack
+from sansio.rtp.format import Format
+from sansio.rtp.packet import build_rtp
+from sansio.rtp.session import RtpSession
+from sansio.types import DisconnectReason, RequestReason, TrackKind, TrackSource, VideoQuality
+from trio_client import (
+    DisconnectedError,
+    EncodedFrame,
+    LocalAudioTrack,
+    LocalProtocolError,
+    LocalVideoTrack,
+    RequestRejected,
+)
+from trio_client._participant import LocalParticipant, RemoteParticipant
+from trio_client._publication import LocalTrackPublication, RemoteTrackPublication
+from trio_client._session import Session
+from trio_client._tracks import RemoteAudioTrack, RemoteVideoTrack, make_remote_track
+
+OPUS = Format(111, "opus", 48000)
+OPUS_FRAME = b"\xf8\xff\xfe"
+
+
+class Engine:
+    """Notes what it is asked for; requests are answered by the test."""
+
+    def __init__(self, session):
+        self.session = session
+        self.calls = []
+        self.writes = []
+        self.takes = True
+        self.tracks = {}
+        self.rtp = RtpSession(Entropy(b"rtp"), WallClock(), cname="x")
+        self.rtp.set_formats([OPUS])
+        self.state = RoomState(deque())
+        self.state.local_participant = LocalParticipant(session)
+
+    def publish_track(self, description, now):
+        token = len(self.tracks) + 1
+        self.tracks[token] = core = LocalTrack(description)
+        return token, core
+
+    def write_frame(self, core, data, now, **options):
+        self.writes.append((core, data, options))
+        return self.takes
+
+    def enable_track(self, track, enabled, now):
+        self.calls.append(("enable", track.sid, enabled))
+        self.rtp.set_enabled(track.receiver, enabled, now)
+
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: self.calls.append(
+            (name, *[arg for arg in args if not isinstance(arg, float)], *kwargs.items())
+        )
+
+
+class Driver:
+    broken = False
+
+    def pump(self):
+        pass
+
+    def close_all(self):
+        pass
+
+    def inject(self, output):
+        raise AssertionError
+
+
+class Sender:
+    keyframe_wanted = False
+
+
+class Sending:
+    def __init__(self):
+        self.sender = Sender()
+
+
+class Stage:
+    def __init__(self):
+        self.session = Session()
+        self.engine = Engine(self.session)
+        self.session.attach(self.engine, Driver())
+        self.me = self.engine.state.local_participant
+        self.bob = RemoteParticipant(self.session, "bob", "PA_bob")
+        self.bob_voice = RemoteTrackPublication(self.session, self.bob, "TR_b")
+        self.events = []
+        for kind in (TrackSubscribed, TrackUnsubscribed, ParticipantConnected):
+            self.session.listeners.on(kind, self.events.append, once=False)
+
+    def deliver(self, *outputs):
+        for output in outputs:
+            self.session.deliver(output)
+        self.session.settled()
+
+    def accept(self, token, sid="TR_own"):
+        core = self.engine.tracks[token]
+        core.publication = publication = LocalTrackPublication(self.session, self.me, sid)
+        publication.track = core.description.owner
+        self.deliver(RequestDone(token, publication))
+        return publication
+
+    def start(self, token):
+        core = self.engine.tracks[token]
+        core.sending = Sending()
+        self.deliver(TrackStarted(core))
+        return core
+
+    def subscribe(self, kind="audio"):
+        receiver = self.engine.rtp.add_receiver(kind, 0.0, ssrc=7)
+        self.engine.rtp.set_enabled(receiver, False, 0.0)
+        return make_remote_track(self.session, self.bob_voice, receiver)
+
+    def receive(self, track, sequence, data=OPUS_FRAME):
+        self.engine.rtp.receive_rtp(build_rtp(111, sequence, sequence * 960, 7, b"", data), trio.current_time())
+        if self.engine.rtp.outbox:
+            self.engine.rtp.outbox.clear()
+            self.deliver(TrackReadable(track))
+
+    def end(self, track, reason="unpublished"):
+        track.ended = reason
+        self.deliver(TrackUnsubscribed(track, track.publication, track.publication.participant))
+
+
+def on_stage(scenario):
+    def test():
+        async def bounded():
+            with trio.fail_after(10):
+                await scenario(Stage())
+
+        trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0))
+
+    test.__name__ = scenario.__name__
+    return test
+
+
+async def publish(stage, track, token=1, **options):
+    """Publish a track, as far as that the server has accepted it."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: stage.me.publish_track(track, **options))
+        await trio.testing.wait_all_tasks_blocked()
+        return stage.accept(token)
+
+
+# ------------------------------------------------------------------ ours
+
+
+@on_stage
+async def test_publishing_and_writing(stage):
+    track = LocalAudioTrack("voice", stereo=True, dtx=False, red=False)
+    assert track.stats() is None
+    with pytest.raises(LocalProtocolError, match="not published"):
+        await track.write(OPUS_FRAME)
+    publication = await publish(stage, track)
+    assert track.publication is publication
+    description = stage.engine.tracks[1].description
+    assert (description.codec, description.name, description.source) == ("opus", "voice", TrackSource.MICROPHONE)
+    assert (description.stereo, description.dtx, description.red) == (True, False, False)
+    with pytest.raises(LocalProtocolError, match="already"):
+        await stage.me.publish_track(track)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(track.write, OPUS_FRAME)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not stage.engine.writes  # not negotiated yet
+        core = stage.start(1)
+    assert await track.write(EncodedFrame(data=b"x", timestamp=5, duration=960, level=10, voice=True))
+    assert stage.engine.writes == [
+        (core, OPUS_FRAME, {}),
+        (core, b"x", {"timestamp": 5, "duration": 960, "level": 10, "voice": True}),
+    ]
+    stage.engine.takes = False
+    for _ in range(20):
+        assert not await track.write(OPUS_FRAME)
+    await publication.mute()
+    await publication.unmute()
+    await stage.me.unpublish_track(publication)
+    await stage.me.unpublish_track("TR_other")
+    assert stage.engine.calls == [
+        ("set_track_muted", "TR_own", True),
+        ("set_track_muted", "TR_own", False),
+        ("unpublish_track", "TR_own"),
+        ("unpublish_track", "TR_other"),
+    ]
+    stage.deliver(Connected())
+    await stage.session.release()
+    stage.deliver(LocalTrackUnpublished(publication, stage.me))
+    assert (track.publication, track.kind, repr(track)) == (None, TrackKind.AUDIO, "<LocalAudioTrack 'voice'>")
+    with pytest.raises(LocalProtocolError, match="not published"):
+        await track.write(OPUS_FRAME)
+
+
+@on_stage
+async def test_a_refused_or_cancelled_track_can_be_published_again(stage):
+    track = LocalVideoTrack("cam", codec="h264", width=4, height=2)
+    async with trio.open_nursery() as nursery:
+
+        async def refused():
+            with pytest.raises(RequestRejected):
+                await stage.me.publish_track(track)
+
+        nursery.start_soon(refused)
+        await trio.testing.wait_all_tasks_blocked()
+        stage.deliver(RequestFailed(1, RequestError(RequestReason.NOT_ALLOWED)))
+    with trio.move_on_after(1):
+        await stage.me.publish_track(track)
+    assert stage.engine.calls == [("cancel", 2)]
+    await publish(stage, track, 3, name="other", source=TrackSource.SCREEN_SHARE, stream="s")
+    description = stage.engine.tracks[3].description
+    assert (description.codec, description.name, description.width, description.height) == ("h264", "other", 4, 2)
+    assert (description.source, description.stream) == (TrackSource.SCREEN_SHARE, "s")
+
+
+@on_stage
+async def test_a_publication_that_is_cancelled_too_late_is_ended(stage):
+    track = LocalAudioTrack("voice")
+    engine_publish = stage.engine.publish_track
+
+    def publish_at_once(description, now):
+        token, core = engine_publish(description, now)
+        stage.session.driver.pump = lambda: stage.accept(token) if core.publication is None else None
+        return token, core
+
+    stage.engine.publish_track = publish_at_once
+    with trio.CancelScope() as scope:
+        stage.session._ask = _cancelling(stage.session._ask, scope)
+        await stage.me.publish_track(track)
+    assert scope.cancelled_caught
+    assert stage.engine.calls == [("unpublish_track", "TR_own")]
+    assert track.publication is None
+    publication = LocalTrackPublication(stage.session, stage.me, "TR_own")
+    publication.track = track
+    await stage.session.release()
+    stage.deliver(LocalTrackUnpublished(publication, stage.me))
+
+
+def _cancelling(ask, scope):
+    def asking(*args):
+        found = ask(*args)
+        scope.cancel()
+        found[1].event.set()
+        return found
+
+    return asking
+
+
+@on_stage
+async def test_a_key_frame_is_waited_for(stage):
+    track = LocalVideoTrack("cam")
+    with pytest.raises(LocalProtocolError, match="not published"):
+        await track.keyframe_wanted
+    await publish(stage, track)
+    core = stage.start(1)
+    assert not track.keyframe_wanted
+    async with trio.open_nursery() as nursery:
+
+        async def wait():
+            await track.keyframe_wanted
+
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        core.sender.keyframe_wanted = True
+        stage.deliver(TrackKeyframeWanted(core))
+    assert track.keyframe_wanted
+    await track.keyframe_wanted
+
+
+@on_stage
+async def test_the_end_of_the_room_wakes_writers(stage):
+    track = LocalAudioTrack("voice")
+    await publish(stage, track)
+    async with trio.open_nursery() as nursery:
+
+        async def write():
+            with pytest.raises(DisconnectedError):
+                await track.write(OPUS_FRAME)
+
+        nursery.start_soon(write)
+        await trio.testing.wait_all_tasks_blocked()
+        stage.deliver(Disconnected(DisconnectReason.ROOM_DELETED), Ended(DisconnectReason.ROOM_DELETED))
+
+
+# ------------------------------------------------------------------ theirs
+
+
+@on_stage
+async def test_frames_are_read_until_the_track_ends(stage):
+    track = stage.subscribe()
+    assert isinstance(track, RemoteAudioTrack)
+    got = []
+    with track.frames(capacity=10) as frames:
+        assert track.receiver.capacity == 10
+        with pytest.raises(LocalProtocolError, match="being read"):
+            track.frames()
+        async with trio.open_nursery() as nursery:
+
+            async def read():
+                async for frame in frames:
+                    got.append(frame.timestamp)
+
+            nursery.start_soon(read)
+            for sequence in range(1, 41):
+                stage.receive(track, sequence)
+                await trio.testing.wait_all_tasks_blocked()
+            stage.end(track)
+    assert got == [960 * sequence for sequence in range(1, 41)]
+    assert frames.ended == "unpublished"
+    assert "unpublished" in repr(frames)
+    with pytest.raises(StopAsyncIteration):
+        await anext(frames)
+
+
+@on_stage
+async def test_a_reader_that_is_closed_or_forgotten_makes_room_for_another(stage):
+    track = stage.subscribe()
+    with pytest.raises(LocalProtocolError, match="at least one"):
+        track.frames(capacity=0)
+    async with track.frames() as frames:
+        stage.receive(track, 1)
+        await anext(frames)
+    frames.close()
+    assert frames.ended == "closed"
+    stage.receive(track, 2)
+    with trio.move_on_after(1) as scope:
+        await anext(track.frames())
+    assert scope.cancelled_caught  # nothing was kept
+
+
+@on_stage
+async def test_a_forgotten_reader_is_none(stage):
+    track = stage.subscribe()
+    frames = track.frames()
+    del frames
+    gc.collect()
+    await trio.testing.wait_all_tasks_blocked()
+    assert stage.engine.calls == [("enable", "TR_b", True), ("enable", "TR_b", False)]
+    first = track.frames()
+    del first
+    second = track.frames()  # before the first was seen to be gone
+    await trio.testing.wait_all_tasks_blocked()
+    assert stage.engine.calls[-1] == ("enable", "TR_b", True)
+    second.close()
+    track.ended = "unpublished"
+    track.frames()
+    assert stage.engine.calls[-1] == ("enable", "TR_b", False)
+    picture = stage.engine.rtp.add_receiver("video", 0.0, ssrc=8)
+    assert isinstance(make_remote_track(stage.session, stage.bob_voice, picture), RemoteVideoTrack)
+
+
+@on_stage
+async def test_what_is_asked_of_a_remote_publication(stage):
+    publication = stage.bob_voice
+    publication.set_subscribed(False)
+    publication.set_enabled(False)
+    publication.set_video_quality(VideoQuality.LOW)
+    publication.set_video_dimensions(320, 180)
+    publication.set_video_fps(5)
+    name, subscribed, *settings = stage.engine.calls[0][0], stage.engine.calls[0][2], *stage.engine.calls[1:]
+    assert (name, subscribed) == ("set_subscribed", False)
+    last = dict(settings[-1][2:])
+    assert last == {"enabled": False, "quality": VideoQuality.LOW, "width": 320, "height": 180, "fps": 5}
+
+
+# ------------------------------------------------------------------ the first events
+
+
+@on_stage
+async def test_what_happens_as_the_room_is_joined_waits_for_the_block(stage):
+    track = stage.subscribe()
+    subscribed = TrackSubscribed(track, stage.bob_voice, stage.bob)
+    stage.deliver(Connected(), subscribed)
+    assert stage.events == []
+    await stage.session.release()
+    assert stage.events == [subscribed]
+    stage.deliver(ParticipantConnected(stage.bob))
+    assert len(stage.events) == 2
+
+
+@on_stage
+async def test_a_room_that_ends_at_once_tells_what_happened_before(stage):
+    stage.deliver(Connected(), ParticipantConnected(stage.bob), Disconnected(DisconnectReason.ROOM_DELETED))
+    assert len(stage.events) == 1
+    await stage.session.release()
+    assert len(stage.events) == 1
+
+
+def test_the_names_are_public():
+    for name in ("LocalAudioTrack", "LocalVideoTrack", "RemoteAudioTrack", "RemoteVideoTrack", "Frames"):
+        assert name in trio_client.__all__

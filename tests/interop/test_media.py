@@ -1,0 +1,397 @@
+"""Audio and video between our client and LiveKit's own, through the real server, over one peer connection and two."""
+
+from __future__ import annotations
+
+import array
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import trio
+
+import trio_client
+from trio_client import (
+    ConnectOptions,
+    EncodedFrame,
+    LocalAudioTrack,
+    LocalTrackUnpublished,
+    LocalVideoTrack,
+    Room,
+    TrackMuted,
+    TrackSubscribed,
+    TrackUnsubscribed,
+)
+
+from .servers import Server
+
+MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
+SILENCE = b"\xf8\xff\xfe"
+
+
+def run(scenario: Callable[[], Any], seconds: float = 40) -> None:
+    async def bounded() -> None:
+        with trio.fail_after(seconds):
+            await scenario()
+
+    trio.run(bounded)
+
+
+@asynccontextmanager
+async def joined(
+    server: Server, room: str, identity: str = "ours", *, single: bool = True, **grants: Any
+) -> AsyncIterator[Room]:
+    options = ConnectOptions(single_peer_connection=single)
+    async with trio_client.connect(server.url, server.token(room, identity, **grants), options=options) as found:
+        yield found
+
+
+@MODES
+@pytest.mark.parametrize("first", [True, False], ids=["there", "later"])
+def test_frames_of_a_native_publisher_arrive(server, room, native, single, first):
+    peer = native("them")
+    if first:
+        peer.call("publish_audio")
+
+    async def scenario() -> None:
+        began = trio.current_time()
+        async with joined(server, room, single=single) as ours, ours.events(TrackSubscribed) as events:
+            if not first:
+                await peer.acall("publish_audio")
+            event = await anext(events)
+            print("joined and subscribed after", trio.current_time() - began)
+            track = event.track
+            assert (track.name, event.participant.identity) == ("voice", "them")
+            assert event.publication.track is track
+            assert event.publication.subscribed
+            times = []
+            async with track.frames() as frames:
+                async for frame in frames:
+                    if not times:
+                        print("first frame after", trio.current_time() - began)
+                    assert frame.data
+                    times.append(frame.time)
+                    if len(times) == 50:
+                        break
+            assert times == sorted(times)
+            assert frames.ended == "closed"
+            with trio.move_on_after(4):
+                async for frame in track.frames():
+                    if frame.ntp_time is not None:
+                        break
+            assert frame.ntp_time is not None
+            print(track.stats())
+
+    run(scenario)
+
+
+# ------------------------------------------------------------------ publishing
+
+
+def tone() -> list[bytes]:
+    """A second of a loud 440 Hz tone in Opus packets of 20 ms."""
+    av = pytest.importorskip("av")
+    encoder = av.CodecContext.create("libopus", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 48000, "mono", "s16"
+    packets = []
+    for number in range(50):
+        samples = [round(20000 * math.sin(math.tau * 440 * n / 48000)) for n in range(number * 960, number * 960 + 960)]
+        frame = av.AudioFrame(format="s16", layout="mono", samples=960)
+        frame.planes[0].update(array.array("h", samples).tobytes())
+        frame.sample_rate, frame.pts = 48000, number * 960
+        packets += [bytes(packet) for packet in encoder.encode(frame)]
+    return packets
+
+
+async def play(track: LocalAudioTrack, packets: list[bytes]) -> None:
+    """Write the packets over and over, one each 20 ms."""
+    due = trio.current_time()
+    while True:
+        for packet in packets:
+            await track.write(EncodedFrame(data=packet, level=10, voice=True))
+            due += 0.02
+            await trio.sleep_until(due)
+
+
+@MODES
+@pytest.mark.parametrize("red", [True, False], ids=["red", "plain"])
+def test_a_native_client_hears_us(server, room, native, single, red):
+    packets = tone()
+    peer = native("them")
+    peer.call("listen")
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours:
+            me = ours.local_participant
+            track = LocalAudioTrack("voice", red=red)
+            began = trio.current_time()
+            publication = await me.publish_track(track)
+            print("published after", trio.current_time() - began)
+            assert me.track_publications == {publication.sid: publication}
+            assert publication.track is track
+            ours.start_soon(play, track, packets)
+            heard = await peer.await_("heard")
+            print("heard after", trio.current_time() - began)
+            assert heard["sid"] == publication.sid
+            assert publication.mime_type in ("audio/opus", "audio/red")
+            await peer.await_("active_speakers_changed", where=lambda e: e["args"][0])
+            await publication.mute()
+            await peer.await_("track_muted")
+            await peer.await_("silent")
+            assert publication.muted
+            assert not await track.write(packets[0])
+            await publication.unmute()
+            await peer.await_("track_unmuted")
+            await peer.await_("heard")
+            await trio.sleep(1.5)
+            stats = track.stats()
+            print(stats)
+            assert stats.rtt is not None
+            assert stats.lost == 0
+            await me.unpublish_track(publication)
+            await peer.await_("track_unpublished")
+            assert not me.track_publications
+
+    async def stopping() -> None:
+        with pytest.raises(trio_client.LocalProtocolError, match="not published"):
+            await scenario()
+
+    run(stopping)
+
+
+def pictures(codec: str) -> list[bytes]:
+    """Three seconds of a moving 320x240 picture, a key frame every half second."""
+    av = pytest.importorskip("av")
+    encoder = av.CodecContext.create({"vp8": "libvpx", "h264": "libx264"}[codec], "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 320, 240, "yuv420p"
+    encoder.time_base, encoder.framerate, encoder.gop_size = Fraction(1, 15), Fraction(15), 8
+    encoder.bit_rate = 300_000
+    encoder.options = (
+        {"deadline": "realtime", "lag-in-frames": "0", "cpu-used": "8"}
+        if codec == "vp8"
+        else {"tune": "zerolatency", "preset": "ultrafast", "profile": "baseline", "x264-params": "repeat-headers=1"}
+    )
+    found = []
+    for number in range(45):
+        frame = av.VideoFrame(320, 240, "yuv420p")
+        for place, plane in enumerate(frame.planes):
+            plane.update(bytes([(number * 5 + place * 40) % 256]) * plane.buffer_size)
+        frame.pts = number
+        found += [bytes(packet) for packet in encoder.encode(frame)]
+    return found
+
+
+@MODES
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+def test_a_native_client_sees_us(server, room, native, single, codec):
+    frames = pictures(codec)
+    peer = native("them")
+    peer.call("listen")
+
+    async def show(track: LocalVideoTrack) -> None:
+        due = trio.current_time()
+        while True:
+            for frame in frames:
+                await track.write(frame)
+                due += 1 / 15
+                await trio.sleep_until(due)
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours:
+            track = LocalVideoTrack("cam", codec=codec, width=320, height=240)
+            publication = await ours.local_participant.publish_track(track)
+            began = trio.current_time()
+            ours.start_soon(show, track)
+            await track.keyframe_wanted
+            seen = await peer.await_("seen")
+            print("seen after", trio.current_time() - began)
+            assert (seen["sid"], seen["width"], seen["height"]) == (publication.sid, 320, 240)
+            assert publication.mime_type.lower() == f"video/{codec}"
+            await trio.sleep(1)
+            print(track.stats())
+            assert track.stats().keyframe_requests
+
+    run(scenario)
+
+
+@MODES
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+def test_pictures_of_a_native_publisher_arrive(server, room, native, single, codec):
+    peer = native("them")
+    peer.call("publish_video", codec=codec)
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours, ours.events(TrackSubscribed) as events:
+            event = await anext(events)
+            assert isinstance(event.track, trio_client.RemoteVideoTrack)
+            count = 0
+            async for frame in event.track.frames():
+                assert frame.keyframe or count
+                assert frame.lost == 0 or not count
+                count += 1
+                if count == 20:
+                    break
+            event.publication.set_subscribed(False)
+            gone = await ours.wait_for(TrackUnsubscribed)
+            assert (gone.track, gone.track.ended) == (event.track, "unsubscribed")
+            event.publication.set_subscribed(True)
+            again = await anext(events)
+            assert again.track is not event.track
+            await anext(again.track.frames())
+
+    run(scenario)
+
+
+@MODES
+def test_an_unpublished_track_ends(server, room, native, single):
+    peer = native("them")
+    sid = peer.call("publish_audio")["sid"]
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours, ours.events(TrackSubscribed) as events:
+            track = (await anext(events)).track
+            assert track.sid == sid
+            frames = track.frames(capacity=10)
+            await anext(frames)
+            await peer.acall("unpublish", sid=sid)
+            async for _ in frames:
+                pass
+            assert frames.ended in ("unpublished", "unsubscribed")
+            assert not ours.remote_participants["them"].track_publications
+
+    run(scenario)
+
+
+def test_publishing_without_the_grant_is_refused(server, room):
+    async def scenario() -> None:
+        async with joined(server, room, canPublish=False) as ours:
+            track = LocalAudioTrack("voice")
+            with pytest.raises(trio_client.RequestRejected) as caught:
+                await ours.local_participant.publish_track(track)
+            assert caught.value.reason is trio_client.RequestReason.NOT_ALLOWED
+            assert track.publication is None
+
+    run(scenario)
+
+
+@MODES
+def test_cancelled_publications_leave_room_for_more(server, room, native, single):
+    """The server keeps up to twenty tracks that were asked for and never came."""
+    peer = native("them")
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours:
+            for _ in range(25):
+                with trio.move_on_after(0) as scope:
+                    await ours.local_participant.publish_track(LocalAudioTrack("never"))
+                assert scope.cancelled_caught
+            track = LocalAudioTrack("voice")
+            publication = await ours.local_participant.publish_track(track)
+            assert await track.write(SILENCE)
+            await peer.await_("track_subscribed", where=lambda e: e["args"][1]["sid"] == publication.sid)
+
+    run(scenario)
+
+
+@MODES
+def test_a_browser_subscribes_to_our_track(server, room, browser, single):
+    peer = browser("them")
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours:
+            track = LocalAudioTrack("voice")
+            await ours.local_participant.publish_track(track)
+            ours.start_soon(play, track, [SILENCE])
+            await peer.await_("track_subscribed")
+            await trio.sleep(1)
+            assert track.stats().lost == 0
+
+    run(scenario, seconds=90)
+
+
+@MODES
+def test_tracks_live_through_a_new_session(server, room, native, single):
+    packets = tone()
+    peer = native("them")
+    peer.call("publish_audio")
+    peer.call("listen")
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours, ours.events(TrackSubscribed) as events:
+            theirs = await anext(events)
+            mine = LocalAudioTrack("voice")
+            publication = await ours.local_participant.publish_track(mine)
+            before = publication.sid
+            ours.start_soon(play, mine, packets)
+            await peer.await_("heard")
+            frames = theirs.track.frames()
+            await anext(frames)
+            await ours.simulate(trio_client.Scenario.FULL_RECONNECT)
+            async for _ in frames:
+                pass
+            assert frames.ended == "reconnecting"
+            again = await anext(events)
+            await anext(again.track.frames())
+            heard = await peer.await_("heard")
+            assert heard["sid"] == publication.sid != before
+
+    run(scenario)
+
+
+@MODES
+def test_nothing_comes_unless_it_is_asked_for(server, room, native, single):
+    peer = native("them")
+    sid = peer.call("publish_audio")["sid"]
+
+    async def scenario() -> None:
+        options = ConnectOptions(single_peer_connection=single)
+        token = server.token(room, "ours")
+        async with trio_client.connect(server.url, token, auto_subscribe=False, options=options) as ours:
+            publication = ours.remote_participants["them"].track_publications[sid]
+            with trio.move_on_after(1):
+                await ours.wait_for(TrackSubscribed)
+                pytest.fail("it came by itself")
+            async with ours.events(TrackSubscribed) as events:
+                publication.set_subscribed(True)
+                event = await anext(events)
+            assert event.publication is publication
+            await anext(event.track.frames())
+
+    run(scenario)
+
+
+@MODES
+def test_the_server_mutes_and_ends_our_track(server, room, native, single):
+    peer = native("them")
+
+    async def scenario() -> None:
+        async with (
+            joined(server, room, single=single) as ours,
+            ours.events(TrackMuted, LocalTrackUnpublished) as events,
+        ):
+            track = LocalAudioTrack("voice")
+            publication = await ours.local_participant.publish_track(track)
+            ours.start_soon(play_until_ended, track)
+            await peer.await_("track_subscribed")
+            await trio.to_thread.run_sync(
+                lambda: server.api("MutePublishedTrack", room, identity="ours", trackSid=publication.sid, muted=True)
+            )
+            event = await anext(events)
+            assert (event.publication, publication.muted) == (publication, True)
+            assert not await track.write(SILENCE)
+            await trio.to_thread.run_sync(
+                lambda: server.api("UpdateParticipant", room, identity="ours", permission={"canSubscribe": True})
+            )
+            event = await anext(events)
+            assert event.publication is publication
+            assert track.publication is None
+            await peer.await_("track_unpublished")
+
+    run(scenario)
+
+
+async def play_until_ended(track: LocalAudioTrack) -> None:
+    with pytest.raises(trio_client.LocalProtocolError, match="not published"):
+        await play(track, [SILENCE])

@@ -1,0 +1,520 @@
+"""Tracks of ours and of others, in an engine whose media is connected."""
+
+from __future__ import annotations
+
+import pytest
+
+from sansio import events, proto
+from sansio.base.contract import OpenSignal
+from sansio.base.errors import LocalProtocolError
+from sansio.base.limits import LOCAL_TRACKS, PENDING_REQUESTS, SIGNAL_QUEUE
+from sansio.peer.media import SendingStarted
+from sansio.room.engine import RequestDone, RequestFailed, TrackKeyframeWanted, TrackReadable, TrackStarted
+from sansio.room.publish import PUBLISH_TIMEOUT
+from sansio.room.track import RemoteTrack, TrackDescription
+from sansio.rtp.rtcp import PictureLoss, encode_rtcp
+from sansio.rtp.session import KeyframeWanted
+from sansio.sdp.media import parse_sdp
+from sansio.types import RequestReason, TrackKind, TrackSource, VideoQuality
+from tests.unit.room.build import info, join, track, update
+from tests.unit.room.desk import join_request
+from tests.unit.room.studio import OPUS_FRAME, Studio
+
+rtc, models = proto.rtc, proto.models
+VOICE = TrackDescription(codec="opus", name="voice", source=TrackSource.MICROPHONE)
+CAM = TrackDescription(codec="vp8", name="cam", source=TrackSource.CAMERA, width=640, height=360)
+VP8_KEY = b"\x10\x00\x00\x9d\x01\x2a\x08\x00\x08\x00" + bytes(3000)
+BOB = info(tracks=[track("TR_b", "mic", type=0), track("TR_v", "cam", type=1)])
+TRACKS = {"1": ("PA_bob|TR_b", "TR_b", 77)}
+
+
+def accept(studio, sid="TR_own", **fields):
+    """The server takes the newest track that was asked for."""
+    request = studio.sent("add_track")[-1]
+    fields.setdefault("type", request.type)
+    studio.say(
+        track_published=rtc.TrackPublishedResponse(
+            cid=request.cid, track=models.TrackInfo(sid=sid, name=request.name, source=request.source, **fields)
+        )
+    )
+
+
+def published(studio, description=VOICE, sid="TR_own"):
+    _, own = studio.engine.publish_track(description, studio.now)
+    studio.turn()
+    accept(studio, sid)
+    studio.negotiate()
+    assert own.publication.sid == sid
+    return own
+
+
+def done(studio, token):
+    return [output.result for output in studio.events(RequestDone) if output.token == token]
+
+
+def failed(studio, token):
+    return [output.error.reason for output in studio.events(RequestFailed) if output.token == token]
+
+
+# ------------------------------------------------------------------ publishing
+
+
+def test_a_track_is_requested_and_offered_at_once_then_sent():
+    studio = Studio()
+    engine = studio.engine
+    token, own = engine.publish_track(VOICE, studio.now)
+    assert not engine.write_frame(own, OPUS_FRAME, studio.now)
+    studio.turn()
+    (request,) = studio.sent("add_track")
+    assert (request.name, request.type, request.source, request.muted) == ("voice", 0, 2, False)
+    assert [(codec.codec, codec.cid) for codec in request.simulcast_codecs] == [("opus", request.cid)]
+    offer = parse_sdp(studio.sent("offer")[-1].sdp)
+    assert (offer.media[-1].direction, offer.media[-1].msid.track) == ("sendonly", request.cid)
+    assert own.stats() is None
+    studio.negotiate()
+    (started,) = studio.events(TrackStarted)
+    assert started.track is own
+    accept(studio)
+    (publication,) = done(studio, token)
+    assert engine.state.local_participant.track_publications == {"TR_own": publication}
+    assert (publication.track, own.publication) == (own, publication)
+    assert [e.publication for e in studio.events(events.LocalTrackPublished)] == [publication]
+    assert engine.write_frame(own, OPUS_FRAME, studio.now)
+    studio.turn()
+    assert own.stats().packets == 1
+    assert studio.peers[0].transport.srtp_receiver.counters.snapshot() == {}
+    assert repr(own) == f"<LocalTrack 'voice' {request.cid}>"
+    assert own.description.kind is TrackKind.AUDIO
+
+
+def test_what_a_request_says():
+    studio = Studio()
+    studio.engine.publish_track(
+        TrackDescription(codec="opus", red=False, dtx=False, stereo=True, stream="s", owner="x"), studio.now
+    )
+    studio.turn()
+    request = studio.sent("add_track")[-1]
+    assert (request.disable_red, request.disable_dtx, request.stereo, request.stream) == (True, True, True, "s")
+    assert list(request.audio_features) == [models.TF_STEREO, models.TF_NO_DTX]
+    assert [c.name for c in parse_sdp(studio.sent("offer")[-1].sdp).media[-1].codecs] == ["opus"]
+    accept(studio)
+    assert studio.engine.state.local_participant.track_publications["TR_own"].track == "x"
+    studio.negotiate()
+    studio.engine.publish_track(CAM, studio.now)
+    studio.turn()
+    request = studio.sent("add_track")[-1]
+    assert (request.type, request.width, request.height) == (1, 640, 360)
+    assert [(layer.quality, layer.width, layer.height) for layer in request.layers] == [(models.HIGH, 640, 360)]
+
+
+def test_a_refused_track_gives_its_section_back():
+    studio = Studio()
+    token, own = studio.engine.publish_track(VOICE, studio.now)
+    studio.turn()
+    refusal = rtc.RequestResponse(reason=rtc.RequestResponse.NOT_ALLOWED, add_track=studio.sent("add_track")[-1])
+    studio.say(request_response=refusal)
+    assert failed(studio, token) == [RequestReason.NOT_ALLOWED]
+    studio.negotiate()
+    assert parse_sdp(studio.sent("offer")[-1].sdp).media[-1].direction == "inactive"
+    assert not studio.events(TrackStarted)
+    accept(studio)  # too late
+    assert not studio.engine.state.local_participant.track_publications
+    other = published(studio)
+    assert other.sending.mid == own.sending.mid  # its section again
+
+
+def test_a_request_without_an_answer_fails():
+    studio = Studio()
+    token, _ = studio.engine.publish_track(VOICE, studio.now)
+    studio.turn()
+    studio.negotiate()
+    studio.wait(PUBLISH_TIMEOUT + 0.1)
+    assert failed(studio, token) == [RequestReason.TIMED_OUT]
+    assert parse_sdp(studio.sent("offer")[-1].sdp).media[-1].direction == "inactive"
+
+
+def test_many_cancelled_tracks_and_then_one():
+    studio = Studio()
+    for _ in range(25):
+        token, own = studio.engine.publish_track(VOICE, studio.now)
+        studio.engine.cancel(token, studio.now)
+        studio.engine.cancel(token, studio.now)
+        studio.turn()
+        studio.negotiate()
+    assert not studio.events(TrackStarted)
+    own = published(studio)
+    assert studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+    assert int(own.sending.mid) < 10  # sections are used again
+
+
+def test_misuse_is_refused_before_anything_happens():
+    with pytest.raises(LocalProtocolError, match="not as theora"):
+        TrackDescription(codec="theora")
+    with pytest.raises(LocalProtocolError, match="pixels"):
+        TrackDescription(codec="vp8", width=-1)
+    early = Studio(connect=False)
+    for do in (
+        lambda: early.engine.publish_track(VOICE, early.now),
+        lambda: early.engine.unpublish_track("TR", early.now),
+        lambda: early.engine.set_track_muted("TR", True, early.now),
+    ):
+        with pytest.raises(LocalProtocolError, match="not connected"):
+            do()
+    studio = Studio()
+    for do in (
+        lambda: studio.engine.unpublish_track("TR", studio.now),
+        lambda: studio.engine.set_track_muted("TR", True, studio.now),
+    ):
+        with pytest.raises(LocalProtocolError, match="no track TR"):
+            do()
+
+
+def test_too_many_tracks_or_requests_are_refused():
+    studio = Studio(receive_sections=(0, 0))
+    studio.answering = False
+    own = [studio.engine.publish_track(VOICE, studio.now)[1] for _ in range(min(PENDING_REQUESTS, LOCAL_TRACKS))]
+    with pytest.raises(LocalProtocolError, match="tracks are published"):
+        studio.engine.publish_track(VOICE, studio.now)
+    assert len(own) == LOCAL_TRACKS
+
+
+def test_a_full_signal_queue_leaves_no_trace():
+    studio = Studio()
+    studio.closed()  # the link is away: what is asked for waits
+    sections = len(studio.engine._transports._publisher.connection.media.sections)
+    for _ in range(SIGNAL_QUEUE):
+        studio.engine._session.send("mute", rtc.MuteTrackRequest(sid="x"), studio.now)
+    with pytest.raises(LocalProtocolError):
+        studio.engine.publish_track(VOICE, studio.now)
+    media = studio.engine._transports._publisher.connection.media
+    assert media.sending == ()
+    assert len(media.sections) == sections
+
+
+def test_too_many_sections_are_refused():
+    studio = Studio(receive_sections=(1023, 0))
+    with pytest.raises(LocalProtocolError, match="sections"):
+        studio.engine.publish_track(VOICE, studio.now)
+    assert not studio.sent("add_track")
+
+
+# ------------------------------------------------------------------ muting and ending
+
+
+def test_muting_tells_the_server_and_stops_the_frames():
+    studio = Studio()
+    own = published(studio)
+    studio.engine.set_track_muted("TR_own", True, studio.now)
+    studio.engine.set_track_muted("TR_own", True, studio.now)
+    studio.turn()
+    assert [(m.sid, m.muted) for m in studio.sent("mute")] == [("TR_own", True)] * 2
+    assert (own.muted, own.publication.muted) == (True, True)
+    assert len(studio.events(events.TrackMuted)) == 1
+    assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+    studio.engine.set_track_muted("TR_own", False, studio.now)
+    assert studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+    # the server mutes it
+    studio.say(mute=rtc.MuteTrackRequest(sid="TR_own", muted=True))
+    assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+    studio.say(mute=rtc.MuteTrackRequest(sid="TR_unknown", muted=True))
+
+
+def test_a_track_that_is_published_muted_or_muted_before_it_is_sent():
+    studio = Studio()
+    _, own = studio.engine.publish_track(TrackDescription(codec="opus", muted=True), studio.now)
+    assert own.muted
+    studio.turn()
+    accept(studio, muted=True)
+    studio.engine.set_track_muted("TR_own", True, studio.now)  # not negotiated yet
+    studio.negotiate()
+    assert own.sender.paused
+    assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+
+
+def test_unpublishing_ends_it():
+    studio = Studio()
+    own = published(studio)
+    sender = own.sender
+    studio.engine.unpublish_track("TR_own", studio.now)
+    assert not studio.engine.state.local_participant.track_publications
+    assert [e.publication.sid for e in studio.events(events.LocalTrackUnpublished)] == []
+    studio.turn()
+    assert [e.publication.sid for e in studio.events(events.LocalTrackUnpublished)] == ["TR_own"]
+    assert sender.closed
+    studio.negotiate()
+    assert parse_sdp(studio.sent("offer")[-1].sdp).media[-1].direction == "inactive"
+
+
+def test_the_server_unpublishes():
+    studio = Studio()
+    own = published(studio)
+    sender = own.sender
+    studio.say(track_unpublished=rtc.TrackUnpublishedResponse(track_sid="TR_own"))
+    assert sender.closed
+    assert len(studio.events(events.LocalTrackUnpublished)) == 1
+    studio.say(track_unpublished=rtc.TrackUnpublishedResponse(track_sid="TR_own"))
+    assert len(studio.events(events.LocalTrackUnpublished)) == 1
+
+
+def test_a_key_frame_is_asked_for():
+    studio = Studio()
+    own = published(studio, CAM)
+    assert studio.engine.write_frame(own, VP8_KEY, studio.now)
+    studio.turn(0.5)
+    for ssrc in (own.sender.ssrc, own.sender.ssrc):
+        studio.peers[0].transport.rtp.rtcp.append(encode_rtcp([PictureLoss(1, ssrc)]))
+        studio.peers[0].transport.touch_media()
+        studio.turn()
+    (wanted,) = studio.events(TrackKeyframeWanted)
+    assert wanted.track is own
+    assert studio.engine._publisher.sending(object()) is None
+
+
+# ------------------------------------------------------------------ subscribing
+
+
+def subscribed(single=True, **options):
+    """A studio in which TR_b of bob comes."""
+    studio = Studio(connect=False, single=single, **options)
+    if single:
+        studio.tracks = TRACKS
+    studio.join(BOB)
+    if not single:
+        studio.peers[1].media.add_sending("opus", "TR_b", "PA_bob|TR_b")
+        studio.offer_subscriber()
+    studio.connect()
+    kinds = [type(event) for event in studio.events(events.Connected, events.TrackSubscribed)]
+    assert kinds == [events.Connected, events.TrackSubscribed]
+    (event,) = studio.events(events.TrackSubscribed)
+    return studio, event.track
+
+
+@pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
+def test_a_track_comes_and_is_read(single):
+    studio, got = subscribed(single)
+    assert isinstance(got, RemoteTrack)
+    bob = studio.engine.state.remote_participants["bob"]
+    publication = bob.track_publications["TR_b"]
+    assert (publication.track, publication.subscribed) == (got, True)
+    assert (got.sid, got.name, got.kind, got.muted) == ("TR_b", "mic", TrackKind.AUDIO, False)
+    assert repr(got) == "<RemoteTrack 'mic' TR_b>"
+    (event,) = studio.events(events.TrackSubscribed)
+    assert (event.publication, event.participant) == (publication, bob)
+    index = 0 if single else 1
+    source = 77 if single else studio.peers[1].media.sending[0].streams[0][0]
+    studio.send(source, peer=index)
+    assert got.read() is None  # nobody reads
+    studio.engine.enable_track(got, True, studio.now)
+    studio.turn()
+    studio.send(source, b"\xf8\xff\xfd", peer=index)
+    assert [e.track for e in studio.events(TrackReadable)] == [got]
+    assert got.read().data == b"\xf8\xff\xfd"
+    assert got.stats().packets
+    studio.engine.enable_track(got, False, studio.now)
+
+
+def test_a_released_section_ends_the_track_and_the_next_begins_another():
+    studio, got = subscribed()
+    studio.tracks = {}
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    (gone,) = studio.events(events.TrackUnsubscribed)
+    assert (gone.track, got.ended, got.receiver.ended) == (got, "unsubscribed", "unsubscribed")
+    assert (gone.publication.track, gone.publication.subscribed) == (None, False)
+    studio.tracks = {"1": ("PA_bob|TR_b", "TR_b", 78)}
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    again = studio.events(events.TrackSubscribed)[-1].track
+    assert again is not got
+    assert again.receiver.ssrc == 78
+    studio.engine.stop(studio.now)
+    studio.wait(2)
+    assert again.ended == "disconnected"
+
+
+def test_media_may_come_before_the_news_of_it_and_go_after():
+    studio = Studio()
+    studio.tracks = {"1": ("PA_new|TR_n", "TR_n", 5), "2": ("PA_none|TR_x", "TR_x", 6)}
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    assert not studio.events(events.TrackSubscribed)
+    studio.say(update=update(info("new", "PA_new", tracks=[track("TR_n")])))
+    (event,) = studio.events(events.TrackSubscribed)
+    studio.say(update=update(info("new", "PA_new", version=2)))
+    assert event.track.ended == "unpublished"
+    names = [type(o).__name__ for o in studio.events(events.TrackUnsubscribed, events.TrackUnpublished)]
+    assert names == ["TrackUnsubscribed", "TrackUnpublished"]
+    studio.tracks = {}
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    assert len(studio.events(events.TrackUnsubscribed)) == 1
+    studio.say(update=update(info("none", "PA_none", tracks=[track("TR_x")])))
+    assert len(studio.events(events.TrackSubscribed)) == 1
+    studio.say(room_moved=rtc.RoomMovedResponse(room=models.Room(name="hall")))
+
+
+def test_a_track_in_two_sections_is_one_track():
+    studio, got = subscribed()
+    studio.tracks = {**TRACKS, "2": ("PA_bob|TR_b", "TR_b", 78)}
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    assert len(studio.events(events.TrackSubscribed)) == 1
+    studio.tracks = {"2": ("PA_bob|TR_b", "TR_b", 78)}
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    assert got.ended == "unsubscribed"
+    studio.say(update=update(info(version=3, tracks=[track("TR_b", type=0)])))
+    assert studio.events(events.TrackSubscribed)[-1].track.receiver.ssrc == 78
+
+
+@pytest.mark.parametrize(
+    ("sections", "tracks", "auto", "offers"),
+    [
+        ((3, 3), {"1": ("PA_bob|TR_b", "TR_b", 7), "4": ("PA_bob|TR_v", "TR_v", 8)}, True, []),
+        ((3, 3), {}, True, [7]),  # the answer was too early: once more, at once
+        ((0, 0), {}, True, [3]),  # with the sections that are needed
+        ((1, 0), {"1": ("PA_bob|TR_b", "TR_b", 7)}, True, [3]),
+        ((3, 3), {}, False, []),
+    ],
+)
+def test_tracks_that_the_first_answer_does_not_tell_are_asked_for_at_once(sections, tracks, auto, offers):
+    studio = Studio(connect=False, receive_sections=sections, auto_subscribe=auto)
+    studio.tracks, studio.answering = tracks, False
+    studio.join(BOB)
+    assert [len(parse_sdp(offer.sdp).media) for offer in studio.sent("offer")] == offers
+
+
+def test_the_first_offer_has_room_for_tracks():
+    studio = Studio(connect=False)
+    studio.start()
+    offer = parse_sdp(join_request(studio.found(OpenSignal)[0].url).publisher_offer.sdp)
+    assert [media.kind for media in offer.media] == ["application", *["audio"] * 3, *["video"] * 3]
+
+
+def test_what_the_user_wants_goes_to_the_server():
+    studio, got = subscribed()
+    publication = got.publication
+    studio.engine.set_subscribed(publication, False, studio.now)
+    studio.engine.set_track_settings(publication, studio.now, enabled=False, width=320, height=180, fps=10)
+    studio.engine.set_track_settings(publication, studio.now, quality=VideoQuality.LOW)
+    studio.turn()
+    (request,) = studio.sent("subscription")
+    assert (list(request.track_sids), request.subscribe) == (["TR_b"], False)
+    assert [(p.participant_sid, list(p.track_sids)) for p in request.participant_tracks] == [("PA_bob", ["TR_b"])]
+    first, second = studio.sent("track_setting")
+    assert (first.disabled, first.quality, first.width, first.height, first.fps) == (True, 2, 320, 180, 10)
+    assert (second.disabled, second.quality, second.width) == (False, 0, 0)
+    with pytest.raises(LocalProtocolError, match="65535"):
+        studio.engine.set_track_settings(publication, studio.now, fps=-1)
+
+
+# ------------------------------------------------------------------ reconnecting
+
+
+def test_a_resume_tells_what_is_published_and_what_was_chosen():
+    studio, got = subscribed()
+    own = published(studio)
+    studio.engine.set_subscribed(got.publication, False, studio.now)
+    studio.turn()
+    studio.closed()
+    studio.wait(1)
+    studio.opened()
+    studio.say(reconnect=rtc.ReconnectResponse())
+    studio.say(update=update(BOB))
+    (state,) = studio.sent("sync_state")
+    assert [(p.cid, p.track.sid) for p in state.publish_tracks] == [(own.cid, "TR_own")]
+    assert (list(state.subscription.track_sids), state.subscription.subscribe) == (["TR_b"], False)
+    studio.wait(1)
+    assert got.ended == ""
+    assert studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+
+
+@pytest.mark.parametrize("publishing", [True, False])
+def test_a_restart_publishes_anew_and_begins_the_tracks_of_others_again(publishing):
+    studio, got = subscribed()
+    if publishing:
+        own = published(studio)
+        publication, old_cid = own.publication, own.cid
+        token, _ = studio.engine.publish_track(CAM, studio.now)
+        studio.turn()
+        studio.negotiate()
+    studio.say(leave=rtc.LeaveRequest(action=rtc.LeaveRequest.RECONNECT, reason=models.STATE_MISMATCH))
+    studio.wait(1)
+    assert got.ended == "reconnecting"
+    studio.begin()
+    if publishing:
+        assert failed(studio, token) == [RequestReason.ROOM_ENDED]
+        assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+    studio.join(BOB)
+    studio.connect()
+    assert studio.events(events.Reconnected)
+    again = studio.events(events.TrackSubscribed)[-1].track
+    assert again is not got
+    if publishing:
+        assert len(studio.sent("add_track")) == 3
+        assert studio.sent("add_track")[-1].cid == own.cid != old_cid
+        studio.negotiate()
+        accept(studio, "TR_new")
+        assert own.publication is publication
+        assert publication.sid == "TR_new"
+        assert studio.engine.state.local_participant.track_publications == {"TR_new": publication}
+        assert len(studio.events(events.LocalTrackPublished)) == 1
+        assert studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+
+
+def test_a_track_may_be_ended_while_the_session_starts_anew():
+    studio, _ = subscribed()
+    own = published(studio)
+    studio.say(leave=rtc.LeaveRequest(action=rtc.LeaveRequest.RECONNECT, reason=models.STATE_MISMATCH))
+    studio.wait(1)
+    studio.engine.unpublish_track("TR_own", studio.now)
+    studio.begin()
+    studio.join(BOB)
+    studio.connect()
+    assert len(studio.sent("add_track")) == 1
+    assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+
+
+def test_after_the_end_nothing_is_sent():
+    studio = Studio()
+    own = published(studio)
+    token, _ = studio.engine.publish_track(CAM, studio.now)
+    studio.engine.stop(studio.now)
+    studio.wait(2)
+    assert studio.ended is not None
+    assert failed(studio, token) == [RequestReason.ROOM_ENDED]
+    studio.engine.cancel(token, studio.now)
+    assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+
+
+def test_a_track_that_ends_as_it_is_negotiated_is_not_told_of():
+    studio = Studio()
+    own = published(studio)
+    sending = own.sending
+    studio.engine.unpublish_track("TR_own", studio.now)
+    studio.engine._transports.outbox.append(SendingStarted(sending))
+    studio.engine._transports.outbox.append(KeyframeWanted(own.sender))
+    studio.turn()
+    assert len(studio.events(TrackStarted)) == 1
+    assert not studio.events(TrackKeyframeWanted)
+
+
+def test_a_track_published_before_the_answer_is_offered_after_it():
+    studio = Studio(connect=False)
+    studio.answering = False
+    studio.start()
+    studio.opened()
+    offer = join_request(studio.found(OpenSignal)[0].url).publisher_offer
+    studio.say(join=join())
+    studio.engine.publish_track(VOICE, studio.now)
+    studio.turn()
+    assert (len(studio.sent("add_track")), len(studio.sent("offer"))) == (1, 0)
+    studio.answer(offer)
+    assert parse_sdp(studio.sent("offer")[0].sdp).media[-1].direction == "sendonly"
+
+
+def test_nothing_is_offered_before_the_first_offer():
+    studio = Studio(connect=False, ports=False)
+    studio.start()
+    studio.engine._transports.negotiate(studio.now)
+    assert studio.turn() == []

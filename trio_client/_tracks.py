@@ -1,0 +1,352 @@
+"""Tracks as users see them: encoded frames written, encoded frames read."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import trio
+from attrs import frozen
+
+from ._core import LocalProtocolError, TrackKind, TrackSource, core_track
+
+if TYPE_CHECKING:
+    from ._core import Frame, LocalTrackPublication, RemoteTrackPublication, RtpReceiver, SenderStats
+    from ._session import Session
+
+WRITES = 16
+"""Frames that one track takes between two full checkpoints, so that a flood does not keep others from running."""
+
+
+@frozen(kw_only=True)
+class EncodedFrame:
+    """One encoded frame to send.
+
+    ``timestamp`` and ``duration`` are in units of the codec's clock (48 000 a second for Opus, 90 000 for video);
+    without a timestamp audio counts itself on and video takes the time of writing. ``level`` is the loudness of audio
+    in -dBov, 0 (loudest) to 127: without it nobody is seen speaking. ``voice`` tells whether it is speech.
+    """
+
+    data: bytes
+    timestamp: int | None = None
+    duration: int | None = None
+    level: int | None = None
+    voice: bool = False
+
+
+class _LocalTrack:
+    """What local audio and video have in common."""
+
+    kind: TrackKind
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.publication: LocalTrackPublication | None = None
+        """Where it is published, None while it is not."""
+        self._session: Session | None = None
+        self._core: core_track.LocalTrack | None = None
+        self._lot = trio.lowlevel.ParkingLot()
+        self._writes = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    def _describe(self, source: TrackSource | None, name: str, stream: str) -> core_track.TrackDescription:
+        raise NotImplementedError
+
+    async def write(self, frame: bytes | EncodedFrame) -> bool:
+        """Send one encoded frame. True if it was sent; False if it was dropped: the track is muted, video waits for a
+        key frame, or too much is queued already.
+
+        Waits while the connection is being made or mended. Raises LocalProtocolError when the track is not published
+        or the frame is not one of its codec, and DisconnectedError when the room has ended.
+        """
+        self._writes += 1
+        if self._writes >= WRITES:
+            self._writes = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            core, session = self._core, self._session
+            if core is None or session is None:
+                raise LocalProtocolError(f"{self!r} is not published")
+            if core.sender is not None:
+                break
+            session.check()
+            await self._lot.park()
+        return self._write(session, core, frame)
+
+    @trio.lowlevel.enable_ki_protection
+    def _write(self, session: Session, core: core_track.LocalTrack, frame: bytes | EncodedFrame) -> bool:
+        session.check()
+        now = trio.current_time()
+        if isinstance(frame, EncodedFrame):
+            sent = session.engine.write_frame(
+                core,
+                frame.data,
+                now,
+                timestamp=frame.timestamp,
+                duration=frame.duration,
+                level=frame.level,
+                voice=frame.voice,
+            )
+        else:
+            sent = session.engine.write_frame(core, frame, now)
+        session.driver.pump()
+        if not sent:
+            self._lot.unpark_all()  # a key frame may be wanted
+        return sent
+
+    def stats(self) -> SenderStats | None:
+        """Counters of what was sent, None while nothing can be."""
+        return self._core.stats() if self._core is not None else None
+
+    # ------------------------------------------------------------------ what the session tells
+
+    def _attach(self, session: Session, core: core_track.LocalTrack) -> None:
+        self._session, self._core = session, core
+
+    def _detach(self) -> None:
+        self._session = self._core = self.publication = None
+        self._wake()
+
+    def _wake(self) -> None:
+        """Something has changed: look again at what you wait for."""
+        self._lot.unpark_all()
+
+
+class LocalAudioTrack(_LocalTrack):
+    """Audio to publish: Opus, 48 kHz, a packet a frame.
+
+    ``stereo``: it has two channels. ``dtx``: the encoder may leave out frames of silence. ``red``: send a copy of the
+    frame before along with each, which repairs single losses (RFC 2198).
+    """
+
+    kind = TrackKind.AUDIO
+
+    def __init__(self, name: str = "", *, stereo: bool = False, dtx: bool = True, red: bool = True) -> None:
+        super().__init__(name)
+        self.stereo = stereo
+        self.dtx = dtx
+        self.red = red
+
+    def _describe(self, source: TrackSource | None, name: str, stream: str) -> core_track.TrackDescription:
+        return core_track.TrackDescription(
+            codec="opus",
+            name=name or self.name,
+            source=TrackSource.MICROPHONE if source is None else source,
+            red=self.red,
+            dtx=self.dtx,
+            stereo=self.stereo,
+            stream=stream,
+            owner=self,
+        )
+
+
+class LocalVideoTrack(_LocalTrack):
+    """Video to publish: a whole picture a frame, of H.264 in Annex B form."""
+
+    kind = TrackKind.VIDEO
+
+    def __init__(
+        self, name: str = "", *, codec: Literal["vp8", "h264"] = "vp8", width: int = 0, height: int = 0
+    ) -> None:
+        super().__init__(name)
+        self.codec = codec
+        self.width = width
+        self.height = height
+
+    @property
+    def keyframe_wanted(self) -> KeyframeWanted:
+        """Whether the next frame has to be a key frame; ``await`` it to wait for that."""
+        return KeyframeWanted(self)
+
+    def _describe(self, source: TrackSource | None, name: str, stream: str) -> core_track.TrackDescription:
+        return core_track.TrackDescription(
+            codec=self.codec,
+            name=name or self.name,
+            source=TrackSource.CAMERA if source is None else source,
+            stream=stream,
+            width=self.width,
+            height=self.height,
+            owner=self,
+        )
+
+
+class KeyframeWanted:
+    """True while a key frame is wanted. Awaiting it waits until one is, which is over once one was written."""
+
+    __slots__ = ("_track",)
+
+    def __init__(self, track: LocalVideoTrack) -> None:
+        self._track = track
+
+    def __bool__(self) -> bool:
+        core = self._track._core
+        return core is not None and core.sender is not None and core.sender.keyframe_wanted
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while not self:
+            if self._track._session is None:
+                raise LocalProtocolError(f"{self._track!r} is not published")
+            self._track._session.check()
+            await self._track._lot.park()
+
+
+# ------------------------------------------------------------------ remote
+
+
+class Frames:
+    """The frames of a remote track: an async iterator, and a context manager that ends it.
+
+    ``ended`` is empty while it lives, and then says why it ended: "unsubscribed", "unpublished", "reconnecting" (the
+    track comes again as a new one), "disconnected" or "closed".
+    """
+
+    __slots__ = ("__weakref__", "_track", "ended")
+
+    def __init__(self, track: RemoteTrack) -> None:
+        self._track = track
+        self.ended = ""
+
+    def __repr__(self) -> str:
+        return f"<Frames of {self._track!r}{' ' + self.ended if self.ended else ''}>"
+
+    def __aiter__(self) -> Frames:
+        return self
+
+    async def __anext__(self) -> Frame:
+        track = self._track
+        track._reads += 1
+        if track._reads >= WRITES:
+            track._reads = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        while not self.ended:
+            frame = track.read()
+            if frame is not None:
+                return frame
+            if track.ended:
+                self.ended = track.ended
+                break
+            await track._lot.park()
+        raise StopAsyncIteration
+
+    def close(self) -> None:
+        """Read no more. Frames are dropped from now on, at next to no cost."""
+        if not self.ended:
+            self.ended = "closed"
+            self._track._stop_reading()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class RemoteTrack(core_track.RemoteTrack):
+    """A subscribed track of somebody else, from TrackSubscribed. ``ended`` says why it ended, empty while it lives."""
+
+    __slots__ = ("_frames", "_lot", "_reads", "_session")
+
+    def __init__(self, session: Session, publication: RemoteTrackPublication, receiver: RtpReceiver) -> None:
+        super().__init__(publication, receiver)
+        self._session = session
+        self._frames: weakref.ref[Frames] | None = None
+        self._lot = trio.lowlevel.ParkingLot()
+        self._reads = 0
+
+    @trio.lowlevel.enable_ki_protection
+    def frames(self, *, capacity: int | None = None) -> Frames:
+        """The encoded frames from now on. One reader at a time; nothing is kept while there is none, and one that
+        nobody refers to any more is none.
+
+        ``capacity``: frames that wait at most, 50 of audio and 60 of video unless told otherwise, and not more. When
+        they are full, the oldest audio goes, and video goes on with its next key frame; ``lost`` of the next frame
+        tells. A frame has ``data``, ``timestamp`` (in units of the clock, unwrapped), ``time`` (seconds since the
+        first frame), ``ntp_time`` (the sender's wall clock as Unix time, None until it is known), ``keyframe``,
+        and ``lost`` (frames missing before it).
+        """
+        if self._frames is not None and (reader := self._frames()) is not None and not reader.ended:
+            raise LocalProtocolError(f"{self!r} is being read already")
+        if capacity is not None:
+            if capacity < 1:
+                raise LocalProtocolError("a capacity is at least one frame")
+            self.receiver.capacity = min(self.receiver.capacity, capacity)
+        frames, token = Frames(self), trio.lowlevel.current_trio_token()
+
+        def forgotten(ref: weakref.ref[Frames]) -> None:
+            # From the garbage collector, which may be at work anywhere.
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._forget, ref)
+
+        self._frames = weakref.ref(frames, forgotten)
+        self._enable(True)
+        return frames
+
+    def _forget(self, frames: weakref.ref[Frames]) -> None:
+        if frames is self._frames:
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        self._frames = None
+        self._enable(False)
+        self._wake()
+
+    @trio.lowlevel.enable_ki_protection
+    def _enable(self, enabled: bool) -> None:
+        if not self.ended and not self._session.ended.is_set():
+            self._session.engine.enable_track(self, enabled, trio.current_time())
+            self._session.driver.pump()
+
+    def _wake(self) -> None:
+        self._lot.unpark_all()
+
+
+class RemoteAudioTrack(RemoteTrack):
+    """Audio of somebody else: a frame is an Opus packet, of 48 kHz."""
+
+    __slots__ = ()
+
+
+class RemoteVideoTrack(RemoteTrack):
+    """Video of somebody else: a frame is a whole encoded picture, of H.264 in Annex B form."""
+
+    __slots__ = ()
+
+
+def make_remote_track(session: Session, publication: RemoteTrackPublication, receiver: RtpReceiver) -> RemoteTrack:
+    """The track that a receiver stands for."""
+    kind = RemoteAudioTrack if receiver.kind == "audio" else RemoteVideoTrack
+    return kind(session, publication, receiver)
+
+
+__all__ = [
+    "EncodedFrame",
+    "Frames",
+    "KeyframeWanted",
+    "LocalAudioTrack",
+    "LocalVideoTrack",
+    "RemoteAudioTrack",
+    "RemoteTrack",
+    "RemoteVideoTrack",
+    "make_remote_track",
+]
