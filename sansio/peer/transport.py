@@ -252,18 +252,20 @@ class PeerTransport:
         if srtp is None:
             self.counters.add("media_without_keys")
             return
-        self._inbound = True
-        self._rtp_due = NOW
         if len(data) > 1 and 192 <= data[1] < 224:  # RFC 5761 section 4: the types of RTCP
             plain = srtp.unprotect_rtcp(data)
             if plain is not None:
                 self.rtp.receive_rtcp(plain, now)
+                self._inbound = True
+                self._rtp_due = NOW
             return
         if self.rtp.skips(data):
             return
         plain = srtp.unprotect(data)
         if plain is not None:
             self.rtp.receive_rtp(plain, now)
+            self._inbound = True  # only what is authenticated is a sign of life
+            self._rtp_due = NOW
 
     # ------------------------------------------------------------------ time
 
