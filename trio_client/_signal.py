@@ -373,7 +373,8 @@ def _explain_connect(error: OSError) -> tuple[str, str]:
 def _explain_tls(error: BaseException | None) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and "EOF" not in (error.reason or ""):
+    hung_up = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)  # which of them depends on OpenSSL
+    if isinstance(error, ssl.SSLError) and not hung_up and "EOF" not in (error.reason or ""):
         return f"no TLS session: {error.reason or error}"
     return "the server closed the connection in the TLS handshake"
 
