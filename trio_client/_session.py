@@ -274,7 +274,8 @@ class Session:
                 listeners.emit(event)
             else:
                 self.counters.add("data_unheard")
-        self.driver.pump()  # the window may have opened
+        if self.engine.owing:  # the window has opened
+            self.driver.pump()
 
     def _resume_data(self) -> None:
         if self._data_waits and not self.ended.is_set():

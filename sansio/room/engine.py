@@ -326,8 +326,12 @@ class RoomEngine:
 
     def read_data(self) -> DataReceived | None:
         """The next received data packet, or None. Unread reliable data closes the SCTP window to the server."""
-        self._transports.due = NOW
         return self._transports.read_data(self._now)
+
+    @property
+    def owing(self) -> bool:
+        """Whether something was done since the last ``advance`` that the next one has work with."""
+        return min(self._transports.due, *self._due.values()) == NOW
 
     def set_name(self, name: str, now: float) -> int:
         """Ask the server to change our name; answered by RequestDone or RequestFailed with the returned token."""

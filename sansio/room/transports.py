@@ -600,8 +600,10 @@ class Transports:
             if data is None:
                 readable.popleft()
                 continue
-            peer.connection.transport.touch_data()
-            peer.due = NOW
+            transport = peer.connection.transport
+            if transport.association.receiver.sack_now:  # the window has opened far enough for the server to be told
+                transport.touch_data()
+                peer.due = self.due = NOW
             event = self._receiver.receive(data, channel not in peer.lossy, now)
             if event is not None:
                 return event
