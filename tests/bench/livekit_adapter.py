@@ -11,7 +11,7 @@ import trio
 import trio_client
 from trio_client import DataReceived, RoomEvent
 
-NO_MEDIA = "this release of trio-livekit publishes and reads encoded frames: PCM needs a codec, which it does not have yet"
+NO_MEDIA = "this release publishes and reads encoded frames: PCM needs a codec, which it does not have yet"
 
 
 # ---------------------------------------------------------------- the runtime
