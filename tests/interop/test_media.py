@@ -349,7 +349,9 @@ def test_nothing_comes_unless_it_is_asked_for(server, room, native, single):
         options = ConnectOptions(single_peer_connection=single)
         token = server.token(room, "ours")
         async with trio_client.connect(server.url, token, auto_subscribe=False, options=options) as ours:
-            publication = ours.remote_participants["them"].track_publications[sid]
+            them = ours.remote_participants["them"]
+            await ours.wait_until(lambda: sid in them.track_publications)  # told of behind the join, at times
+            publication = them.track_publications[sid]
             with trio.move_on_after(1):
                 await ours.wait_for(TrackSubscribed)
                 pytest.fail("it came by itself")
