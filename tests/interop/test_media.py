@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import array
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from fractions import Fraction
-from typing import Any
 
 import pytest
 import trio
@@ -19,33 +16,14 @@ from trio_client import (
     LocalAudioTrack,
     LocalTrackUnpublished,
     LocalVideoTrack,
-    Room,
     TrackMuted,
     TrackSubscribed,
     TrackUnsubscribed,
 )
 
-from .servers import Server
+from .ours import MODES, joined, run
 
-MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
 SILENCE = b"\xf8\xff\xfe"
-
-
-def run(scenario: Callable[[], Any], seconds: float = 40) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(seconds):
-            await scenario()
-
-    trio.run(bounded)
-
-
-@asynccontextmanager
-async def joined(
-    server: Server, room: str, identity: str = "ours", *, single: bool = True, **grants: Any
-) -> AsyncIterator[Room]:
-    options = ConnectOptions(single_peer_connection=single)
-    async with trio_client.connect(server.url, server.token(room, identity, **grants), options=options) as found:
-        yield found
 
 
 @MODES

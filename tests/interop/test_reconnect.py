@@ -15,7 +15,7 @@ from trio_client import (
     SignalReconnecting,
 )
 
-from .test_room import MODES, run
+from .ours import MODES, run
 
 
 class Proxy:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ import trio
 import trio_client
 from trio_client import (
     ConnectionState,
-    ConnectOptions,
     DataReceived,
     Disconnected,
     DisconnectedError,
@@ -33,26 +31,7 @@ from trio_client import (
     TrackSource,
 )
 
-from .servers import Server
-
-MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
-
-
-def run(scenario: Callable[[], Any], seconds: float = 40) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(seconds):
-            await scenario()
-
-    trio.run(bounded)
-
-
-@asynccontextmanager
-async def joined(
-    server: Server, room: str, identity: str = "ours", *, single: bool = True, **grants: Any
-) -> AsyncIterator[Room]:
-    options = ConnectOptions(single_peer_connection=single)
-    async with trio_client.connect(server.url, server.token(room, identity, **grants), options=options) as found:
-        yield found
+from .ours import MODES, joined, run
 
 
 async def next_data(room: Room, where: Callable[[DataReceived], bool] | None = None) -> DataReceived:
