@@ -399,6 +399,7 @@ class RtpReceiver:
         self._jitter_at = now
 
     # ------------------------------------------------------------------ what the kinds do
+    # Audio and video override these; the class itself is never put on a route.
 
     def _deliver(self, packet: RtpPacket) -> None:
         """The next packet in order."""
