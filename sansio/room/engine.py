@@ -391,9 +391,16 @@ class RoomEngine:
 
     def publish_track(self, description: TrackDescription, now: float) -> tuple[int, LocalTrack]:
         """Publish a track: the token, whose RequestDone brings the publication, and the track, which takes frames from
-        TrackStarted on."""
-        self._check_connected()
-        token, track = self._publisher.publish(description, self._transports, now)
+        TrackStarted on.
+
+        Before ``start`` too: then the track is part of the join, and costs no round trip of its own.
+        """
+        if not self._publisher.placed and self._stopping is None and not self.closed:
+            patience = self.options.open_timeout + self.options.first_message_timeout
+            token, track = self._publisher.prepare(description, patience, now)
+        else:
+            self._check_connected()
+            token, track = self._publisher.publish(description, self._transports, now)
         self._due["requests"] = NOW
         return token, track
 
@@ -659,16 +666,16 @@ class RoomEngine:
         if self._life.state is State.RESUMING:
             sid = self.state.local_participant.sid
             url = urls.resume_url(self.url, settings, sid=sid, reason=self._resume_reason, single=single)
-        elif single:
-            delay = self.options.open_timeout + self.options.first_message_timeout
-            offer = self._transports.first_offer(now, delay=delay)
-            url = urls.join_url(self.url, settings, offer=offer)
-            self._offer_in_join = urls.fits_request_line(url)
-            if not self._offer_in_join:
-                url = urls.join_url(self.url, settings)
         else:
+            tracks = self._publisher.place(self._transports)
             self._offer_in_join = False
-            url = urls.join_url(self.url, settings, single=False)
+            url = urls.join_url(self.url, settings, single=single)
+            if single:
+                delay = self.options.open_timeout + self.options.first_message_timeout
+                offer = self._transports.first_offer(now, delay=delay)
+                whole = urls.join_url(self.url, settings, offer=offer, add_tracks=tracks)
+                if urls.fits_request_line(whole):
+                    self._offer_in_join, url = True, whole
         self._session.start(self._signal, resume=self._life.state is State.RESUMING, now=now)
         self.outbox.append(OpenSignal(self._signal, url, urls.request_headers(self._token), self.options.open_timeout))
         self._due["session"] = NOW
@@ -726,8 +733,10 @@ class RoomEngine:
             update = proto.rtc.UpdateParticipantMetadata(metadata=self.options.metadata)
             self._session.send("update_metadata", update, now)
             self._due["session"] = NOW
+        if not self._offer_in_join:
+            self._publisher.announce(now)  # ahead of the offer that has their sections
+            self._due["session"] = NOW
         self._transports.joined(response, offer_sent=self._offer_in_join, now=now)
-        self._publisher.republish(self._transports, now)
         self._transports.due = NOW
 
     def _handle_server(self, kind: str, message: Any, now: float) -> None:
@@ -768,7 +777,7 @@ class RoomEngine:
                 self._subscriptions.settle()
             case "request_response":
                 self._requests.handle_response(message, now)
-                self._publisher.sweep(self._transports, now)
+                self._publisher.handle_response(message, self._transports, now)
             case "refresh_token":
                 if len(message) <= SIGNAL_TOKEN:  # the session has counted a longer one
                     self._token = message

@@ -1,8 +1,9 @@
 """Our own tracks: requested from the server, put into a media section, muted, ended, published anew.
 
-The request to add a track and the offer with its section go out together; the server pairs them by the cid. There is no
-way to take a request back. So a track that is given up meanwhile keeps its section until the server has answered the
-offer, which completes the publication, and only then is the section given up, which ends it.
+The request to add a track and the offer with its section go out together, inside the join request where a session
+begins; the server pairs them by the cid. There is no way to take a request back. So a track that is given up meanwhile
+keeps its section until the server has answered the offer, which completes the publication, and only then is the section
+given up, which ends it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .transports import Transports
 
 PUBLISH_TIMEOUT = 10.0
-"""Seconds that the server has to accept a track."""
+"""Seconds that the server has to accept a track, once it has let us in."""
 
 Send = Callable[[str, Any, float], None]
 
@@ -40,6 +41,8 @@ class Publisher:
         self._requests = requests
         self._entropy = entropy
         self._send = send
+        self.placed = False
+        """Whether the first offer of the session is made: what is published before that stands in it."""
         self._tracks: dict[str, LocalTrack] = {}
         self._pending: dict[int, LocalTrack] = {}
 
@@ -47,11 +50,10 @@ class Publisher:
 
     def publish(self, description: TrackDescription, transports: Transports, now: float) -> tuple[int, LocalTrack]:
         """Ask the server to take a track: the token of the request, whose result is the publication."""
-        if len(self._tracks) >= LOCAL_TRACKS:
-            raise LocalProtocolError(f"{LOCAL_TRACKS} tracks are published already")
+        self._check_room()
+        transports.check_sending(_codec(description))
         track = LocalTrack(description)
         track.cid = self._new_cid()
-        transports.check_sending(_codec(description))
         token = self._requests.start("add_track", track.cid, timeout=PUBLISH_TIMEOUT, now=now)
         try:
             self._send("add_track", _add_track(track), now)
@@ -63,6 +65,20 @@ class Publisher:
         self._tracks[track.cid] = track
         self._pending[token] = track
         return token, track
+
+    def prepare(self, description: TrackDescription, patience: float, now: float) -> tuple[int, LocalTrack]:
+        """A track that is to be published as the session begins; ``patience``: seconds until the join at most."""
+        self._check_room()
+        track = LocalTrack(description)
+        track.cid = self._new_cid()
+        token = self._requests.start("add_track", track.cid, timeout=patience + PUBLISH_TIMEOUT, now=now)
+        self._tracks[track.cid] = track
+        self._pending[token] = track
+        return token, track
+
+    def _check_room(self) -> None:
+        if len(self._tracks) >= LOCAL_TRACKS:
+            raise LocalProtocolError(f"{LOCAL_TRACKS} tracks are published already")
 
     def cancel(self, token: int, transports: Transports, now: float) -> None:
         """Whoever asked does not wait any more: the track is ended as soon as it can be."""
@@ -130,6 +146,18 @@ class Publisher:
             self._state.rename_local_publication(track.publication, info)
         self._requests.done("add_track", track.cid, track.publication)
 
+    def handle_response(self, response: rtc.RequestResponse, transports: Transports, now: float) -> None:
+        """What the server says of a request: one to publish anew, after a new start, may be refused."""
+        if response.WhichOneof("request") == "add_track" and response.reason not in (
+            proto.rtc.RequestResponse.OK,
+            proto.rtc.RequestResponse.QUEUED,
+        ):
+            track = self._tracks.get(response.add_track.cid)
+            if track is not None and track.publication is not None and not track.withdrawn:
+                self._state.remove_local_publication(track.publication.sid)
+                self._withdraw(track, transports, now)
+        self.sweep(transports, now)
+
     def handle_mute(self, sid: str) -> None:
         """The server has muted or unmuted a track of ours; the state shows it already."""
         track = self._by_sid(sid)
@@ -175,23 +203,32 @@ class Publisher:
         return [(track.cid, track.info) for track in self._tracks.values() if track.info is not None]
 
     def suspend(self) -> None:
-        """The session starts anew, or ends: nothing is sent, and what was only asked for is given up."""
+        """The session starts anew, or ends: nothing is sent, and what was only asked for is given up.
+
+        What is published is known to the next server by a new cid: the old one may still hold the place of the other.
+        """
+        self.placed = False
         self._pending.clear()
         live = [track for track in self._tracks.values() if track.publication is not None and not track.withdrawn]
-        self._tracks = {track.cid: track for track in live}
+        self._tracks.clear()
         for track in live:
             track.sending = None
-
-    def republish(self, transports: Transports, now: float) -> None:
-        """Publish in the new session what was published in the old one."""
-        tracks, self._tracks = self._tracks, {}
-        for track in tracks.values():
             track.cid = self._new_cid()
-            track.sending = transports.add_sending(_codec(track.description), track.cid)
             self._tracks[track.cid] = track
+
+    # ------------------------------------------------------------------ a session begins
+
+    def place(self, transports: Transports) -> list[rtc.AddTrackRequest]:
+        """Put every track into a section of the first offer: the requests that go along with it."""
+        self.placed = True
+        for track in self._tracks.values():
+            track.sending = transports.add_sending(_codec(track.description), track.cid)
+        return [_add_track(track) for track in self._tracks.values()]
+
+    def announce(self, now: float) -> None:
+        """The same requests by themselves, to be sent before the first offer."""
+        for track in self._tracks.values():
             self._send("add_track", _add_track(track), now)
-        if tracks:
-            transports.negotiate(now)
 
 
 def _codec(description: TrackDescription) -> str:

@@ -52,7 +52,7 @@ class Studio(Desk):
     # ------------------------------------------------------------------ signalling
 
     def join(self, *others, **fields):
-        if self.sessions == 1:
+        if not self.engine._started:
             self.start()
         self.opened()
         if self.single:

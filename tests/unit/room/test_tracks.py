@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from sansio import events, proto
-from sansio.base.contract import OpenSignal
+from sansio.base.contract import OpenSignal, OpenUdp
 from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import LOCAL_TRACKS, PENDING_REQUESTS, SIGNAL_QUEUE
 from sansio.peer.media import SendingStarted
@@ -153,6 +154,7 @@ def test_misuse_is_refused_before_anything_happens():
     with pytest.raises(LocalProtocolError, match="pixels"):
         TrackDescription(codec="vp8", width=-1)
     early = Studio(connect=False)
+    early.start()
     for do in (
         lambda: early.engine.publish_track(VOICE, early.now),
         lambda: early.engine.unpublish_track("TR", early.now),
@@ -196,6 +198,113 @@ def test_too_many_sections_are_refused():
     with pytest.raises(LocalProtocolError, match="sections"):
         studio.engine.publish_track(VOICE, studio.now)
     assert not studio.sent("add_track")
+
+
+# ------------------------------------------------------------------ as a session begins
+
+
+def begun(*descriptions, **options):
+    """A studio whose engine has been given tracks before it was started, and has sent its join request."""
+    studio = Studio(connect=False, **options)
+    studio.answering = False
+    made = [studio.engine.publish_track(description, studio.now) for description in descriptions]
+    studio.start()
+    return studio, made
+
+
+@pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
+def test_tracks_given_before_the_start_are_part_of_the_join(single):
+    studio, ((first, voice), (second, cam)) = begun(VOICE, CAM, single=single)
+    if single:
+        request = join_request(studio.found(OpenSignal)[0].url)
+        asked, offer = list(request.add_track_requests), request.publisher_offer
+        studio.join()
+        assert studio.sent("add_track") == []
+    else:
+        studio.join()
+        asked, (offer,) = studio.sent("add_track"), studio.sent("offer")
+        order = [kind for kind in studio.sent() if kind in ("add_track", "offer")]
+        assert order == ["add_track", "add_track", "offer"]
+    assert [(request.cid, request.name) for request in asked] == [(voice.cid, "voice"), (cam.cid, "cam")]
+    sending = [media for media in parse_sdp(offer.sdp).media if media.direction == "sendonly"]
+    assert [(media.kind, media.msid.track) for media in sending] == [("audio", voice.cid), ("video", cam.cid)]
+    for request, sid in zip(asked, ("TR_1", "TR_2"), strict=True):
+        info = models.TrackInfo(sid=sid, type=request.type)
+        studio.say(track_published=rtc.TrackPublishedResponse(cid=request.cid, track=info))
+    studio.answering = True
+    studio.negotiate()
+    studio.connect()
+    assert done(studio, first) == [voice.publication]
+    assert done(studio, second) == [cam.publication]
+    assert [started.track for started in studio.events(TrackStarted)] == [voice, cam]
+    assert studio.engine.write_frame(voice, OPUS_FRAME, studio.now)
+    assert len(studio.sent("offer")) == (0 if single else 1)
+
+
+def test_tracks_that_make_the_request_too_long_follow_the_join():
+    long = TrackDescription(codec="opus", name="".join([chr(0x4E00 + n * 37 % 20000) for n in range(3000)]))
+    studio, ((_, own),) = begun(long)
+    request = join_request(studio.found(OpenSignal)[0].url)
+    assert not request.HasField("publisher_offer")
+    assert not request.add_track_requests
+    studio.join()
+    assert [kind for kind in studio.sent() if kind in ("add_track", "offer")] == ["add_track", "offer"]
+    assert parse_sdp(studio.sent("offer")[0].sdp).media[-1].msid.track == own.cid
+
+
+def test_a_track_given_before_the_start_may_be_refused_or_given_up():
+    studio, ((first, own), (second, _)) = begun(VOICE, VOICE)
+    asked = join_request(studio.found(OpenSignal)[0].url).add_track_requests
+    studio.engine.cancel(second, studio.now)
+    studio.join()
+    refusal = rtc.RequestResponse(reason=rtc.RequestResponse.NOT_ALLOWED, add_track=asked[0])
+    studio.say(request_response=refusal)
+    assert failed(studio, first) == [RequestReason.NOT_ALLOWED]
+    studio.answering = True
+    studio.negotiate()
+    last = parse_sdp(studio.sent("offer")[-1].sdp)
+    assert [media.direction for media in last.media[-2:]] == ["inactive", "inactive"]
+    assert [started.track for started in studio.events(TrackStarted)] == [own]
+    assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+    unborn = Studio(connect=False)
+    token, _ = unborn.engine.publish_track(VOICE, unborn.now)
+    unborn.engine.cancel(token, unborn.now)
+    unborn.start()
+    assert not join_request(unborn.found(OpenSignal)[0].url).add_track_requests
+    greedy = Studio(connect=False)
+    for _ in range(LOCAL_TRACKS):
+        greedy.engine.publish_track(VOICE, greedy.now)
+    with pytest.raises(LocalProtocolError, match="tracks are published"):
+        greedy.engine.publish_track(VOICE, greedy.now)
+    stopped = Studio(connect=False)
+    stopped.engine.stop(stopped.now)
+    with pytest.raises(LocalProtocolError, match="not connected"):
+        stopped.engine.publish_track(VOICE, stopped.now)
+
+
+def test_the_server_may_be_older_than_single_connections():
+    studio, ((_, own),) = begun(VOICE)
+    studio.engine.options = evolve(studio.engine.options, single_peer_connection=None)
+    studio.failed("http", 404, "404 page not found")
+    studio.single = False
+    studio.begin()
+    studio.join()
+    (request,) = studio.sent("add_track")
+    assert request.cid == own.cid
+    assert parse_sdp(studio.sent("offer")[0].sdp).media[-1].msid.track == own.cid
+
+
+def test_a_track_asked_for_while_a_session_begins_anew_is_part_of_it():
+    studio = Studio()
+    studio.ports = False
+    studio.say(leave=rtc.LeaveRequest(action=rtc.LeaveRequest.RECONNECT, reason=models.STATE_MISMATCH))
+    studio.wait(1)
+    _, own = studio.engine.publish_track(VOICE, studio.now)
+    for opening in [output for output in studio.found(OpenUdp) if output.port > 1]:
+        studio.engine.port_opened(opening.port, (opening.host, 40000 + opening.port), studio.now)
+    studio.turn()
+    (request,) = join_request(studio.found(OpenSignal)[-1].url).add_track_requests
+    assert request.cid == own.cid
 
 
 # ------------------------------------------------------------------ muting and ending
@@ -451,10 +560,10 @@ def test_a_restart_publishes_anew_and_begins_the_tracks_of_others_again(publishi
     again = studio.events(events.TrackSubscribed)[-1].track
     assert again is not got
     if publishing:
-        assert len(studio.sent("add_track")) == 3
-        assert studio.sent("add_track")[-1].cid == own.cid != old_cid
-        studio.negotiate()
-        accept(studio, "TR_new")
+        (again_asked,) = join_request(studio.found(OpenSignal)[-1].url).add_track_requests
+        assert again_asked.cid == own.cid != old_cid
+        info = models.TrackInfo(sid="TR_new", name="voice")
+        studio.say(track_published=rtc.TrackPublishedResponse(cid=own.cid, track=info))
         assert own.publication is publication
         assert publication.sid == "TR_new"
         assert studio.engine.state.local_participant.track_publications == {"TR_new": publication}
@@ -462,16 +571,44 @@ def test_a_restart_publishes_anew_and_begins_the_tracks_of_others_again(publishi
         assert studio.engine.write_frame(own, OPUS_FRAME, studio.now)
 
 
-def test_a_track_may_be_ended_while_the_session_starts_anew():
+def test_a_track_that_the_new_session_refuses_is_ended():
+    studio = Studio()
+    own, other = published(studio), published(studio, sid="TR_2")
+    studio.say(leave=rtc.LeaveRequest(action=rtc.LeaveRequest.RECONNECT, reason=models.STATE_MISMATCH))
+    studio.wait(1)
+    studio.begin()
+    studio.join()
+    studio.connect()
+    first, second = join_request(studio.found(OpenSignal)[-1].url).add_track_requests
+    queued = rtc.RequestResponse(reason=rtc.RequestResponse.QUEUED, add_track=second)
+    studio.say(request_response=queued)
+    for _ in range(2):
+        refused = rtc.RequestResponse(reason=rtc.RequestResponse.NOT_ALLOWED, add_track=first)
+        studio.say(request_response=refused)
+    assert [e.publication for e in studio.events(events.LocalTrackUnpublished)] == [own.publication]
+    assert studio.engine.write_frame(other, OPUS_FRAME, studio.now)
+    assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_track_may_be_ended_while_the_session_starts_anew(early):
     studio, _ = subscribed()
     own = published(studio)
+    studio.ports = not early
     studio.say(leave=rtc.LeaveRequest(action=rtc.LeaveRequest.RECONNECT, reason=models.STATE_MISMATCH))
     studio.wait(1)
     studio.engine.unpublish_track("TR_own", studio.now)
+    for opening in studio.found(OpenUdp)[1:] if early else ():
+        studio.engine.port_opened(opening.port, (opening.host, 40000 + opening.port), studio.now)
+    studio.turn()
     studio.begin()
     studio.join(BOB)
     studio.connect()
-    assert len(studio.sent("add_track")) == 1
+    asked = join_request(studio.found(OpenSignal)[-1].url).add_track_requests
+    assert len(asked) == (0 if early else 1)
+    studio.negotiate()
+    if not early:  # it was asked for already: it is completed, and then ended
+        assert parse_sdp(studio.sent("offer")[-1].sdp).media[-1].direction == "inactive"
     assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
 
 
