@@ -79,7 +79,7 @@ from ._errors import (
     SlowConsumer,
     TokenRejected,
 )
-from ._options import ConnectOptions, IceOptions, TokenSource, TurnServer
+from ._options import ConnectOptions, IceOptions, PublishOptions, TokenSource, TurnServer
 from ._participant import LocalParticipant, RemoteParticipant
 from ._publication import LocalTrackPublication, RemoteTrackPublication
 from ._room import Room, RoomStats
@@ -88,6 +88,7 @@ from ._tracks import (
     EncodedFrame,
     Frames,
     LocalAudioTrack,
+    LocalTrack,
     LocalVideoTrack,
     RemoteAudioTrack,
     RemoteTrack,
@@ -122,6 +123,7 @@ __all__ = [
     "LocalAudioTrack",
     "LocalParticipant",
     "LocalProtocolError",
+    "LocalTrack",
     "LocalTrackPublication",
     "LocalTrackPublished",
     "LocalTrackSubscribed",
@@ -140,6 +142,7 @@ __all__ = [
     "ParticipantPermissionsChanged",
     "ParticipantState",
     "Permissions",
+    "PublishOptions",
     "ReconnectPolicy",
     "Reconnected",
     "Reconnecting",

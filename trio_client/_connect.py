@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Union, cast
 from urllib.parse import urlsplit
 
 import trio
 
-from ._core import DisconnectReason, preload_core
+from ._core import DisconnectReason, TrackSource, preload_core
 from ._errors import (
     ConnectError,
     ConnectReport,
@@ -20,13 +20,14 @@ from ._errors import (
     ServerUnreachable,
     TokenRejected,
 )
-from ._options import ConnectOptions, TokenSource, TurnServer
+from ._options import ConnectOptions, PublishOptions, TokenSource, TurnServer
 from ._room import Room
 from ._subscription import Handler
 
 if TYPE_CHECKING:
     from ._core import MediaFailure, Refusal
     from ._session import Session
+    from ._tracks import LocalTrack
 
 CANCELLED_CLOSE = 0.25
 """Seconds that leaving may take when the block was cancelled from outside."""
@@ -38,6 +39,9 @@ NOTHING_TRIED = (
     "Look into the server's log, and at the addresses that it announces for media (node_ip, use_external_ip)."
 )
 
+ToPublish = Union["LocalTrack", tuple["LocalTrack", PublishOptions | TrackSource | str]]
+"""A track to publish with the join: by itself, or with how."""
+
 Handlers = Mapping[Any, Handler | Iterable[Handler]]
 """By EventKey; Any, since the keys of a mapping are invariant, and a dict of names alone would not do otherwise."""
 
@@ -47,6 +51,7 @@ def connect(
     token: str | TokenSource,
     *,
     auto_subscribe: bool = True,
+    publish: Iterable[ToPublish] = (),
     options: ConnectOptions | None = None,
     on: Handlers | None = None,
 ) -> AbstractAsyncContextManager[Room]:
@@ -59,13 +64,17 @@ def connect(
     or socket outlives it, whether it ends by itself, by an exception or by cancellation.
 
     ``url``: the server, as ws, wss, http or https. ``token``: an access token, or an async function that returns one.
-    ``auto_subscribe``: let the server send every track. ``on``: handlers by event, as for ``Room.on``, one or several
-    each; they miss nothing, since they are there before the join begins.
+    ``auto_subscribe``: let the server send every track. ``publish``: tracks that are published with the join, at no
+    round trip of their own; each by itself, or as a pair with its PublishOptions, its source, or its name. ``on``:
+    handlers by event, as for ``Room.on``, one or several each; they miss nothing, since they are there before the join
+    begins.
 
-    Raises a ConnectError when the room cannot be joined, and ValueError for an unusable address. An exception of the
-    block comes out as it is; several exceptions, of block, handlers and background tasks, come out as a group.
+    Raises a ConnectError when the room cannot be joined, RequestRejected when the server refuses one of the tracks, and
+    ValueError for an unusable address. An exception of the block comes out as it is; several exceptions, of block,
+    handlers and background tasks, come out as a group.
     """
     options = options or ConnectOptions()
+    tracks = [_to_publish(item) for item in publish]
 
     async def prepare(session: Session) -> None:
         from ._core import DtlsIdentity, EngineOptions, Factories, RoomEngine, TurnServerConfig
@@ -120,8 +129,20 @@ def connect(
             open_link=lambda request: WebSocketLink(request, options.ssl_context),
         )
         session.attach(engine, driver)
+        session.prepare_tracks(tracks)
 
     return open_room(prepare, options, on or {})
+
+
+def _to_publish(item: ToPublish) -> tuple[LocalTrack, PublishOptions]:
+    if not isinstance(item, tuple):
+        return item, PublishOptions()
+    track, how = item
+    if isinstance(how, TrackSource):
+        how = PublishOptions(source=how)
+    elif isinstance(how, str):
+        how = PublishOptions(name=how)
+    return track, how
 
 
 def preload() -> None:
@@ -156,6 +177,7 @@ async def open_room(
                     await session.connected.wait()
                     if session.refusal is not None or session.ended.is_set():
                         raise _connect_error(session)
+                    await session.first_tracks_published()
                     with trio.CancelScope() as body:
                         if options.cancel_on_disconnect:
                             session.on_lost = body.cancel

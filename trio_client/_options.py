@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from attrs import Attribute, field, frozen, validators
 
-from ._core import ReconnectPolicy
+from ._core import ReconnectPolicy, TrackSource
 
 TokenSource = Callable[[], Awaitable[str]]
 """An async function that returns an access token."""
@@ -62,6 +62,19 @@ class IceOptions:
     policy: Literal["all", "relay"] = field(default="all", validator=validators.in_(("all", "relay")))
     interfaces: tuple[str, ...] = field(default=(), converter=_several, validator=_strings)
     port_range: tuple[int, int] | None = field(default=None, validator=_range)
+
+
+@frozen(kw_only=True)
+class PublishOptions:
+    """How a track is published: what ``publish_track`` takes as arguments, for ``connect(..., publish=...)``.
+
+    ``source``: where it comes from, microphone or camera unless told. ``name``: how others find it, that of the track
+    unless told. ``stream``: a name that groups tracks to be played in step.
+    """
+
+    source: TrackSource | None = None
+    name: str = ""
+    stream: str = ""
 
 
 @frozen(kw_only=True)

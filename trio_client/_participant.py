@@ -13,7 +13,7 @@ from ._subscription import CAPACITY, EventKey, H, Handler, Listeners, Overflow, 
 if TYPE_CHECKING:
     from ._publication import LocalTrackPublication
     from ._session import Session
-    from ._tracks import LocalAudioTrack, LocalVideoTrack
+    from ._tracks import LocalTrack
 
 E = TypeVar("E", bound=Event)
 
@@ -126,7 +126,7 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
 
     async def publish_track(
         self,
-        track: LocalAudioTrack | LocalVideoTrack,
+        track: LocalTrack,
         *,
         source: TrackSource | None = None,
         name: str = "",

@@ -44,8 +44,9 @@ from ._subscription import Hub, Listeners
 if TYPE_CHECKING:
     from ._core import MediaFailure, Refusal, RoomEngine
     from ._driver import Driver
+    from ._options import PublishOptions
     from ._publication import LocalTrackPublication, RemoteTrackPublication
-    from ._tracks import LocalAudioTrack, LocalVideoTrack
+    from ._tracks import LocalTrack
 
 SENDS = 16
 """Data packets that one room sends between two full checkpoints, so that a flood does not keep others from running."""
@@ -97,7 +98,8 @@ class Session:
         self._senders: tuple[deque[trio.Event], deque[trio.Event]] = (deque(), deque())  # lossy, reliable
         self._sends = 0
         self._held: list[Event] | None = []
-        self._local_tracks: list[Any] = []
+        self._local_tracks: list[LocalTrack] = []
+        self._first_tracks: list[tuple[LocalTrack, _Operation]] = []
         self._disconnected = False
         self._data_waits = False
         self._late = 0
@@ -376,29 +378,50 @@ class Session:
 
     # ------------------------------------------------------------------ tracks
 
-    async def publish(
-        self, track: LocalAudioTrack | LocalVideoTrack, source: TrackSource | None, name: str, stream: str
-    ) -> LocalTrackPublication:
+    async def publish(self, track: LocalTrack, source: TrackSource | None, name: str, stream: str) -> Any:
         """Publish a track; its publication."""
-        if track._session is not None:
-            raise LocalProtocolError(f"{track!r} is published already")
 
         def ask(now: float) -> int:
-            token, core = self.engine.publish_track(track._describe(source, name, stream), now)
-            track._attach(self, core)
-            return token
+            return self._publish_track(track, source, name, stream, now)
 
+        _check_free(track)
         try:
-            publication: LocalTrackPublication = await self.request(ask)
+            track.publication = publication = await self.request(ask)
         except BaseException:
             self._give_up(track)
             raise
-        track.publication = publication
         self._local_tracks.append(track)
         return publication
 
+    def _publish_track(self, track: LocalTrack, source: TrackSource | None, name: str, stream: str, now: float) -> int:
+        token, core = self.engine.publish_track(track._describe(source, name, stream), now)
+        track._attach(self, core)
+        return token
+
+    def prepare_tracks(self, items: Iterable[tuple[LocalTrack, PublishOptions]]) -> None:
+        """Tracks that are to be published with the join, before that begins."""
+        try:
+            for track, options in items:
+                _check_free(track)
+                token = self._publish_track(track, options.source, options.name, options.stream, trio.current_time())
+                operation = self._operations[token] = _Operation()
+                self._first_tracks.append((track, operation))
+        except BaseException:
+            for track, _ in self._first_tracks:
+                track._detach()
+            raise
+
+    async def first_tracks_published(self) -> None:
+        """Wait until the server has accepted the tracks that came with the join. Raises RequestRejected if not."""
+        for track, operation in self._first_tracks:
+            await operation.event.wait()
+            if operation.error is not None:
+                raise operation.error
+            track.publication = operation.result
+            self._local_tracks.append(track)
+
     @trio.lowlevel.enable_ki_protection
-    def _give_up(self, track: LocalAudioTrack | LocalVideoTrack) -> None:
+    def _give_up(self, track: LocalTrack) -> None:
         """Publishing failed, or was cancelled, maybe just after it had succeeded."""
         core = track._core
         track._detach()
@@ -486,6 +509,11 @@ class Session:
         if not self.driver.broken:
             self.engine.stop(trio.current_time())
             self.driver.pump()
+
+
+def _check_free(track: LocalTrack) -> None:
+    if track._session is not None and not track._session.ended.is_set():
+        raise LocalProtocolError(f"{track!r} is published already")
 
 
 async def _await(coroutine: Coroutine[Any, Any, object]) -> None:

@@ -37,8 +37,8 @@ class EncodedFrame:
     voice: bool = False
 
 
-class _LocalTrack:
-    """What local audio and video have in common."""
+class LocalTrack:
+    """What tracks of ours have in common, audio or video."""
 
     kind: TrackKind
 
@@ -119,7 +119,7 @@ class _LocalTrack:
         self._lot.unpark_all()
 
 
-class LocalAudioTrack(_LocalTrack):
+class LocalAudioTrack(LocalTrack):
     """Audio to publish: Opus, 48 kHz, a packet a frame.
 
     ``stereo``: it has two channels. ``dtx``: the encoder may leave out frames of silence. ``red``: send a copy of the
@@ -147,7 +147,7 @@ class LocalAudioTrack(_LocalTrack):
         )
 
 
-class LocalVideoTrack(_LocalTrack):
+class LocalVideoTrack(LocalTrack):
     """Video to publish: a whole picture a frame, of H.264 in Annex B form."""
 
     kind = TrackKind.VIDEO
@@ -344,6 +344,7 @@ __all__ = [
     "Frames",
     "KeyframeWanted",
     "LocalAudioTrack",
+    "LocalTrack",
     "LocalVideoTrack",
     "RemoteAudioTrack",
     "RemoteTrack",

@@ -41,8 +41,10 @@ from trio_client import (
     LocalAudioTrack,
     LocalProtocolError,
     LocalVideoTrack,
+    PublishOptions,
     RequestRejected,
 )
+from trio_client._connect import _to_publish
 from trio_client._participant import LocalParticipant, RemoteParticipant
 from trio_client._publication import LocalTrackPublication, RemoteTrackPublication
 from trio_client._session import Session
@@ -272,6 +274,38 @@ def _cancelling(ask, scope):
         return found
 
     return asking
+
+
+@on_stage
+async def test_tracks_that_come_with_the_join(stage):
+    voice, cam = LocalAudioTrack("voice"), LocalVideoTrack("cam")
+    with pytest.raises(LocalProtocolError, match="already"):
+        stage.session.prepare_tracks([(voice, PublishOptions()), (voice, PublishOptions())])
+    stage = Stage()
+    screen = PublishOptions(source=TrackSource.SCREEN_SHARE, name="screen", stream="s")
+    stage.session.prepare_tracks([(voice, PublishOptions()), (cam, screen)])
+    description = stage.engine.tracks[2].description
+    assert (description.source, description.name, description.stream) == (TrackSource.SCREEN_SHARE, "screen", "s")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.session.first_tracks_published)
+        await trio.testing.wait_all_tasks_blocked()
+        publications = [stage.accept(1, "TR_1"), stage.accept(2, "TR_2")]
+    assert [voice.publication, cam.publication] == publications
+    stage.deliver(Disconnected(DisconnectReason.ROOM_DELETED), Ended(DisconnectReason.ROOM_DELETED))
+    stage = Stage()
+    stage.session.prepare_tracks([(voice, PublishOptions())])  # again in another room
+    stage.deliver(RequestFailed(1, RequestError(RequestReason.NOT_ALLOWED)))
+    with pytest.raises(RequestRejected):
+        await stage.session.first_tracks_published()
+
+
+def test_what_connect_takes_as_tracks():
+    voice = LocalAudioTrack("voice")
+    assert _to_publish(voice) == (voice, PublishOptions())
+    assert _to_publish((voice, "name")) == (voice, PublishOptions(name="name"))
+    source = TrackSource.MICROPHONE
+    assert _to_publish((voice, source)) == (voice, PublishOptions(source=source))
+    assert _to_publish((voice, PublishOptions(stream="s"))) == (voice, PublishOptions(stream="s"))
 
 
 @on_stage

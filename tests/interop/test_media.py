@@ -255,6 +255,38 @@ def test_publishing_without_the_grant_is_refused(server, room):
 
 
 @MODES
+def test_tracks_are_published_with_the_join(server, room, native, single):
+    packets = tone()
+    peer = native("them")
+    peer.call("listen")
+
+    async def scenario() -> None:
+        voice, cam = LocalAudioTrack("voice"), LocalVideoTrack("cam", width=320, height=240)
+        options = ConnectOptions(single_peer_connection=single)
+        publish = [voice, (cam, trio_client.PublishOptions(source=trio_client.TrackSource.SCREEN_SHARE, name="screen"))]
+        token = server.token(room, "ours")
+        async with trio_client.connect(server.url, token, publish=publish, options=options) as ours:
+            publications = ours.local_participant.track_publications
+            assert {voice.publication.sid: voice.publication, cam.publication.sid: cam.publication} == publications
+            assert (cam.publication.name, cam.publication.source.name) == ("screen", "SCREEN_SHARE")
+            for packet in packets:
+                await voice.write(EncodedFrame(data=packet, level=10))
+                await trio.sleep(0.02)
+            heard = await peer.await_("heard")
+            assert heard["sid"] == voice.publication.sid
+        again = [(voice, "other name")]
+        async with trio_client.connect(server.url, token, publish=again, options=options):
+            assert voice.publication.name == "other name"
+        with pytest.raises(trio_client.RequestRejected):
+            async with trio_client.connect(
+                server.url, server.token(room, "ours", canPublish=False), publish=[voice], options=options
+            ):
+                raise AssertionError
+
+    run(scenario)
+
+
+@MODES
 def test_cancelled_publications_leave_room_for_more(server, room, native, single):
     """The server keeps up to twenty tracks that were asked for and never came."""
     peer = native("them")
