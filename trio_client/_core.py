@@ -120,6 +120,8 @@ if TYPE_CHECKING:
     from sansio.rtp.frame import Frame
     from sansio.rtp.receiver import ReceiverStats, RtpReceiver
     from sansio.rtp.sender import SenderStats
+    from sansio.sfu.server import RefuseSignal, ServerOptions, SfuServer
+    from sansio.sfu.token import Claims, mint
     from sansio.signal.refusal import Refusal, RefusalKind
     from sansio.signal.urls import explain_url
 
@@ -128,6 +130,7 @@ __all__ = [
     "ActiveSpeakersChanged",
     "Address",
     "AudioFeature",
+    "Claims",
     "ClosePort",
     "CloseSignal",
     "Connected",
@@ -182,6 +185,7 @@ __all__ = [
     "RecordingStatusChanged",
     "Refusal",
     "RefusalKind",
+    "RefuseSignal",
     "RemoteTrackPublication",
     "RequestDone",
     "RequestError",
@@ -198,6 +202,8 @@ __all__ = [
     "SendSignal",
     "SenderStats",
     "ServerInfo",
+    "ServerOptions",
+    "SfuServer",
     "SignalFailure",
     "SignalReconnecting",
     "StreamState",
@@ -227,10 +233,16 @@ __all__ = [
     "core_track",
     "events",
     "explain_url",
+    "mint",
     "preload_core",
 ]
 
 _LATER = {
+    "Claims": "sfu.token",
+    "RefuseSignal": "sfu.server",
+    "ServerOptions": "sfu.server",
+    "SfuServer": "sfu.server",
+    "mint": "sfu.token",
     "Frame": "rtp.frame",
     "ReceiverStats": "rtp.receiver",
     "SenderStats": "rtp.sender",

@@ -375,6 +375,16 @@ class SfuServer:
         self._dismiss(participant, proto.models.PARTICIPANT_REMOVED, now)
         return True
 
+    def identities(self, room: str) -> list[str]:
+        """Who is in a room, in the order of joining."""
+        found = self._rooms.get(room)
+        return list(found.participants) if found is not None else []
+
+    def signal_of(self, room: str, identity: str) -> int:
+        """The number of somebody's signalling link, 0 when there is none."""
+        participant = self._find(room, identity)
+        return participant.signal if participant is not None else 0
+
     def _find(self, room: str, identity: str) -> ServerParticipant | None:
         found = self._rooms.get(room)
         return found.participants.get(identity) if found is not None else None

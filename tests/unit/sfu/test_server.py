@@ -242,6 +242,17 @@ def test_a_room_ends_with_its_last_participant():
     assert door.server.remove("nowhere", "alice", 0.0) is False
 
 
+def test_who_is_where():
+    door = Door()
+    assert door.server.identities("room") == []
+    assert door.server.signal_of("room", "alice") == 0
+    door.knock()
+    door.knock(identity="bob")
+    assert door.server.identities("room") == ["alice", "bob"]
+    assert door.server.signal_of("room", "bob") == 2
+    assert door.server.signal_of("elsewhere", "bob") == 0
+
+
 # ------------------------------------------------------------------ messages
 
 

@@ -1,0 +1,436 @@
+"""The development server on real loopback sockets: our client in it, and everything else that may connect."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import pytest
+import trio
+
+import trio_client
+import trio_client.devserver
+from trio_client import ConnectOptions, DataReceived, ParticipantConnected, Reconnected, TokenRejected
+from trio_client.devserver import DevServer, _http, _server
+
+MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
+
+
+def run(scenario, **options):
+    async def main():
+        with trio.fail_after(30):
+            async with trio_client.devserver.serve(**options) as server:
+                await scenario(server)
+                await quiet(server)
+
+    trio.run(main)
+
+
+async def quiet(server: DevServer) -> None:
+    """Every connection ends; nothing is kept of it."""
+    while server._connections:
+        await trio.sleep(0.01)
+    assert not server._links
+    assert not server._numbers
+    assert not server._refusals
+
+
+@contextlib.asynccontextmanager
+async def connection(server: DevServer):
+    host, _, port = server.url.removeprefix("ws://").rpartition(":")
+    async with await trio.open_tcp_stream(host.strip("[]"), int(port)) as stream:
+        yield stream
+
+
+async def ask(server: DevServer, *parts: bytes) -> bytes:
+    """What is answered to these bytes, until the server hangs up."""
+    answer = b""
+    async with connection(server) as stream:
+        with contextlib.suppress(trio.BrokenResourceError):
+            for part in parts:
+                await stream.send_all(part)
+            while data := await stream.receive_some():
+                answer += data
+    return answer
+
+
+def upgrade(server: DevServer, target: str) -> bytes:
+    return (
+        f"GET {target} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    ).encode()
+
+
+@contextlib.asynccontextmanager
+async def websocket(server: DevServer, identity: str = "raw"):
+    """A participant's WebSocket, as bytes: let in by the server, which waits for media that never comes."""
+    async with connection(server) as stream:
+        await stream.send_all(upgrade(server, f"/rtc?access_token={server.token(identity)}"))
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await stream.receive_some(1)
+        assert head.startswith(b"HTTP/1.1 101")
+        yield stream
+
+
+# ------------------------------------------------------------------ clients of ours
+
+
+@MODES
+def test_two_participants(single):
+    async def scenario(server):
+        options = ConnectOptions(single_peer_connection=single)
+        alice_token = server.token("alice", room="r", name="Alice", can_update_own_metadata=True)
+        async with trio_client.connect(server.url, alice_token, options=options) as alice:
+            arrivals = alice.events(ParticipantConnected)
+            async with trio_client.connect(server.url, server.token("bob", room="r"), options=options) as bob:
+                assert server.identities("r") == ["alice", "bob"]
+                assert (await anext(arrivals)).participant.identity == "bob"
+                got = bob.events(DataReceived)
+                await alice.local_participant.publish_data(b"hello", topic="t")
+                assert (await anext(got)).payload == b"hello"
+                assert bob.remote_participants["alice"].name == "Alice"
+            await alice.wait_until(lambda: not alice.remote_participants)
+        assert server.identities("r") == []
+
+    run(scenario)
+
+
+def test_a_cut_link_is_resumed_and_the_room_goes_on():
+    async def scenario(server):
+        async with (
+            trio_client.connect(server.url, server.token("alice")) as alice,
+            trio_client.connect(server.url, server.token("bob")) as bob,
+        ):
+            with alice.events(Reconnected) as back, bob.events(DataReceived) as got:
+                assert server.cut("alice")
+                assert (await anext(back)).resumed
+                await alice.local_participant.publish_data(b"after")
+                assert (await anext(got)).payload == b"after"
+        assert not server.cut("alice")
+
+    run(scenario)
+
+
+def test_somebody_is_removed():
+    async def scenario(server):
+        async with trio_client.connect(server.url, server.token("alice")) as alice:
+            assert server.remove("alice")
+            with pytest.raises(trio_client.DisconnectedError, match="PARTICIPANT_REMOVED"):
+                await alice.wait_until(lambda: False)
+            assert not server.remove("alice")
+
+    run(scenario)
+
+
+def test_a_refused_token():
+    async def scenario(server):
+        with pytest.raises(TokenRejected) as caught:
+            async with trio_client.connect(server.url, "nonsense"):
+                pass
+        assert (caught.value.report.status, caught.value.report.body) == (401, "invalid authorization token")
+
+    run(scenario)
+
+
+def test_on_every_address_and_over_ipv6():
+    async def scenario(server):
+        async with trio_client.connect(server.url, server.token("alice", room="demo")):
+            assert server.identities() == ["alice"]
+
+    run(scenario, bind="0.0.0.0")
+    run(scenario, bind="::1")
+    run(scenario, bind="0.0.0.0", node_ip="127.0.0.1")
+
+
+def test_the_announced_address(monkeypatch):
+    assert _server._announced("10.1.2.3") == "10.1.2.3"
+    monkeypatch.setattr(_server, "list_interfaces", list)
+    assert _server._announced("0.0.0.0") == "127.0.0.1"
+    assert _server._announced("::") == "::1"
+
+
+def test_other_keys():
+    async def scenario(server):
+        async with trio_client.connect(server.url, server.token("alice")):
+            pass
+
+    run(scenario, keys={"mine": "another secret of decent length, as is usual"})
+
+
+def test_ports_that_are_taken():
+    async def scenario(server):
+        port = int(server.url.rpartition(":")[2])
+        with pytest.raises(OSError, match="in use"):
+            async with trio_client.devserver.serve(port=port):
+                pass
+        with pytest.raises(OSError, match="in use"):
+            async with trio_client.devserver.serve(udp_port=server.udp_port):
+                pass
+
+    run(scenario)
+
+
+# ------------------------------------------------------------------ the block
+
+
+def test_an_exception_of_the_block_comes_out_as_it_is():
+    async def main():
+        async with (
+            trio_client.devserver.serve() as server,
+            trio_client.connect(server.url, server.token("alice")),
+        ):
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        trio.run(main)
+
+
+def test_a_cancelled_block():
+    async def main():
+        with trio.move_on_after(0.5) as scope:
+            async with trio_client.devserver.serve(), trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+        assert scope.cancelled_caught
+
+    trio.run(main)
+
+
+def test_an_error_beside_a_cancellation():
+    """A group that holds Cancelled goes through the nursery, which sorts it out."""
+
+    async def main():
+        with trio.CancelScope() as scope:
+            async with trio_client.devserver.serve(), trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                scope.cancel()
+                raise KeyError("mine")
+
+    with pytest.raises(ExceptionGroup):
+        trio.run(main)
+
+
+def test_leaving_hangs_up_on_everybody():
+    async def main():
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                joined, gone = trio.Event(), trio.Event()
+
+                async def client(url, token):
+                    with contextlib.suppress(trio_client.DisconnectedError):
+                        async with trio_client.connect(url, token) as room:
+                            joined.set()
+                            await room.wait_until(lambda: room.state.name != "CONNECTED")
+                    gone.set()
+
+                async with trio_client.devserver.serve() as server:
+                    nursery.start_soon(client, server.url, server.token("alice"))
+                    await joined.wait()
+                await gone.wait()
+
+    trio.run(main)
+
+
+# ------------------------------------------------------------------ plain HTTP
+
+
+def test_plain_http():
+    async def scenario(server):
+        answer = await ask(server, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"\r\n\r\nOK")
+        assert b"Access-Control-Allow-Origin: *" in answer
+        assert b"HTTP/1.1 404" in await ask(server, b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert b"HTTP/1.1 204" in await ask(server, b"OPTIONS / HTTP/1.1\r\nHost: h\r\n\r\n")
+        head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        assert b"HTTP/1.1 100 " in await ask(server, head, b"body")
+        assert b"HTTP/1.1 404" in await ask(server, upgrade(server, "/elsewhere"))
+
+    run(scenario)
+
+
+# ------------------------------------------------------------------ garbage
+
+
+def test_what_is_no_http():
+    async def scenario(server):
+        assert b"HTTP/1.1 400" in await ask(server, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
+        assert b"HTTP/1.1 400" in await ask(server, b"GET / HTTP/1.1\r\n\r\n")  # without a host
+        assert b"HTTP/1.1 431" in await ask(server, b"GET / HTTP/1.1\r\nX: " + b"x" * (_http.MAX_HEAD + 10))
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n"
+        assert b"HTTP/1.1 413" in await ask(server, head, b"x" * (_http.MAX_BODY + 10))
+        for part in (b"", b"GET / HT", head):
+            async with connection(server) as stream:
+                await stream.send_all(part)
+
+    run(scenario)
+
+
+def test_a_request_that_takes_too_long(monkeypatch):
+    monkeypatch.setattr(_http, "REQUEST_TIMEOUT", 0.1)
+
+    async def scenario(server):
+        assert await ask(server, b"GET / HT") == b""
+        async with trio_client.connect(server.url, server.token("alice")) as room:
+            await trio.sleep(0.3)  # a WebSocket has no such limit
+            assert room.state.name == "CONNECTED"
+
+    run(scenario)
+
+
+def test_too_many_connections(monkeypatch):
+    monkeypatch.setattr(_server, "MAX_CONNECTIONS", 1)
+
+    async def scenario(server):
+        async with connection(server) as first:
+            await first.send_all(b"GET")
+            while not server._connections:
+                await trio.sleep(0.01)
+            assert await ask(server, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == b""
+        await quiet(server)
+        assert server.counters["connection_limit"] == 1
+
+    run(scenario)
+
+
+def test_datagrams_that_mean_nothing():
+    async def scenario(server):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for _ in range(100):
+                sock.sendto(b"\x00garbage", ("127.0.0.1", server.udp_port))
+        async with trio_client.connect(server.url, server.token("alice")):
+            pass
+
+    run(scenario)
+
+
+class Unlucky:
+    """A UDP port whose socket reports errors."""
+
+    def __init__(self, port):
+        self.port = port
+        self.address = port.address
+        self.left = {"send": 3, "receive": 3}
+
+    def fail(self, kind):
+        if self.left[kind]:
+            self.left[kind] -= 1
+            raise ConnectionRefusedError
+
+    def recvfrom(self, size):
+        self.fail("receive")
+        return self.port.recvfrom(size)
+
+    def sendto(self, data, addr):
+        self.fail("send")
+        return self.port.sendto(data, addr)
+
+    def __getattr__(self, name):
+        return getattr(self.port, name)
+
+
+def test_errors_of_the_socket(monkeypatch):
+    opened = _server.open_udp
+    monkeypatch.setattr(_server, "open_udp", lambda *args: Unlucky(opened(*args)))
+
+    async def scenario(server):
+        async with trio_client.connect(server.url, server.token("alice")):
+            pass
+        assert server.counters.snapshot() == {"send_failed": 3, "receive_failed": 3}
+
+    run(scenario)
+
+
+# ------------------------------------------------------------------ WebSockets
+
+
+RESET = b"\1\0\0\0\0\0\0\0"
+"""For SO_LINGER: closing resets the connection."""
+PING, CLOSE, TEXT, BINARY = 0x89, 0x88, 0x81, 0x82
+
+
+def frame(kind: int, data: bytes, *, masked: bool = True) -> bytes:
+    size = len(data)
+    head = bytes([kind, 0x80 * masked | size]) if size < 126 else bytes([kind, 0x80 | 127]) + size.to_bytes(8, "big")
+    return head + bytes(4 * masked) + data
+
+
+async def rest(stream: trio.abc.Stream) -> bytes:
+    data = b""
+    with contextlib.suppress(trio.BrokenResourceError):
+        while more := await stream.receive_some():
+            data += more
+    return data
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        ([frame(PING, b"ping"), frame(CLOSE, b"\x03\xe8")], b"\x8a\x04ping\x88\x02\x03\xe8"),
+        ([frame(TEXT, b"{}"), frame(CLOSE, b"\x03\xe8")], b"\x88\x02\x03\xe8"),
+        ([frame(CLOSE, b"", masked=False)], b"\x88"),
+        ([frame(0x83, b"")], b"\x88"),
+        ([frame(BINARY, b"\xff")], b"\x88\x02\x03\xe8"),
+        ([frame(BINARY & 0x0F, b"x"), frame(0x80, b"y" * (_http.MAX_MESSAGE + 1))], b"\x88\x02\x03\xf1"),
+    ],
+    ids=["ping", "text", "unmasked", "opcode", "no message", "too long"],
+)
+def test_frames(sent, answer):
+    async def scenario(server):
+        async with websocket(server) as stream:
+            with contextlib.suppress(trio.BrokenResourceError):
+                for part in sent:
+                    await stream.send_all(part)
+            assert answer in await rest(stream)
+        await quiet(server)
+        assert server.identities() == []
+
+    run(scenario)
+
+
+def test_a_link_that_breaks():
+    async def scenario(server):
+        async with websocket(server) as stream:
+            stream.socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+            )  # a reset in place of an end
+        await quiet(server)
+        async with connection(server) as stream:
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            await stream.send_all(upgrade(server, f"/rtc?access_token={server.token('a')}"))
+        await quiet(server)
+
+    run(scenario)
+
+
+def test_a_client_that_never_reads(monkeypatch):
+    monkeypatch.setattr(_http, "MAX_QUEUE", 8)
+
+    async def scenario(server):
+        async with websocket(server) as stream:
+            (link,) = server._links.values()
+            link._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            with contextlib.suppress(trio.BrokenResourceError):
+                for _ in range(100):
+                    link.send(b"x" * 100_000)
+                    await trio.sleep(0)
+            link.send(b"too late")
+            await quiet(server)
+            assert await rest(stream) is not None
+
+    run(scenario)
+
+
+def test_a_client_that_does_not_answer_our_closing(monkeypatch):
+    monkeypatch.setattr(_http, "CLOSE_TIMEOUT", 0.1)
+
+    async def scenario(server):
+        async with websocket(server) as stream:
+            (link,) = server._links.values()
+            link.close()
+            link.close()
+            link.send(b"behind the end")
+            assert (await rest(stream)).endswith(b"\x88\x02\x03\xe8")
+        await quiet(server)
+
+    run(scenario)

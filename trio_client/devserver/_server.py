@@ -1,0 +1,255 @@
+"""The sockets around ``sansio.sfu``: one TCP port for HTTP and WebSockets, one UDP port for everybody's media."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .._core import INF, CloseSignal, Counters, RefuseSignal, SendSignal
+from .._net import list_interfaces
+from .._ports import DATAGRAM_BYTES, UdpPort, open_udp
+from ._http import HttpAnswer, HttpRequest, SignalLink, serve_connection
+
+if TYPE_CHECKING:
+    from .._core import SfuServer
+
+UDP = 1
+"""Number of the UDP port in the machine."""
+BURST = 64
+"""Datagrams that are read before the machine's work is done and others get their turn."""
+MAX_CONNECTIONS = 2048
+"""TCP connections at a time; who comes beyond is hung up on."""
+DEFAULT_KEYS = {"devkey": "secret" * 6}
+"""API key and secret where none are given: known to everybody, as befits a development server."""
+
+
+class DevServer:
+    """A running development server, from ``serve``. ``keys`` is API key to secret."""
+
+    def __init__(self, machine: SfuServer, udp: UdpPort, keys: Mapping[str, str]) -> None:
+        self.keys = dict(keys)
+        self.counters = Counters()
+        """What the sockets dropped, by reason."""
+        self.url = ""
+        """Where clients connect to: ``ws://host:port``."""
+        self.udp_port = udp.address[1]
+        self._machine = machine
+        self._udp = udp
+        self._links: dict[int, SignalLink] = {}
+        self._numbers: dict[SignalLink, int] = {}
+        self._next = itertools.count(1)
+        self._refusals: dict[int, HttpAnswer] = {}
+        self._connections = 0
+        self._due = INF
+        self._sleep = trio.CancelScope()
+
+    def __repr__(self) -> str:
+        return f"<DevServer {self.url}>"
+
+    # ------------------------------------------------------------------ what users call
+
+    def token(self, identity: str, *, room: str = "demo", ttl: float = 3600.0, **grants: Any) -> str:
+        """An access token for this server, signed with its first key and valid for ``ttl`` seconds.
+
+        ``grants``: ``name``, ``metadata``, ``attributes`` of the participant, and what it may do: ``can_publish``,
+        ``can_subscribe``, ``can_publish_data``, ``can_update_own_metadata``, ``hidden`` and what else
+        ``sansio.sfu.token.Claims`` has.
+        """
+        from .._core import Claims, mint
+        from .._entropy import system_wall
+
+        key, secret = next(iter(self.keys.items()))
+        return mint(Claims(identity, room, key, **grants), secret, system_wall().unix, ttl)
+
+    def identities(self, room: str = "demo") -> list[str]:
+        """Who is in a room, in the order of joining."""
+        return self._machine.identities(room)
+
+    def cut(self, identity: str, room: str = "demo") -> bool:
+        """End somebody's signalling connection without a word, as a bad network does; False if there is none."""
+        link = self._links.get(self._machine.signal_of(room, identity))
+        if link is not None:
+            link.cut()
+        return link is not None
+
+    def remove(self, identity: str, room: str = "demo") -> bool:
+        """Remove somebody from a room, as RemoveParticipant of the server API does; False if there is nobody."""
+        removed = self._machine.remove(room, identity, trio.current_time())
+        self._pump()
+        return removed
+
+    # ------------------------------------------------------------------ the pump
+
+    def _pump(self) -> None:
+        """Do everything that the machine owes, and set the alarm for what it will owe."""
+        machine, links, sendto = self._machine, self._links, self._udp.sendto
+        due = machine.advance(trio.current_time())
+        transmits, outbox = machine.transmits, machine.outbox
+        while transmits:
+            transmit = transmits.popleft()
+            try:
+                sendto(transmit.data, transmit.addr)
+            except OSError:  # full, or a client's address that cannot be reached: lost, as datagrams are
+                self.counters.add("send_failed")
+        while outbox:
+            match outbox.popleft():
+                case SendSignal(signal=signal, data=data):
+                    if signal in links:
+                        links[signal].send(data)
+                case CloseSignal(signal=signal):
+                    if signal in links:
+                        links[signal].close()
+                case RefuseSignal(signal=signal, status=status, body=body):
+                    self._refusals[signal] = HttpAnswer(status, body.encode())
+        if due < self._due:  # an alarm that is too early does no harm
+            self._due = self._sleep.deadline = due
+
+    async def _timers(self) -> None:
+        while True:
+            with self._sleep:
+                await trio.sleep_forever()
+            self._sleep = trio.CancelScope()
+            self._due = INF
+            self._pump()
+
+    async def _receive(self) -> None:
+        udp = self._udp
+        handle, recvfrom = self._machine.handle_datagram, udp.recvfrom
+        while True:
+            await udp.wait_readable()
+            more = True
+            while more:
+                now = trio.current_time()
+                for _ in range(BURST):
+                    try:
+                        data, addr = recvfrom(DATAGRAM_BYTES)
+                    except BlockingIOError:
+                        more = False
+                        break
+                    except OSError:  # an ICMP error of something sent before, on some systems
+                        self.counters.add("receive_failed")
+                        continue
+                    handle(UDP, data, addr[:2], now)
+                self._pump()
+                await trio.lowlevel.checkpoint()
+
+    # ------------------------------------------------------------------ connections
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        self._connections += 1
+        try:
+            if self._connections > MAX_CONNECTIONS:
+                self.counters.add("connection_limit")
+            else:
+                await serve_connection(self, stream)
+        finally:
+            self._connections -= 1
+            await trio.aclose_forcefully(stream)
+
+    def answer(self, request: HttpRequest) -> HttpAnswer:
+        """The answer to a plain HTTP request; called by its connection."""
+        return HttpAnswer(200, b"OK") if request.target == "/" else HttpAnswer(404, b"404 page not found")
+
+    def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpAnswer | None:
+        """Let a WebSocket in, or say why not; called by its connection."""
+        number = next(self._next)
+        self._links[number], self._numbers[link] = link, number
+        self._machine.signal_accepted(number, self.url + request.target, request.headers, trio.current_time())
+        self._pump()
+        refusal = self._refusals.pop(number, None)
+        if refusal is not None:
+            del self._links[number], self._numbers[link]
+        return refusal
+
+    def signal_received(self, link: SignalLink, data: bytes) -> None:
+        """A message has come over a WebSocket; called by its connection."""
+        self._machine.signal_received(self._numbers[link], data, trio.current_time())
+        self._pump()
+
+    def signal_closed(self, link: SignalLink) -> None:
+        """A WebSocket has ended; called by its connection."""
+        number = self._numbers.pop(link)
+        del self._links[number]
+        self._machine.signal_closed(number, "gone", trio.current_time())
+        self._pump()
+
+
+def _announced(host: str) -> str:
+    """The address that clients are told to send media to."""
+    if not ipaddress.ip_address(host).is_unspecified:
+        return host
+    six = ":" in host
+    found = [interface.address for interface in list_interfaces() if (":" in interface.address) == six]
+    outer = [address for address in found if not ipaddress.ip_address(address).is_loopback]
+    return (outer or found or ["::1" if six else "127.0.0.1"])[0]
+
+
+def _cancelled(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_cancelled(inner) for inner in error.exceptions)
+    return isinstance(error, trio.Cancelled)
+
+
+@asynccontextmanager
+async def serve(
+    *,
+    port: int = 0,
+    keys: Mapping[str, str] | None = None,
+    udp_port: int = 0,
+    bind: str = "127.0.0.1",
+    node_ip: str = "",
+    **options: Any,
+) -> AsyncIterator[DevServer]:
+    """Run a development server for the length of a block. Not made for production.
+
+    ``port``: TCP, for HTTP and WebSockets; ``udp_port``: for everybody's media; 0 takes any free one. ``keys``: API key
+    to secret, ``DEFAULT_KEYS`` unless given. ``bind``: the address of this host to listen on, loopback unless told
+    otherwise; ``node_ip``: the one that clients are to use, if it is another. ``options`` are those of
+    ``sansio.sfu.server.ServerOptions``. Raises OSError when a port cannot be bound.
+
+    Leaving the block, or cancelling it, hangs up on everybody.
+    """
+    from .._core import DtlsIdentity, ServerOptions, SfuServer
+    from .._entropy import system_entropy, system_wall
+
+    keys = keys or DEFAULT_KEYS
+    wall = system_wall()
+    failure: BaseException | None = None
+    (listener,) = await trio.open_tcp_listeners(port, host=bind)
+    try:
+        udp = open_udp(bind, udp_port, udp_port)
+        try:
+            address = node_ip or _announced(bind)
+            machine = SfuServer(
+                (address, udp.address[1]),
+                ServerOptions(keys=keys, **options),
+                entropy=system_entropy(),
+                wall=wall,
+                identity=DtlsIdentity.generate(wall.unix),
+            )
+            server = DevServer(machine, udp, keys)
+            host = f"[{address}]" if ":" in address else address
+            server.url = f"ws://{host}:{listener.socket.getsockname()[1]}"
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server._timers, name="devserver timers")
+                nursery.start_soon(server._receive, name="devserver datagrams")
+                nursery.start_soon(trio.serve_listeners, server._serve, [listener], name="devserver connections")
+                try:
+                    yield server
+                except BaseException as error:
+                    # Kept aside: a nursery would wrap it.
+                    if _cancelled(error):
+                        raise
+                    failure = error
+                nursery.cancel_scope.cancel()
+            if failure is not None:
+                raise failure
+        finally:
+            udp.close()
+    finally:
+        listener.socket.close()  # not aclose, whose checkpoint would put Cancelled in place of what comes out here
