@@ -8,8 +8,8 @@ session (``participant_sid``) is a duplicate. Packets of the server API have nei
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
 
 from .. import proto
 from ..base import limits
@@ -31,11 +31,31 @@ def decode_data_packet(data: bytes) -> models.DataPacket:
         raise ParseError(f"not a data packet: {error}") from None
 
 
+_SEQUENCE_TAG = b"\x80\x01"
+"""Field 16 (sequence) as a varint; appended to an encoded packet it counts as part of it."""
+_SEQUENCE_BYTES = 7
+"""The most that a number takes."""
+
+Handler: TypeAlias = "Callable[[models.DataPacket, float], None]"
+"""Takes packets of one payload, with the time."""
+
+
+def _sequence(number: int) -> bytes:
+    if number < 1 << 14:  # the loop takes four times as long
+        return bytes((128, 1, number & 127 | 128, number >> 7)) if number > 127 else bytes((128, 1, number))
+    encoded = bytearray(_SEQUENCE_TAG)
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
 class DataSender:
     """Encodes data packets, numbers the reliable ones, and keeps those to be sent again after a resume.
 
-    A number is used up only when the packet was accepted: call ``sent`` after a reliable packet went to its channel,
-    and nothing when the channel was full. ``max_size`` is the largest whole packet in bytes.
+    Packets may be encoded in one order and sent in another, so they are numbered when they go to their channel.
+    ``max_size`` is the largest whole packet in bytes.
     """
 
     __slots__ = ("max_size", "_packet", "_next", "_kept", "_kept_bytes")
@@ -81,29 +101,33 @@ class DataSender:
         return self.finish(packet, reliable=reliable)
 
     def finish(self, packet: models.DataPacket, *, reliable: bool) -> bytes:
-        """Number and encode a packet with any payload. Raises LocalProtocolError when it is too large."""
+        """Encode a packet with any payload. Raises LocalProtocolError when it is too large."""
+        size = 0
         if reliable:
-            packet.sequence = self._next
+            size = _SEQUENCE_BYTES
         else:
             packet.kind = packet.LOSSY  # for servers that do not go by the channel
         data = packet.SerializeToString()
-        if len(data) > self.max_size:
+        size += len(data)
+        if size > self.max_size:
             raise LocalProtocolError(
-                f"the data packet has {len(data)} bytes in all, more than the {self.max_size} that fit into one: "
+                f"the data packet has {size} bytes in all, more than the {self.max_size} that fit into one: "
                 "send less, or a byte stream"
             )
         return data
 
-    def sent(self, data: bytes) -> None:
-        """A reliable packet was accepted by its channel: its number is used up, and it is kept for a resume.
+    def number(self, data: bytes) -> bytes:
+        """An encoded reliable packet goes to its channel now: it gets the next number, and is kept for a resume.
 
         When more than ``DATA_RESEND_BYTES`` are kept the oldest are forgotten.
         """
+        data += _sequence(self._next)
         self._next += 1
         self._kept.append(data)
         self._kept_bytes += len(data)
         while self._kept_bytes > limits.DATA_RESEND_BYTES:
             self._kept_bytes -= len(self._kept.popleft())
+        return data
 
     def received(self, sequence: int) -> None:
         """The server has all reliable packets up to this number (last_message_seq of a resume)."""
@@ -131,12 +155,16 @@ class _Sender:
 
 
 class DataReceiver:
-    """Turns messages of the data channels into events."""
+    """Turns messages of the data channels into events, and gives payloads that are not the user's to ``handlers``.
 
-    __slots__ = ("counters", "_own", "_remote", "_parse", "_error", "_senders", "_purge_at")
+    ``handlers`` has a function for each payload that somebody understands, by its name in the packet ("rpc_ack").
+    """
+
+    __slots__ = ("counters", "handlers", "_own", "_remote", "_parse", "_error", "_senders", "_purge_at")
 
     def __init__(self, state: RoomState) -> None:
         self.counters = Counters()
+        self.handlers: dict[str, Handler] = {}
         self._own = state.local_participant
         self._remote = state.remote_participants
         self._parse = proto.models.DataPacket.FromString
@@ -145,7 +173,7 @@ class DataReceiver:
         self._purge_at = 0.0
 
     def receive(self, data: bytes, reliable: bool, now: float) -> DataReceived | None:
-        """One message of a channel; None for what is not for the user, which is counted."""
+        """One message of a channel; None for what is not for the user, which is handled or counted."""
         try:
             packet = self._parse(data)
         except self._error:
@@ -162,7 +190,11 @@ class DataReceiver:
             return None
         if not packet.HasField("user"):
             kind = packet.WhichOneof("value")
-            self.counters.add("data_unknown_payload" if kind is None else "data_unhandled_payload")
+            handler = self.handlers.get(kind)
+            if handler is not None:
+                handler(packet, now)
+            else:
+                self.counters.add("data_unknown_payload" if kind is None else "data_unhandled_payload")
             return None
         user = packet.user
         return DataReceived(

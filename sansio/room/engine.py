@@ -61,7 +61,7 @@ from .track import LocalTrack, RemoteTrack, TrackDescription
 from .transports import DataWritable, Transports, TransportsFailed, TransportsProven, TransportsUp
 
 if TYPE_CHECKING:
-    from ..proto import rtc
+    from ..proto import models, rtc
 
 MAX_ROUNDS = 64
 LEAVE_GRACE = 1.0
@@ -323,6 +323,19 @@ class RoomEngine:
             raise LocalProtocolError("not connected: data can be published between connect and disconnect")
         self._transports.due = NOW
         return self._transports.publish_data(payload, reliable, topic, destination_identities, now)
+
+    def send_packet(
+        self, packet: models.DataPacket, *, reliable: bool = True, urgent: bool = False, now: float
+    ) -> bool:
+        """Queue a data packet with any payload; its destination identities are set by the caller.
+
+        Like ``publish_data``. An ``urgent`` one goes before those that wait, also before their sequence numbers.
+        """
+        now = self._time(now)
+        if not self._joined or self._stopping is not None or self.closed:
+            raise LocalProtocolError("not connected: data can be published between connect and disconnect")
+        self._transports.due = NOW
+        return self._transports.send_packet(packet, reliable, urgent, now)
 
     def read_data(self) -> DataReceived | None:
         """The next received data packet, or None. Unread reliable data closes the SCTP window to the server."""
@@ -596,8 +609,10 @@ class RoomEngine:
         self._first_answer = False
         old = self._transports
         self._lost_bytes += old.in_flight
+        new = self._new_transports(single=old.single, first_port=old.next_port)
+        new.inherit_unread(old)
         self._close_transports(now)
-        self._transports = self._new_transports(single=old.single, first_port=old.next_port)
+        self._transports = new
         self._transports.gather(self._interfaces, loopback=urls.is_loopback(self.url), now=now)
         self._transports.due = NOW
         self._signal_wanted = True

@@ -34,6 +34,7 @@ from ..rtp.session import FrameReadable, KeyframeWanted
 from ..sctp.association import ESTABLISHED, HeartbeatAcked
 from ..sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable
 from .data import DataReceiver, DataSender
+from .lane import Lane
 from .options import EngineOptions
 from .sync import sync_state
 
@@ -49,9 +50,13 @@ MAX_ROUNDS = 64
 SUSPICION = 2.5
 """Seconds of silence after which a path is suspect: the server checks its paths every 2 s."""
 RELIABLE_BUDGET = 1 << 20
-"""Bytes of reliable packets that may wait to be acknowledged before ``publish_data`` says no."""
+"""Bytes of reliable packets that may wait to be sent before ``publish_data`` says no."""
 LOSSY_BUDGET = 1 << 16
 """The same for lossy packets: what waits longer than this is stale."""
+RELIABLE_AHEAD = 1 << 16
+"""Bytes of reliable packets that SCTP is given ahead of its sending; urgent packets wait behind these."""
+LOSSY_AHEAD = 1 << 14
+"""The same for lossy packets."""
 
 
 @frozen
@@ -82,6 +87,21 @@ class DataWritable:
     """``publish_data`` of this kind takes packets again."""
 
     reliable: bool
+
+
+class Hold:
+    """Received data that is kept outside and stays charged to the receive window until it is released."""
+
+    __slots__ = ("_transports", "_peer", "_size")
+
+    def __init__(self, transports: Transports, peer: _Peer, size: int) -> None:
+        self._transports = transports
+        self._peer = peer
+        self._size = size
+
+    def release(self) -> None:
+        """It is not kept any more. Once only; harmless after a restart."""
+        self._transports._credit(self._peer, self._size)
 
 
 class _Peer:
@@ -170,9 +190,12 @@ class Transports:
         self._publisher: _Peer | None = None
         self._primary: _Peer | None = None
         self._readable: deque[tuple[_Peer, int]] = deque()
-        self._early: deque[tuple[bytes, bool]] = deque()
-        self._early_bytes = [0, 0]
-        self._refused = [False, False]
+        self._unread: deque[tuple[DataReceived, _Peer, int]] = deque()
+        self._arriving: _Peer | None = None
+        self._lanes = (
+            Lane(reliable=False, budget=LOSSY_BUDGET, high=LOSSY_AHEAD, low=LOSSY_AHEAD // 2),
+            Lane(reliable=True, budget=RELIABLE_BUDGET, high=RELIABLE_AHEAD, low=RELIABLE_AHEAD // 2),
+        )
         self._requirement = _Requirement(0, 0, 0, 0)
         self._unmet = 0
         self._first_offer: rtc.SessionDescription | None = None
@@ -408,10 +431,10 @@ class Transports:
     @property
     def in_flight(self) -> int:
         """Bytes of reliable data that the server has not acknowledged."""
-        early, peer = self._early_bytes[True], self._publisher
+        peer = self._publisher
         assert peer is not None
         sender = peer.connection.transport.association.sender
-        return early + sender.buffered() + sender.flight
+        return self._lanes[True].bytes + sender.buffered() + sender.flight
 
     def _negotiate(self, peer: _Peer, now: float) -> None:
         if peer.connection.negotiating:
@@ -548,16 +571,10 @@ class Transports:
         peer.channels[RELIABLE] = channels.open(RELIABLE, now=now)
         peer.channels[LOSSY] = channels.open(LOSSY, ordered=False, max_retransmits=0, now=now)
         peer.lossy[peer.channels[LOSSY]] = True
-        channels.set_thresholds(peer.channels[RELIABLE], RELIABLE_BUDGET // 4, RELIABLE_BUDGET)
-        channels.set_thresholds(peer.channels[LOSSY], LOSSY_BUDGET // 4, LOSSY_BUDGET)
         self._sender.remote_limit(peer.connection.max_message_size)
-        while self._early:
-            data, reliable = self._early.popleft()
-            self._early_bytes[reliable] -= len(data)
-            channels.send(peer.channels[RELIABLE if reliable else LOSSY], data, now)
-        for reliable in (False, True):
-            if channels.writable(peer.channels[RELIABLE if reliable else LOSSY]):
-                self._tell_writable(reliable=reliable)
+        for lane in self._lanes:
+            channels.set_thresholds(peer.channels[RELIABLE if lane.reliable else LOSSY], lane.low, lane.high)
+            self._feed(lane, now)
 
     # ------------------------------------------------------------------ data
 
@@ -565,57 +582,128 @@ class Transports:
         self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str], now: float
     ) -> bool:
         """See RoomEngine.publish_data."""
-        peer = self._publisher
-        assert peer is not None
-        channels = peer.connection.transport.channels
-        channel = peer.channels.get(RELIABLE if reliable else LOSSY)
-        if channels is None or channel is None:
-            room = self._early_bytes[reliable] < (RELIABLE_BUDGET if reliable else LOSSY_BUDGET)
-        else:
-            room = channels.writable(channel) and channels.association.state <= ESTABLISHED
-        if not room:
-            self._refused[reliable] = True
+        lane = self._lanes[reliable]
+        if not self._has_room(lane):
             return False
         data = self._sender.encode(
             payload, reliable=reliable, topic=topic, destination_identities=destination_identities
         )
-        if reliable:
-            self._sender.sent(data)
-        if channels is None or channel is None:
-            self._early.append((data, reliable))
-            self._early_bytes[reliable] += len(data)
-        else:
-            channels.send(channel, data, now)
-            peer.connection.transport.touch_data()
-            peer.due = NOW
+        self._send(lane, data, False, now)
         return True
+
+    def send_packet(self, packet: models.DataPacket, reliable: bool, urgent: bool, now: float) -> bool:
+        """See RoomEngine.send_packet."""
+        lane = self._lanes[reliable]
+        if not self._has_room(lane):
+            return False
+        self._send(lane, self._sender.finish(packet, reliable=reliable), urgent, now)
+        return True
+
+    def _has_room(self, lane: Lane) -> bool:
+        peer = self._publisher
+        assert peer is not None
+        if lane.full or peer.connection.transport.association.state > ESTABLISHED:
+            lane.refused = True
+            return False
+        return True
+
+    def _send(self, lane: Lane, data: bytes, urgent: bool, now: float) -> None:
+        """To the channel at once if nothing is before it, else in line."""
+        peer = self._publisher
+        assert peer is not None
+        channels = peer.connection.transport.channels
+        channel = peer.channels.get(RELIABLE if lane.reliable else LOSSY)
+        if channels is None or channel is None or lane or not channels.writable(channel):
+            lane.put(data, urgent)
+            return
+        channels.send(channel, self._sender.number(data) if lane.reliable else data, now)
+        peer.connection.transport.touch_data()
+        peer.due = NOW
+
+    def _feed(self, lane: Lane, now: float) -> None:
+        """Give the channel what waits for it, as far as it takes it."""
+        peer = self._publisher
+        assert peer is not None
+        transport = peer.connection.transport
+        channels, channel = transport.channels, peer.channels[RELIABLE if lane.reliable else LOSSY]
+        assert channels is not None
+        if lane and transport.association.state <= ESTABLISHED:
+            while lane and channels.writable(channel):
+                data = lane.pop()
+                channels.send(channel, self._sender.number(data) if lane.reliable else data, now)
+            transport.touch_data()
+            peer.due = NOW
+        if lane.refused and not lane.full:
+            lane.refused = False
+            self.outbox.append(DataWritable(lane.reliable))
+
+    def hold(self, size: int) -> Hold:
+        """Only while a packet is being handled: keep so many bytes of it charged to the receive window."""
+        peer = self._arriving
+        assert peer is not None
+        peer.connection.transport.association.receiver.charge(size)
+        return Hold(self, peer, size)
+
+    def _receive(self, peer: _Peer, channel: int, now: float) -> None:
+        """Handle what a reliable channel holds: the user's packets wait to be read, and are held until then."""
+        channels = peer.connection.transport.channels
+        assert channels is not None
+        take, receive, unread = channels.take, self._receiver.receive, self._unread
+        self._arriving = peer
+        while (data := take(channel)) is not None:
+            event = receive(data, True, now)
+            if event is None:
+                self._credit(peer, len(data))
+                continue
+            if not unread:
+                self._tell_readable()
+            unread.append((event, peer, len(data)))
+        self._arriving = None
+
+    def _credit(self, peer: _Peer, size: int) -> None:
+        receiver = peer.connection.transport.association.receiver
+        receiver.credit(size)
+        if receiver.sack_now:  # the window has opened far enough for the server to be told
+            peer.connection.transport.touch_data()
+            peer.due = self.due = NOW
+
+    def inherit_unread(self, old: Transports) -> None:
+        """What the transports before a restart had received and nobody has read is not lost."""
+        self._unread.extend(old._unread)
+
+    def _tell_readable(self) -> None:
+        if not self._readable and not self._unread:
+            self.outbox.append(DataReadable())
 
     def read_data(self, now: float) -> DataReceived | None:
         """The next user packet of any channel; other payloads and duplicates are passed over."""
+        if self._unread:
+            event, peer, size = self._unread.popleft()
+            self._credit(peer, size)
+            return event
         readable = self._readable
         while readable:
             peer, channel = readable[0]
             channels = peer.connection.transport.channels
-            data = channels.read(channel) if channels is not None else None
+            data = channels.take(channel) if channels is not None else None
             if data is None:
                 readable.popleft()
                 continue
-            transport = peer.connection.transport
-            if transport.association.receiver.sack_now:  # the window has opened far enough for the server to be told
-                transport.touch_data()
-                peer.due = self.due = NOW
-            event = self._receiver.receive(data, channel not in peer.lossy, now)
-            if event is not None:
-                return event
+            self._credit(peer, len(data))
+            self._arriving = peer
+            lossy = self._receiver.receive(data, False, now)
+            self._arriving = None
+            if lossy is not None:
+                return lossy
         return None
 
     @property
     def unacknowledged(self) -> bool:
         """Whether reliable data of ours is still on its way to the server."""
         peer = self._publisher
-        if peer is None or peer.connection.transport.channels is None or not peer.channels:
-            return bool(self._early)
-        return not peer.connection.transport.association.sender.idle()
+        if self._lanes[True]:
+            return True
+        return peer is not None and bool(peer.channels) and not peer.connection.transport.association.sender.idle()
 
     # ------------------------------------------------------------------ time
 
@@ -700,11 +788,13 @@ class Transports:
                 case FrameReadable() | TrackMapped() | TrackUnmapped() | KeyframeWanted() | SendingStarted():
                     self.outbox.append(event)
                 case ChannelReadable(channel=channel):
-                    if not self._readable:
-                        self.outbox.append(DataReadable())
-                    self._readable.append((peer, channel))
+                    if channel in peer.lossy:
+                        self._tell_readable()
+                        self._readable.append((peer, channel))
+                    else:
+                        self._receive(peer, channel, now)
                 case BufferedLow(channel=channel):
-                    self._tell_writable(reliable=channel not in peer.lossy)
+                    self._feed(self._lanes[channel not in peer.lossy], now)
                 case TransportConnected():
                     peer.up = True
                     peer.proving = False
@@ -736,11 +826,6 @@ class Transports:
                 case _:
                     pass  # changes of state and role in ICE
 
-    def _tell_writable(self, *, reliable: bool) -> None:
-        if self._refused[reliable]:
-            self._refused[reliable] = False
-            self.outbox.append(DataWritable(reliable))
-
     # ------------------------------------------------------------------ the end
 
     def close(self, now: float) -> None:
@@ -759,7 +844,9 @@ class Transports:
         self._indirect.clear()
         self._peers.clear()
         self._readable.clear()
-        self._early.clear()
+        self._unread.clear()
+        for lane in self._lanes:
+            lane.clear()
         self._publisher = self._primary = None
 
     # ------------------------------------------------------------------ diagnostics

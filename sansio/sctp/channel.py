@@ -228,14 +228,21 @@ class DataChannels:
 
     def read(self, channel: int) -> bytes | None:
         """Take one message, or None when there is none; what the peer sent as text is a TextMessage."""
+        data = self.take(channel)
+        if data is not None:
+            self._receiver.credit(len(data))
+        return data
+
+    def take(self, channel: int) -> bytes | None:
+        """Like ``read``, but the message stays charged to the window until its size is given to ``receiver.credit``."""
         one = self._channels.get(channel)
         if one is not None:
             stream = one.incoming
-            return None if stream is None else self._receiver.read(stream)
+            return None if stream is None else self._receiver.take(stream)
         stream = self._closed.get(channel)
         if stream is None:
             return None
-        data = self._receiver.read(stream)
+        data = self._receiver.take(stream)
         if data is None:
             del self._closed[channel]
         return data

@@ -349,15 +349,28 @@ class Receiver:
 
     def read(self, stream: InStream) -> bytes | None:
         """Take one message; reopening the window substantially owes a SACK."""
+        data = self.take(stream)
+        if data is not None:
+            self.credit(len(data))
+        return data
+
+    def take(self, stream: InStream) -> bytes | None:
+        """Take one message that stays charged to the window until ``credit`` is told its size."""
         if not stream.ready:
             stream.listed = False
             return None
-        data = stream.ready.popleft()
-        self.held = held = self.held - len(data) - SCTP_CHUNK_COST
+        return stream.ready.popleft()
+
+    def credit(self, size: int) -> None:
+        """A message of this size that was taken is not held any more."""
+        self.held = held = self.held - size - SCTP_CHUNK_COST
         window = self.window
         if self.advertised < window >> 1 and window - held - self.advertised >= window >> 2:
             self.sack_now = True
-        return data
+
+    def charge(self, size: int) -> None:
+        """So much is held outside, until ``credit`` is told the same size."""
+        self.held += size + SCTP_CHUNK_COST
 
     def release(self, stream: InStream) -> None:
         """Forget what a stream still holds."""

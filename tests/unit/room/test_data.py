@@ -44,13 +44,22 @@ def receiver(state):
 def test_reliable_packets_are_numbered():
     sender = DataSender()
     first = sender.encode(b"one", reliable=True, topic="t", destination_identities=["bob", "carol"])
-    assert decode_data_packet(first) == proto.models.DataPacket(
-        user=user(b"one", topic="t"), destination_identities=["bob", "carol"], sequence=1
+    second = sender.encode(b"two", reliable=True)
+    assert decode_data_packet(second).sequence == 0  # not before its turn, which may come first
+    assert decode_data_packet(sender.number(second)).sequence == 1
+    assert decode_data_packet(sender.number(first)) == proto.models.DataPacket(
+        user=user(b"one", topic="t"), destination_identities=["bob", "carol"], sequence=2
     )
-    # the channel was full: the number is not used up
-    assert decode_data_packet(sender.encode(b"again", reliable=True)).sequence == 1
-    sender.sent(first)
-    assert decode_data_packet(sender.encode(b"two", reliable=True)).sequence == 2
+
+
+@pytest.mark.parametrize("number", [1, 127, 128, 16_383, 16_384, 2**31, 2**32 - 1])
+def test_numbers_of_every_size(number):
+    sender = DataSender()
+    sender._next = number
+    data = sender.encode(b"x", reliable=True)
+    numbered = sender.number(data)
+    assert decode_data_packet(numbered).sequence == number
+    assert len(numbered) - len(data) <= 7
 
 
 def test_lossy_packets_have_no_number():
@@ -81,14 +90,16 @@ def test_wrong_arguments(arguments, words):
     sender = DataSender()
     with pytest.raises(LocalProtocolError, match=words):
         sender.encode(**{"payload": b"x", "reliable": True, **arguments})
-    assert decode_data_packet(sender.encode(b"x", reliable=True)).sequence == 1
+    assert decode_data_packet(sender.number(sender.encode(b"x", reliable=True))).sequence == 1
 
 
 def test_the_whole_packet_is_limited():
     sender = DataSender()
-    overhead = len(sender.encode(b"x" * 60_000, reliable=True)) - 60_000
+    sender._next = 2**32 - 1
+    overhead = len(sender.number(sender.encode(b"x" * 60_000, reliable=True))) - 60_000
     most = limits.DATA_PACKET_BYTES - overhead
-    assert len(sender.encode(b"x" * most, reliable=True)) == limits.DATA_PACKET_BYTES
+    assert len(sender.number(sender.encode(b"x" * most, reliable=True))) == limits.DATA_PACKET_BYTES
+    assert sender.encode(b"x" * (most + 1), reliable=False)  # which has no number
     with pytest.raises(LocalProtocolError, match="64001 bytes in all, more than the 64000"):
         sender.encode(b"x" * (most + 1), reliable=True)
 
@@ -106,8 +117,7 @@ def test_the_peer_may_take_less():
 
 def send(sender, *payloads):
     for payload in payloads:
-        data = sender.encode(payload, reliable=True)
-        sender.sent(data)
+        sender.number(sender.encode(payload, reliable=True))
 
 
 def kept(sender):
@@ -147,7 +157,8 @@ def test_what_is_kept_is_bounded():
 
 def test_just_as_much_as_is_allowed_is_kept(monkeypatch):
     sender = DataSender()
-    monkeypatch.setattr(limits, "DATA_RESEND_BYTES", 2 * len(sender.encode(b"a", reliable=True)))
+    monkeypatch.setattr(limits, "DATA_RESEND_BYTES", 2 * len(sender.number(sender.encode(b"a", reliable=True))))
+    sender.reset()
     send(sender, b"a", b"b")
     assert kept(sender) == [(1, b"a"), (2, b"b")]
     send(sender, b"c")
@@ -194,6 +205,17 @@ def test_duplicates_of_any_payload_count(receiver):
     assert receiver.receive(rpc, True, 0.0) is None
     assert receiver.receive(packet(user=user(), participant_sid="PA_bob", sequence=2), True, 0.0) is None
     assert receiver.counters["data_duplicate"] == 1
+
+
+def test_other_payloads_go_to_who_handles_them(receiver):
+    got = []
+    receiver.handlers["rpc_ack"] = lambda packet, now: got.append((packet.rpc_ack.request_id, now))
+    ack = packet(rpc_ack={"request_id": "x"}, participant_sid="PA_bob", sequence=2)
+    assert receiver.receive(ack, True, 5.0) is None
+    assert receiver.receive(ack, True, 5.0) is None  # a duplicate
+    assert receiver.receive(packet(rpc_request={"id": "x"}), True, 5.0) is None
+    assert got == [("x", 5.0)]
+    assert receiver.counters.snapshot() == {"data_duplicate": 1, "data_unhandled_payload": 1}
 
 
 def test_our_own_packets_are_ignored(receiver):

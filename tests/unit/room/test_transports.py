@@ -16,7 +16,7 @@ from sansio.sctp.association import SctpOptions
 from sansio.sdp.media import parse_sdp
 from sansio.testing.netem import Link
 from sansio.testing.pairs import SERVER_ADDRESS
-from sansio.types import DisconnectReason
+from sansio.types import DisconnectReason, Scenario
 from tests.unit.room.party import Party
 
 rtc, models = proto.rtc, proto.models
@@ -178,6 +178,85 @@ def test_unread_data_closes_the_window_and_reading_opens_it_again(monkeypatch):
         numbers = [payload.partition(b" ")[0] for payload in party.hear("bob", sent)]
         assert numbers == [b"%d" % n for n in range(sent)]
         assert channels.total_buffered() == 0
+
+
+def test_urgent_packets_overtake_what_waits_and_share_its_numbers():
+    slow = Link(latency=0.02, rate=1_000_000)
+    with Party("alice", "bob") as party:
+        party.wait(1.0)
+        arrived = []
+        party.engines["bob"]._receiver.handlers["rpc_ack"] = lambda packet, now: arrived.append(packet)
+        party.world.set_link("alice", "server", slow)
+        for number in range(20):
+            assert party.publish("alice", b"%d " % number + bytes(30_000))
+        for name in ("x", "y"):
+            ack = models.DataPacket(rpc_ack=models.RpcAck(request_id=name), destination_identities=["bob"])
+            assert party.engines["alice"].send_packet(ack, urgent=True, now=party.now)
+        got = []
+        party.run(lambda: got.extend(party.read("bob")) or len(arrived) == 2)
+        assert len(got) < 6
+        assert [packet.rpc_ack.request_id for packet in arrived] == ["x", "y"]
+        assert [packet.participant_identity for packet in arrived] == ["alice", "alice"]
+        party.run(lambda: got.extend(party.read("bob")) or len(got) == 20)
+        assert [packet.payload.partition(b" ")[0] for packet in got] == [b"%d" % n for n in range(20)]
+        assert arrived[1].sequence == arrived[0].sequence + 1 < 10
+
+
+def test_packets_of_any_payload_are_refused_when_the_budget_is_full_or_nothing_is_connected():
+    with Party("alice", "bob") as party:
+        alice = party.engines["alice"]
+        packet = models.DataPacket(chat_message=models.ChatMessage(message="x" * 30_000))
+        alice._transports._lanes[True].full = True
+        assert not alice.send_packet(packet, now=party.now)
+        assert alice.send_packet(packet, reliable=False, now=party.now)
+        packet.chat_message.message = "x" * 64_000
+        with pytest.raises(LocalProtocolError, match="in all, more than"):
+            alice.send_packet(packet, reliable=False, now=party.now)
+        party.stop("alice")
+        with pytest.raises(LocalProtocolError, match="not connected"):
+            alice.send_packet(packet, now=party.now)
+
+
+def test_what_a_handler_holds_keeps_the_window_shut_until_it_is_released(monkeypatch):
+    with Party("alice") as party:
+        monkeypatch.setattr("sansio.peer.transport.SctpOptions", lambda: SctpOptions(window=300_000))
+        bob = party.join("bob")
+        held = []
+
+        def hold(packet, now):
+            held.append(bob._transports.hold(len(packet.stream_chunk.content)))
+
+        bob._receiver.handlers["stream_chunk"] = hold
+        for _ in range(20):
+            chunk = models.DataPacket(stream_chunk=models.DataStream.Chunk(content=bytes(60_000)))
+            assert party.engines["alice"].send_packet(chunk, now=party.now)
+            party.world.poke("alice")
+            party.wait(0.1)
+        party.wait(10.0)
+        assert 4 <= len(held) <= 6
+        window = party.transport("bob").association.receiver
+        assert window.held >= 240_000
+        released = 0
+        while released < 20:
+            assert len(held) > released
+            held[released].release()
+            released += 1
+            party.world.poke("bob")
+            party.wait(2.0)
+        assert window.held == 0
+
+
+def test_unread_data_outlives_a_restart():
+    with Party("alice", "bob") as party:
+        party.wait(1.0)
+        party.publish("alice", b"before")
+        party.run(lambda: party.found("bob", DataReadable))
+        bob = party.engines["bob"]
+        bob.simulate(Scenario.FULL_RECONNECT, party.now)
+        party.world.poke("bob")
+        party.run(lambda: party.found("bob", Reconnected))
+        party.publish("alice", b"after")
+        assert party.hear("bob", 2) == [b"before", b"after"]
 
 
 def test_a_closed_channel_can_still_be_read():

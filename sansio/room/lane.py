@@ -1,0 +1,56 @@
+"""What waits to be sent on one data channel: ordinary packets in order, urgent ones before them.
+
+SCTP sends a channel's messages in the order in which it got them, and the server drops reliable packets whose numbers
+go backwards. So SCTP is given little more than it can send at once, a packet is numbered only when SCTP takes it, and
+until then an urgent one can still go first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Lane:
+    """Packets, encoded and not numbered, for one of the channels.
+
+    ``budget``: bytes that may wait before the lane says no; it says yes again at a quarter of that. ``high`` and
+    ``low``: the thresholds of what SCTP is given ahead of its sending. ``refused``: somebody was told no.
+    """
+
+    __slots__ = ("reliable", "budget", "high", "low", "bytes", "full", "refused", "_urgent", "_waiting")
+
+    def __init__(self, *, reliable: bool, budget: int, high: int, low: int) -> None:
+        self.reliable = reliable
+        self.budget = budget
+        self.high = high
+        self.low = low
+        self.bytes = 0
+        self.full = False
+        self.refused = False
+        self._urgent: deque[bytes] = deque()
+        self._waiting: deque[bytes] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._urgent)
+
+    def put(self, data: bytes, urgent: bool) -> None:
+        """Queue one packet."""
+        (self._urgent if urgent else self._waiting).append(data)
+        self.bytes += len(data)
+        if self.bytes > self.budget:
+            self.full = True
+
+    def pop(self) -> bytes:
+        """The packet that goes next."""
+        data = (self._urgent or self._waiting).popleft()
+        self.bytes -= len(data)
+        if self.full and self.bytes <= self.budget >> 2:
+            self.full = False
+        return data
+
+    def clear(self) -> None:
+        """Nothing waits any more."""
+        self._urgent.clear()
+        self._waiting.clear()
+        self.bytes = 0
+        self.full = False
