@@ -217,6 +217,21 @@ def test_packets_of_any_payload_are_refused_when_the_budget_is_full_or_nothing_i
             alice.send_packet(packet, now=party.now)
 
 
+def test_lossy_packets_of_other_payloads_are_handled_when_data_is_read():
+    with Party("alice", "bob") as party:
+        party.wait(1.0)
+        digits = []
+        party.engines["bob"]._receiver.handlers["sip_dtmf"] = lambda packet, now: digits.append(packet.sip_dtmf.digit)
+        for digit in "12":
+            packet = models.DataPacket(sip_dtmf=models.SipDTMF(code=int(digit), digit=digit))
+            assert party.engines["alice"].send_packet(packet, reliable=False, now=party.now)
+        party.world.poke("alice")
+        party.wait(1.0)
+        assert len(party.found("bob", DataReadable)) == 1
+        assert party.read("bob") == []
+        assert digits == ["1", "2"]
+
+
 def test_what_a_handler_holds_keeps_the_window_shut_until_it_is_released(monkeypatch):
     with Party("alice") as party:
         monkeypatch.setattr("sansio.peer.transport.SctpOptions", lambda: SctpOptions(window=300_000))

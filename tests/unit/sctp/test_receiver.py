@@ -332,6 +332,25 @@ def test_what_is_not_read_shuts_the_window():
     assert not one.sack_now
 
 
+def test_what_is_taken_or_charged_keeps_the_window_shut_until_it_is_credited():
+    one = receiver(window=10_000)
+    one.streams.clear()
+    for number in range(10):
+        give(one, 1 + number, bytes(904), ssn=number)
+    assert sack(one)[0] == 10
+    sizes = [len(one.take(one.streams[0])) for _ in range(10)]
+    assert one.take(one.streams[0]) is None
+    assert one.held == 10_000
+    assert not one.sack_now
+    one.charge(500)
+    for size in sizes:
+        one.credit(size)
+    assert one.held == 596
+    assert one.sack_now
+    one.credit(500)
+    assert one.held == 0
+
+
 def test_chunks_that_fill_holes_are_taken_beyond_the_window():
     one = receiver(window=1000)
     unordered(one, 9, bytes(904))
