@@ -35,11 +35,13 @@ from ..base.contract import (
     OpenUdp,
     Resolve,
     SendSignal,
-    SignalFailure,
     Transmit,
 )
 from ..base.entropy import Entropy
-from .netem import OK, Link
+from .nat import FILTERED, NO_ADDRESS, REFUSED, Protocol, Site
+from .netem import Link
+from .signals import Signals
+from .streams import Streams
 
 MAX_ROUNDS = 1000
 """Rounds of one instant before the machines are said to keep each other busy for ever."""
@@ -92,26 +94,17 @@ class Node:
     deliver: Callable[[int, bytes, Address, float], None] | None
     transmits: deque[Any]
     perform: Callable[[Any, float], None] | None
+    site: Site | None = None
     due: float = NOW
     outputs: list[Any] = field(factory=list)
 
+    def leave(self, protocol: Protocol, source: Address, far: Address, now: float) -> Address | str:
+        """See ``Site.leave``."""
+        return source if self.site is None else self.site.leave(protocol, source, far, now)
 
-@define(eq=False)
-class _Pipe:
-    """A signalling link: two ends, each a node and the number it knows the link by."""
-
-    ends: list[tuple[Node, int]]
-    open: bool = False
-    last: float = 0.0
-
-
-@define(eq=False)
-class _Stream:
-    """A TCP connection: two ends, each a node and the number it knows it by, and when the last bytes for it arrive."""
-
-    ends: list[tuple[Node, int]]
-    addresses: list[Address]
-    last: list[float]
+    def wake(self) -> None:
+        """It was given an input, so it is due."""
+        self.due = NOW
 
 
 class World:
@@ -142,12 +135,9 @@ class World:
         self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._scheduled = 0
         self._next_port = 40000
-        self._servers: dict[str, tuple[Node, bool]] = {}
-        self._pipes: dict[tuple[str, int], _Pipe] = {}
-        self._next_signal = 1000
-        self._listeners: dict[Address, Node] = {}
-        self._streams: dict[tuple[str, int], _Stream] = {}
-        self._next_stream = 100_000
+        self._sites: dict[str, Site] = {}
+        self._signals = Signals(self)
+        self._streams = Streams(self)
 
     # ------------------------------------------------------------------ building
 
@@ -182,7 +172,7 @@ class World:
 
     def link(self, source: str, target: str) -> Link:
         """The link of one direction, to be changed in place."""
-        return self._link(source, target)[0]
+        return self.direction(source, target)[0]
 
     def links(self, a: str, b: str) -> tuple[Link, Link]:
         """Both directions."""
@@ -191,7 +181,7 @@ class World:
     def set_link(self, a: str, b: str, link: Link) -> None:
         """Give both directions the behaviour of ``link``, from now on."""
         for source, target in ((a, b), (b, a)):
-            self._links[source, target] = (link.copy(), self._link(source, target)[1])
+            self._links[source, target] = (link.copy(), self.direction(source, target)[1])
 
     def partition(self, a: str, b: str, down: bool = True) -> None:
         """Let nothing pass between two nodes any more; or again, with ``down=False``."""
@@ -204,6 +194,47 @@ class World:
         self._routes.pop(node.ports[port], None)
         self._bind(node, port, address)
 
+    def place(self, site: Site, *names: str) -> None:
+        """Put nodes behind a router."""
+        for name in names:
+            self._nodes[name].site = site
+        if site.nat is not None:
+            self._sites[site.nat.external] = site
+
+    def rebind(self, site: Site, external: str = "") -> None:
+        """Let the NAT of a site forget whom it translated; its TCP connections lead nowhere from now on."""
+        assert site.nat is not None
+        site.nat.rebind(external)
+        self._sites[site.nat.external] = site
+        for node in self._nodes.values():
+            if node.site is site:
+                self._strand(node.name)
+
+    def readdress(self, name: str, hosts: Iterable[str]) -> None:
+        """Give a node other IP addresses: sockets on the old ones cannot send, and connections lead nowhere.
+
+        The machine is not told: that is up to the caller, by its ``networks_changed``.
+        """
+        self._nodes[name].hosts = tuple(hosts)
+        self._strand(name)
+
+    def _strand(self, name: str) -> None:
+        self._streams.strand(name)
+        self._signals.strand(name)
+
+    def remove(self, name: str) -> None:
+        """Kill a node: its ports close without a word, and who has a connection to it is told that it broke.
+
+        Another node of the name may be added later. Who listened is gone too.
+        """
+        self._streams.cut(name)
+        self._signals.cut(name, "connection reset")
+        node = self._nodes.pop(name)
+        for address in node.ports.values():
+            self._routes.pop(address, None)
+        self._signals.servers = {host: entry for host, entry in self._signals.servers.items() if entry[0] is not node}
+        self._streams.listeners = {a: other for a, other in self._streams.listeners.items() if other is not node}
+
     def at(self, time: float, function: Callable[..., object], *args: Any) -> None:
         """Call ``function(*args)`` at an absolute time, or at once when that has passed."""
         self._scheduled += 1
@@ -211,7 +242,7 @@ class World:
 
     def poke(self, name: str) -> None:
         """Tell the world that somebody gave a node an input directly, so that it is due."""
-        self._nodes[name].due = NOW
+        self._nodes[name].wake()
 
     def node(self, name: str) -> Node:
         """A node by its name."""
@@ -223,7 +254,7 @@ class World:
         Its machine has ``signal_accepted(signal, url, headers, now)`` beside the inputs of a client's link. With
         ``judges`` a link opens only when ``accept_signal`` is called, and does not when ``refuse_signal`` is.
         """
-        self._servers[host] = (self._nodes[name], judges)
+        self._signals.servers[host] = (self._nodes[name], judges)
 
     def listen_stream(self, address: Address, name: str) -> None:
         """Let a node take TCP connections to ``address``; a TLS one is like any other.
@@ -231,7 +262,7 @@ class World:
         Its machine gets ``stream_accepted(port, address, now)``, the bytes like a datagram of that port, and
         ``stream_closed(port, now)``.
         """
-        self._listeners[address] = self._nodes[name]
+        self._streams.listeners[address] = self._nodes[name]
 
     # ------------------------------------------------------------------ running
 
@@ -310,7 +341,8 @@ class World:
         node.ports[port] = address
         self._routes[address] = (node, port)
 
-    def _link(self, source: str, target: str) -> tuple[Link, Entropy]:
+    def direction(self, source: str, target: str) -> tuple[Link, Entropy]:
+        """The link of one direction, and what its verdicts are drawn from."""
         found = self._links.get((source, target))
         if found is None:
             found = self._links[source, target] = (self._default.copy(), self.entropy.fork(f"{source}>{target}"))
@@ -323,35 +355,69 @@ class World:
             port, data, target = next(iter(node.ports)), item, node.peer
         else:
             raise self.failure(f"{node.name} sends plain bytes and has no peer")
-        stream = self._streams.get((node.name, port))
-        if stream is not None:
-            self._send_stream(node, port, stream, data)
+        if self._streams.send(node, port, data):
             return
         source = node.ports.get(port)
         if source is None:
-            self._note(node.name, target, data, "closed port")
+            self.note(node.name, target, data, "closed port")
             return
-        there = self._routes.get(target)
-        if there is None:
-            self._note(node.name, target, data, "unreachable")
+        if node.hosts and source[0] not in node.hosts:
+            self._refuse(node, port, target, data, NO_ADDRESS)
             return
-        link, entropy = self._link(node.name, there[0].name)
-        for verdict, arrival in link.judge(len(data), self.now, entropy):
-            self._note(node.name, there[0].name, data, verdict)
-            if arrival < INF:
-                self.at(arrival, self._arrive, target, data, source)
+        local = self._routes.get(target)
+        if local is not None and local[0].site is node.site:
+            self._carry(node.name, local[0].name, source, target, data, None)
+            return
+        left = node.leave("udp", source, target, self.now)
+        if isinstance(left, str):
+            if left == REFUSED:
+                self._refuse(node, port, target, data, left)
+            else:
+                self.note(node.name, target, data, left)
+            return
+        site = self._sites.get(target[0])
+        receiver = self._routes.get(target)
+        if site is not None and site.nat is not None:
+            inner = site.nat.inner(target) if site is not node.site or site.nat.hairpin else None
+            receiver = self._routes.get(inner) if inner is not None else None
+        elif receiver is not None and not _seen(receiver[0], target):
+            receiver = None
+        if receiver is None:
+            self.note(node.name, target, data, "unreachable")
+        else:
+            self._carry(node.name, receiver[0].name, left, target, data, site)
 
-    def _arrive(self, target: Address, data: bytes, source: Address) -> None:
-        there = self._routes.get(target)
+    def _refuse(self, node: Node, port: int, target: Address, data: bytes, verdict: str) -> None:
+        """The sender is told at once, if it wants to know."""
+        self.note(node.name, target, data, verdict)
+        if hasattr(node.machine, "port_send_failed"):
+            self.answer(node, 0.0, "port_send_failed", port, target, verdict)
+
+    def _carry(self, name: str, there: str, source: Address, target: Address, data: bytes, site: Site | None) -> None:
+        link, entropy = self.direction(name, there)
+        for verdict, arrival in link.judge(len(data), self.now, entropy):
+            self.note(name, there, data, verdict)
+            if arrival < INF:
+                self.at(arrival, self._arrive, target, data, source, site)
+
+    def _arrive(self, target: Address, data: bytes, source: Address, site: Site | None) -> None:
+        inner: Address | None = target
+        if site is not None and site.nat is not None:
+            inner = site.nat.incoming(source, target, self.now)
+            if inner is None:
+                self.note("nat", target, data, FILTERED)
+                return
+        there = self._routes.get(inner) if inner is not None else None
         if there is None:
             return
         node, port = there
         if node.deliver is None:
             raise self.failure(f"{node.name} takes no datagrams")
         node.deliver(port, data, source, self.now)
-        node.due = NOW
+        node.wake()
 
-    def _note(self, source: str, target: str | Address, data: bytes, verdict: str, kind: str = "") -> None:
+    def note(self, source: str, target: str | Address, data: bytes, verdict: str, kind: str = "") -> None:
+        """Add a line to the trace."""
         name = target if isinstance(target, str) else f"{target[0]}:{target[1]}"
         self.trace.append(TraceLine(self.now, source, name, len(data), kind or self._kind(data), verdict))
         self._contents.update(data)
@@ -363,184 +429,81 @@ class World:
         if isinstance(output, OpenUdp):
             self._open_udp(node, output)
         elif isinstance(output, OpenStream):
-            self._open_stream(node, output)
+            self._streams.open(node, output)
         elif isinstance(output, ClosePort):
             self._routes.pop(node.ports.pop(output.port, ("", 0)), None)
-            self._close_stream(node, output.port)
+            self._streams.close(node, output.port)
         elif isinstance(output, Resolve):
-            self._answer(node, self.signal_latency, "resolved", output.token, list(self.names.get(output.host, [])))
+            self.answer(node, self.signal_latency, "resolved", output.token, list(self.names.get(output.host, [])))
         elif isinstance(output, OpenSignal):
-            self._open_signal(node, output)
+            self._signals.open(node, output)
         elif isinstance(output, SendSignal):
-            self._send_signal(node, output)
+            self._signals.send(node, output)
         elif isinstance(output, CloseSignal):
-            self._end_signal(node, output.signal)
+            self._signals.close(node, output.signal)
         elif node.perform is not None:
             node.perform(output, self.now)
-            node.due = NOW
+            node.wake()
 
-    def _answer(self, node: Node, delay: float, method: str, *args: Any) -> None:
-        self.at(self.now + delay, self._feed, node, method, args)
+    def answer(self, node: Node, delay: float, method: str, *args: Any) -> None:
+        """Give a node an input some seconds from now."""
+        self.at(self.now + delay, self.feed, node, method, args)
 
-    def _feed(self, node: Node, method: str, args: tuple[Any, ...]) -> None:
+    def feed(self, node: Node, method: str, args: tuple[Any, ...]) -> None:
+        """Give a node an input now."""
         getattr(node.machine, method)(*args, self.now)
-        node.due = NOW
+        node.wake()
 
     def _open_udp(self, node: Node, request: OpenUdp) -> None:
         if request.host not in node.hosts:
-            self._answer(node, 0.0, "port_failed", request.port, f"{request.host} is not an address of {node.name}")
+            self.answer(node, 0.0, "port_failed", request.port, f"{request.host} is not an address of {node.name}")
             return
         low, high = (request.low, request.high) if request.low else (self._next_port, 65535)
         free = [n for n in range(low, high + 1) if (request.host, n) not in self._routes][:1]
         if not free:
-            self._answer(node, 0.0, "port_failed", request.port, "no port is free")
+            self.answer(node, 0.0, "port_failed", request.port, "no port is free")
             return
         self._next_port = max(self._next_port, free[0] + 1)
         address = (request.host, free[0])
         self._bind(node, request.port, address)
-        self._answer(node, 0.0, "port_opened", request.port, address)
+        self.answer(node, 0.0, "port_opened", request.port, address)
 
-    # ------------------------------------------------------------------ streams
-
-    def _open_stream(self, node: Node, request: OpenStream) -> None:
-        server = self._listeners.get(request.addr)
-        self._note(node.name, request.addr, b"", OK if server else "refused", "stream-open")
-        hosts = [host for host in node.hosts if (":" in host) == (":" in request.addr[0])]
-        if server is None or not hosts:
-            self._answer(node, self.signal_latency, "port_failed", request.port, "connection refused")
-            return
-        there, back = self.links(node.name, server.name)
-        if there.down or back.down:
-            return  # silence
-        self._next_stream += 1
-        address = (hosts[0], 30000 + self._next_stream % 10000)
-        opened = self.now + there.latency + back.latency
-        stream = _Stream([(node, request.port), (server, self._next_stream)], [address, request.addr], [opened, 0.0])
-        for end, number in stream.ends:
-            self._streams[end.name, number] = stream
-        self._answer(server, there.latency, "stream_accepted", self._next_stream, address)
-        self._answer(node, there.latency + back.latency, "port_opened", request.port, address)
-
-    def _send_stream(self, node: Node, port: int, stream: _Stream, data: bytes) -> None:
-        """What is lost on the way comes a little later, and all that was sent after it."""
-        side = stream.ends.index((node, port))
-        other, number = stream.ends[1 - side]
-        link, entropy = self._link(node.name, other.name)
-        verdict, arrival = link.judge(len(data), self.now, entropy)[0]
-        self._note(node.name, other.name, data, verdict, "stream")
-        if link.down:
-            return
-        if arrival == INF:
-            arrival = self.now + 3 * link.latency + link.hold_back
-        stream.last[1 - side] = max(stream.last[1 - side], arrival)
-        self.at(stream.last[1 - side], self._arrive_stream, stream, other, number, data, stream.addresses[side])
-
-    def _arrive_stream(self, stream: _Stream, node: Node, port: int, data: bytes, source: Address) -> None:
-        if self._streams.get((node.name, port)) is stream and node.deliver is not None:
-            node.deliver(port, data, source, self.now)
-            node.due = NOW
+    # ------------------------------------------------------------------ connections
 
     def cut_streams(self, name: str) -> None:
         """Break every TCP connection of a node; both ends are told."""
-        for stream in [stream for (owner, _), stream in self._streams.items() if owner == name]:
-            for side in (0, 1):
-                self._end_stream(stream, side, self.now)
-
-    def _close_stream(self, node: Node, port: int) -> None:
-        stream = self._streams.pop((node.name, port), None)
-        if stream is not None:
-            side = 1 - stream.ends.index((node, port))
-            self._end_stream(stream, side, max(stream.last[side], self.now + self.signal_latency))
-
-    def _end_stream(self, stream: _Stream, side: int, when: float) -> None:
-        node, number = stream.ends[side]
-        self.at(when, self._stream_gone, stream, node, number, side)
-
-    def _stream_gone(self, stream: _Stream, node: Node, number: int, side: int) -> None:
-        if self._streams.get((node.name, number)) is stream:
-            del self._streams[node.name, number]
-            gone = ("stream_closed", (number,)) if side else ("port_failed", (number, "closed by the other end"))
-            self._feed(node, *gone)
-
-    # ------------------------------------------------------------------ signalling
+        self._streams.cut(name)
 
     def cut_signals(self, name: str, reason: str = "cut") -> None:
         """End every signalling link of a node at once; both ends are told, and what is on its way is lost."""
-        for pipe in [pipe for (owner, _), pipe in self._pipes.items() if owner == name]:
-            self._drop(pipe)
-            for node, signal in pipe.ends:
-                self._answer(node, 0.0, "signal_closed", signal, reason)
+        self._signals.cut(name, reason)
+
+    def silence_signals(self, name: str, down: bool = True) -> None:
+        """Let the signalling links of a client lead nowhere without telling anybody; or again, with ``down=False``.
+
+        What was sent in between comes then, as TCP repeats it; requests for new links are repeated too, until their
+        time is over.
+        """
+        self._signals.silence(name, down)
 
     def accept_signal(self, name: str, signal: int) -> None:
         """The server ``name`` takes the link; nothing when the client has given it up meanwhile."""
-        there = self._other_end(self._nodes[name], signal)
-        if there is not None:
-            pipe, client, number = there
-            self._answer(client, self.signal_latency, "signal_opened", number)
-            pipe.last = self.now + self.signal_latency
+        self._signals.accept(self._nodes[name], signal)
 
     def refuse_signal(self, name: str, signal: int, status: int, body: str) -> None:
         """The server ``name`` answers the request for a link with an HTTP error."""
-        there = self._other_end(self._nodes[name], signal)
-        if there is not None:
-            pipe, client, number = there
-            self._drop(pipe)
-            failure = SignalFailure("http", f"the server answered {status}", status, body)
-            self._answer(client, self.signal_latency, "signal_failed", number, failure)
+        self._signals.refuse(self._nodes[name], signal, status, body)
 
-    def _open_signal(self, node: Node, request: OpenSignal) -> None:
-        host = request.url.partition("://")[2].partition("/")[0].partition("?")[0]
-        server, judges = self._servers.get(host, (None, False))
-        self._note(node.name, host, b"", OK if server else "refused", "signal-open")
-        if server is None:
-            failure = SignalFailure("tcp", f"nobody listens at {host}")
-            self._answer(node, self.signal_latency, "signal_failed", request.signal, failure)
-            return
-        self._next_signal += 1
-        pipe = _Pipe([(node, request.signal), (server, self._next_signal)], open=True)
-        self._pipes[node.name, request.signal] = pipe
-        self._pipes[server.name, self._next_signal] = pipe
-        half = self.signal_latency
-        self._answer(server, half, "signal_accepted", self._next_signal, request.url, request.headers)
-        if not judges:
-            self._answer(node, 2 * half, "signal_opened", request.signal)
-        pipe.last = self.now + 2 * half
+    def distrust(self, where: Address | str, reason: str) -> None:
+        """TLS to an address, or to the host of a ``wss`` URL, fails for this reason: see ``nat.EXPIRED``."""
+        if isinstance(where, str):
+            self._signals.untrusted[where] = reason
+        else:
+            self._streams.untrusted[where] = reason
 
-    def _other_end(self, node: Node, signal: int) -> tuple[_Pipe, Node, int] | None:
-        pipe = self._pipes.get((node.name, signal))
-        if pipe is None or not pipe.open:
-            return None
-        (a, a_signal), (b, b_signal) = pipe.ends
-        return (pipe, b, b_signal) if (a, a_signal) == (node, signal) else (pipe, a, a_signal)
-
-    def _send_signal(self, node: Node, request: SendSignal) -> None:
-        there = self._other_end(node, request.signal)
-        target = there[1].name if there else "nobody"
-        self._note(node.name, target, request.data, OK if there else "closed", "signal")
-        if there is not None:
-            pipe, other, signal = there
-            pipe.last = max(pipe.last, self.now + self.signal_latency)
-            self.at(pipe.last, self._arrive_signal, pipe, other, signal, request.data)
-
-    def _arrive_signal(self, pipe: _Pipe, node: Node, signal: int, data: bytes) -> None:
-        if pipe.open:
-            self._feed(node, "signal_received", (signal, data))
-
-    def _end_signal(self, node: Node, signal: int) -> None:
-        there = self._other_end(node, signal)
-        if there is not None:
-            pipe, other, other_signal = there
-            self.at(max(pipe.last, self.now + self.signal_latency), self._closed, pipe, other, other_signal)
-
-    def _closed(self, pipe: _Pipe, node: Node, signal: int) -> None:
-        if pipe.open:
-            self._drop(pipe)
-            self._feed(node, "signal_closed", (signal, "closed by the other end"))
-
-    def _drop(self, pipe: _Pipe) -> None:
-        pipe.open = False
-        for node, signal in pipe.ends:
-            del self._pipes[node.name, signal]
+    def connections(self, name: str) -> int:
+        """How many signalling links and TCP connections a node holds."""
+        return self._signals.count(name) + self._streams.count(name)
 
     # ------------------------------------------------------------------ telling
 
@@ -563,3 +526,8 @@ class World:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if error is not None and not isinstance(error, SimulationFailed):
             error.add_note(self.story())
+
+
+def _seen(node: Node, address: Address) -> bool:
+    """Whether an address of a node means anything outside its own network."""
+    return node.site is None or node.site.nat is None or ":" in address[0]

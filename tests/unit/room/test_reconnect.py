@@ -186,12 +186,12 @@ def test_data_published_during_a_restart_waits_for_the_new_session():
 def test_attempts_go_on_until_the_server_can_be_reached_again():
     with World(1, link=GOOD) as world:
         talk = Talk(world, single=True)
-        servers, world._servers = world._servers, {}
+        servers, world._signals.servers = world._signals.servers, {}
         world.cut_signals("alice")
         world.run_for(5)
         assert talk.alice.state.connection is ConnectionState.SIGNAL_RECONNECTING
         assert len(talk.rooms.outputs("alice", OpenSignal)) >= 4
-        world._servers = servers
+        world._signals.servers = servers
         world.run(talk.mended, limit=30)
         talk.say()
         talk.hear_all()
@@ -201,10 +201,10 @@ def test_attempts_go_on_until_the_server_can_be_reached_again():
 def test_a_changed_network_hurries_the_next_attempt():
     with World(1, link=GOOD) as world:
         talk = Talk(world, single=True)
-        servers, world._servers = world._servers, {}
+        servers, world._signals.servers = world._signals.servers, {}
         world.cut_signals("alice")
         world.run_for(8)
-        world._servers = servers
+        world._signals.servers = servers
         interfaces = [Interface("eth0", host) for host in world.node("alice").hosts]
         talk.alice.networks_changed(interfaces, world.now)
         world.poke("alice")
@@ -216,7 +216,7 @@ def test_a_changed_network_hurries_the_next_attempt():
 def test_it_gives_up_when_the_policy_does():
     with World(1, link=GOOD) as world:
         talk = Talk(world, single=True, reconnect=ReconnectPolicy(attempts=3))
-        world._servers = {}
+        world._signals.servers = {}
         world.cut_signals("alice")
         world.run(lambda: talk.alice.closed, limit=60)
         assert talk.story() == ["Connected", "SignalReconnecting", "Disconnected", "Ended"]
@@ -236,7 +236,7 @@ def test_no_attempt_is_made_when_reconnecting_is_switched_off():
 def test_leaving_during_an_outage_ends_cleanly():
     with World(1, link=GOOD) as world:
         talk = Talk(world, single=True)
-        world._servers = {}
+        world._signals.servers = {}
         world.cut_signals("alice")
         world.run_for(1)
         talk.alice.stop(world.now)

@@ -210,7 +210,7 @@ def test_ports_are_opened_at_the_hosts_addresses():
         ("port_failed", 5, "no port is free"),
         ("port_failed", 6, "connection refused"),
     ]
-    assert world.now == world.signal_latency
+    assert world.now == 2 * world.signal_latency
 
 
 def test_a_closed_port_receives_nothing_and_its_address_is_free():
@@ -478,7 +478,7 @@ def streams(link=None, address=("10.0.0.2", 443)):
 def test_a_stream_carries_bytes_in_order():
     world, caller, listener = streams(Link(latency=0.02, jitter=0.05, loss=0.3, reorder=0.3))
     world.run(lambda: caller.answers)
-    assert world.now == pytest.approx(0.04)
+    assert world.now == pytest.approx(0.08)
     [(_, port, (host, _))] = caller.answers
     assert (port, host) == (6, "10.0.0.1")
     for number in range(50):
@@ -504,7 +504,8 @@ def test_a_stream_that_nobody_takes_or_that_meets_silence():
     world, caller, listener = streams()
     world.partition("a", "b")
     world.run_until_quiet()
-    assert not caller.answers
+    assert caller.answers == [("port_failed", 6, "no connection within 10 s")]
+    assert world.now == pytest.approx(10.0)
     assert not listener.accepted
 
 
