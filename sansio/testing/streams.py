@@ -126,9 +126,9 @@ class Streams:
             self._deliver(node, port, data, source)
 
     def _deliver(self, node: Node, port: int, data: bytes, source: Address) -> None:
-        if node.deliver is not None:
-            node.deliver(port, data, source, self._world.now)
-            node.wake()
+        assert node.deliver is not None, f"{node.name} takes no datagrams"
+        node.deliver(port, data, source, self._world.now)
+        node.wake()
 
     def _of(self, name: str) -> list[_Stream]:
         return [stream for (owner, _), stream in self._streams.items() if owner == name]

@@ -1,12 +1,15 @@
-"""The signalling session, with a server that says whatever it likes."""
+"""The signalling session, with a server that says whatever it likes, and with one that mostly behaves."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from sansio import proto
+from sansio.base import limits
 from sansio.base.contract import SendSignal, SignalFailure
 from sansio.base.entropy import Entropy
 from sansio.base.wallclock import WallClock
-from sansio.signal.session import SignalSession
+from sansio.signal.session import SignalLost, SignalRefused, SignalSession
 from sansio.testing.conformance import Input, Script, Subject, call
 
 from .duet import mutated
@@ -84,14 +87,88 @@ def script(entropy: Entropy) -> Script:
         turn = yield item
 
 
+# ------------------------------------------------------------------ a server that mostly behaves
+
+REQUESTS = (
+    ("mute", proto.rtc.MuteTrackRequest(sid="TR_x")),
+    ("trickle", proto.rtc.TrickleRequest(candidateInit="{}")),
+    ("sync_state", proto.rtc.SyncState()),
+    ("offer", proto.rtc.SessionDescription(type="offer", sdp="v=0", id=1)),
+)
+
+
+def response(**member: Any) -> Input:
+    return call("handle_message", proto.rtc.SignalResponse(**member).SerializeToString())
+
+
+def behaving(entropy: Entropy) -> Script:
+    """It lets in, answers pings and hands out tokens, and its user asks for things: so sessions grow old."""
+    signal = 0
+    turn = yield None
+    while True:
+        signal += 1
+        resume = signal > 1 and entropy.below(4) > 0
+        yield call("start", signal, resume=resume)
+        if entropy.below(8) == 0:
+            yield call("handle_failed", SignalFailure("tcp", "refused"))
+            continue
+        yield call("handle_opened")
+        if entropy.below(10) == 0:
+            yield response(leave={"reason": 6})
+            continue
+        if resume:
+            if entropy.below(3) == 0:
+                yield response(speakers_changed={})
+            yield response(reconnect={"last_message_seq": 4})
+            yield call("send", *REQUESTS[2])
+            yield call("send", *REQUESTS[0])
+            turn = yield call("flush")
+        else:
+            turn = yield response(join={"ping_interval": 5, "ping_timeout": 15})
+        while not any(isinstance(output, SignalLost | SignalRefused) for output in turn.outputs):
+            kind = entropy.below(40)
+            pings = [output.data for output in turn.outputs if isinstance(output, SendSignal)]
+            if kind == 0:
+                yield call("handle_closed", "1006")
+                break
+            if kind == 1:
+                yield call("leave")
+                break
+            if kind == 2:
+                yield response(leave={"action": 1})
+                break
+            if kind < 6:
+                turn = yield call("handle_message", entropy.bytes(entropy.below(20)))
+            elif kind < 12:
+                turn = yield call("send", *entropy.choice(REQUESTS))
+            elif kind < 16:
+                turn = yield response(refresh_token="t")
+            elif pings and kind < 30:
+                stamp = proto.rtc.SignalRequest.FromString(pings[-1]).ping_req.timestamp
+                turn = yield response(pong_resp={"last_ping_timestamp": stamp})
+            else:
+                turn = yield None
+
+
+def make(entropy: Entropy) -> SignalSession:
+    session = SignalSession(wall=WallClock(1.8e9, 1000.0))
+    session.advance(1000.0)  # the time from which the exercise counts: an earlier one is the past
+    return session
+
+
+def misuse(session: SignalSession) -> list[Input]:
+    found = [call("send", "nothing", None), call("send", "mute", proto.rtc.TrackPermission())]
+    if session.connected:
+        found.append(call("start", 99, resume=False))
+    if session.queued >= limits.SIGNAL_QUEUE:
+        found.append(call("send", *REQUESTS[0]))
+    return found
+
+
 SUBJECTS = {
     "signal.session.SignalSession": [
-        Subject(
-            make=lambda entropy: SignalSession(wall=WallClock(1.8e9, 1000.0)),
-            script=script,
-            drains=("outbox",),
-            misuse=lambda machine: [call("send", "nothing", None), call("send", "mute", proto.rtc.TrackPermission())],
-            # a session may always be started again, so it never ends for good
-        )
+        # a session may always be started again, so it never ends for good
+        Subject(make=make, script=script, drains=("outbox",), misuse=misuse),
+        Subject(make=make, script=behaving, drains=("outbox",), misuse=misuse, most=10_000),
     ],
 }

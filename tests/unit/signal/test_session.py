@@ -549,6 +549,16 @@ def test_leaving_while_the_first_message_is_awaited_tells_the_server() -> None:
     assert [kind for kind, _ in sent(list(session.outbox))] == ["leave"]
 
 
+def test_a_dropped_link_is_closed_without_a_word_and_what_waited_still_waits() -> None:
+    session = joined()
+    session.drop(101.0)
+    assert drain(session) == [CloseSignal(1)]
+    session.send("mute", proto.rtc.MuteTrackRequest(sid="TR_x"), 101.0)
+    session.drop(101.0)
+    assert drain(session) == []
+    assert session.queued == 1
+
+
 def test_starting_twice_is_the_callers_fault() -> None:
     session = joined()
     with pytest.raises(LocalProtocolError):
