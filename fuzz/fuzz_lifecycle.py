@@ -18,6 +18,8 @@ def one(data: bytes) -> None:
         trigger = TRIGGERS[byte % len(TRIGGERS)]
         now += (byte >> 4) / 4
         before = life.state
+        if byte & 8:
+            life.set_flowing(byte & 16 != 0, now)
         assert ((before, trigger) in TABLE) != ((before, trigger) in IGNORED)
         assert life.trigger(trigger, now) == ((before, trigger) in TABLE)
         due = life.advance(now)
@@ -28,5 +30,6 @@ def one(data: bytes) -> None:
             assert entered.previous is last
             last = entered.state
         assert last is life.state
-        assert (due < INF) == (life.state is State.WAITING)
+        assert due < INF or life.state is not State.WAITING
+        assert due == INF or life.reconnecting
         assert life.reconnecting == (life.state in (State.WAITING, State.RESUMING, State.RESTARTING))

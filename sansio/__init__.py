@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ClosePort,
         CloseSignal,
         Interface,
+        NeedToken,
         OpenSignal,
         OpenStream,
         OpenUdp,
@@ -53,6 +54,7 @@ __all__ = [
     "JoinFailed",
     "LocalProtocolError",
     "MediaFailure",
+    "NeedToken",
     "OpenSignal",
     "OpenStream",
     "OpenUdp",
@@ -72,7 +74,7 @@ __all__ = [
 
 _HOMES = (
     ("base.contract", "INF ClosePort CloseSignal Interface OpenSignal OpenStream OpenUdp Resolve SendSignal"),
-    ("base.contract", "SignalFailure Transmit"),
+    ("base.contract", "NeedToken SignalFailure Transmit"),
     ("base.entropy", "Entropy"),
     ("base.errors", "LocalProtocolError ParseError RemoteProtocolError"),
     ("base.wallclock", "WallClock"),

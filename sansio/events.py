@@ -118,9 +118,13 @@ class Reconnected(Event):
 
 @frozen
 class Disconnected(Event):
-    """The session ended for good, by `reason`."""
+    """The session ended for good, by `reason`.
+
+    `detail`: why the last attempt to reconnect failed, as a sentence; empty when there was none.
+    """
 
     reason: DisconnectReason
+    detail: str = ""
 
     name = "disconnected"
     arguments = ("reason",)

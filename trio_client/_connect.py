@@ -63,11 +63,12 @@ def connect(
     Entering returns once media and data can flow. Leaving the block tells the server, then closes everything; no task
     or socket outlives it, whether it ends by itself, by an exception or by cancellation.
 
-    ``url``: the server, as ws, wss, http or https. ``token``: an access token, or an async function that returns one.
-    ``auto_subscribe``: let the server send every track. ``publish``: tracks that are published with the join, at no
-    round trip of their own; each by itself, or as a pair with its PublishOptions, its source, or its name. ``on``:
-    handlers by event, as for ``Room.on``, one or several each; they miss nothing, since they are there before the join
-    begins.
+    ``url``: the server, as ws, wss, http or https. ``token``: an access token, or an async function that returns one;
+    it is asked again when a reconnect needs a token and the ones at hand have ended or were rejected. An exception of
+    it leaves ``connect``; during a reconnect it counts as a failed attempt. ``auto_subscribe``: let the server send
+    every track. ``publish``: tracks that are published with the join, at no round trip of their own; each by itself, or
+    as a pair with its PublishOptions, its source, or its name. ``on``: handlers by event, as for ``Room.on``, one or
+    several each; they miss nothing, since they are there before the join begins.
 
     Raises a ConnectError when the room cannot be joined, RequestRejected when the server refuses one of the tracks, and
     ValueError for an unusable address. An exception of the block comes out as it is; several exceptions, of block,
@@ -107,6 +108,7 @@ def connect(
                 ),
                 ice_policy=options.ice.policy,
                 reconnect=options.reconnect,
+                renew_token=not isinstance(token, str),
                 flush_timeout=options.close_timeout / 2,
             ),
             entropy=system_entropy(),
@@ -127,6 +129,7 @@ def connect(
             session,
             open_stream=lambda request: TcpStream(request, options.ssl_context),
             open_link=lambda request: WebSocketLink(request, options.ssl_context),
+            token_source=None if isinstance(token, str) else token,
         )
         session.attach(engine, driver)
         session.prepare_tracks(tracks)

@@ -20,6 +20,7 @@ from ._core import (
     CloseSignal,
     Counters,
     Interface,
+    NeedToken,
     OpenSignal,
     OpenStream,
     OpenUdp,
@@ -28,6 +29,7 @@ from ._core import (
     Transmit,
 )
 from ._net import list_interfaces, resolve
+from ._options import TokenSource
 from ._ports import DATAGRAM_BYTES, Port, PortFactory, open_udp
 from ._signal import Link, LinkFactory, SignalError, WebSocketLink
 from ._streams import Stream, StreamError, StreamFactory, TcpStream
@@ -82,6 +84,7 @@ class Driver:
         open_link: LinkFactory = WebSocketLink,
         lookup: Callable[[str], Awaitable[list[str]]] = resolve,
         interfaces: Callable[[], list[Interface]] = list_interfaces,
+        token_source: TokenSource | None = None,
     ) -> None:
         self.engine = engine
         self.counters = Counters()
@@ -94,6 +97,7 @@ class Driver:
         self._open_link = open_link
         self._lookup = lookup
         self._list_interfaces = interfaces
+        self._token_source = token_source
         self.running = trio.Event()
         self._nursery: trio.Nursery
         self._ports: dict[int, _OpenPort] = {}
@@ -114,6 +118,7 @@ class Driver:
             SendSignal: self._send_signal,
             CloseSignal: self._close_signal,
             Resolve: self._resolve,
+            NeedToken: self._need_token,
         }
 
     # ------------------------------------------------------------------ life
@@ -438,4 +443,23 @@ class Driver:
     async def _look_up(self, request: Resolve) -> None:
         addresses = await self._lookup(request.host)
         self.engine.resolved(request.token, addresses, trio.current_time())
+        self.pump()
+
+    def _need_token(self, request: NeedToken) -> None:
+        self._nursery.start_soon(self._ask_token, request, name="trio_client token source")
+
+    async def _ask_token(self, request: NeedToken) -> None:
+        """Ask the user's source. Whatever goes wrong there is a reason to try again, not the end of the room."""
+        source, number = self._token_source, request.request
+        assert source is not None
+        try:
+            with trio.fail_after(request.timeout):
+                token = await source()
+            if not isinstance(token, str):
+                raise TypeError(f"it returned {type(token).__name__}, not str")
+            self.engine.token_renewed(number, token, trio.current_time())
+        except Exception as error:
+            late = isinstance(error, trio.TooSlowError) and not str(error)
+            why = f"no answer within {request.timeout:g} s" if late else f"{type(error).__name__}: {error}"
+            self.engine.token_failed(number, f"The token source failed: {why}", trio.current_time())
         self.pump()

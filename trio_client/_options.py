@@ -11,7 +11,7 @@ from attrs import Attribute, field, frozen, validators
 from ._core import ReconnectPolicy, TrackSource
 
 TokenSource = Callable[[], Awaitable[str]]
-"""An async function that returns an access token."""
+"""An async function that returns an access token. It may be asked several times, and cancelled."""
 
 
 def _range(instance: object, attribute: Attribute[Any], value: tuple[int, int] | None) -> None:

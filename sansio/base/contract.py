@@ -152,6 +152,16 @@ class Resolve:
 
 
 @frozen
+class NeedToken:
+    """Ask the user's source for an access token. Answer: ``token_renewed(request, token, now)`` or
+    ``token_failed(request, reason, now)``, within ``timeout`` seconds.
+    """
+
+    request: int
+    timeout: float = 15.0
+
+
+@frozen
 class SignalFailure:
     """Why a WebSocket could not be opened.
 
@@ -165,4 +175,4 @@ class SignalFailure:
     body: str = ""
 
 
-Request = OpenUdp | OpenStream | ClosePort | OpenSignal | SendSignal | CloseSignal | Resolve
+Request = OpenUdp | OpenStream | ClosePort | OpenSignal | SendSignal | CloseSignal | Resolve | NeedToken

@@ -47,10 +47,10 @@ class IceOptions:
     rto_max: float = 0.5
     retransmissions: int = 7
     stream_timeout: float = 10.0
-    consent_interval: float = 2.5
+    consent_interval: float = 1.9
     consent_timeout: float = 1.0
     consent_expiry: float = 30.0
-    disconnected_after: float = 5.0
+    disconnected_after: float = 2.5
     failed_after: float = 15.0
     connect_timeout: float = 15.0
 

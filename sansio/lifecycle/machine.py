@@ -25,7 +25,8 @@ class Lifecycle:
     """See ``table``. ``mode`` is what the next attempt will be, ``attempt`` how many were made since the last success.
 
     Media that is lost while a resume waits for its turn makes the resume restart ICE; it does not make it a restart.
-    A resume that found the server and went wrong makes every further attempt a restart, until one succeeds.
+    A resume that found the server and went wrong makes every further attempt a restart, until one succeeds. The owner
+    tells with ``set_flowing`` whether media flows while the connection is being mended.
     """
 
     def __init__(self, policy: ReconnectPolicy, entropy: Entropy) -> None:
@@ -35,7 +36,9 @@ class Lifecycle:
         self.attempt = 0
         self._policy = policy
         self._entropy = entropy
+        self._flowing = True
         self._due = INF
+        self._ends_at = INF
         self._now = NOW
 
     @property
@@ -58,18 +61,30 @@ class Lifecycle:
         self._due = INF
         if state is State.CONNECTED:
             self.attempt = 0
+            self._flowing, self._ends_at = True, INF
         self.outbox.append(Entered(state, previous, trigger))
+        if previous is State.CONNECTED and not self._flowing:
+            self._ends_at = now + self._policy.budget
         if state is State.WAITING:
             self._wait(now)
         return True
 
     def _wait(self, now: float) -> None:
-        delay = self._policy.delay(self.attempt, self._entropy)
+        delay = self._policy.delay(self.attempt, self._flowing, self._entropy)
         self.attempt += 1
         if delay is None:
             self.trigger(Trigger.EXHAUSTED, now)
         else:
             self._due = now + delay
+
+    def set_flowing(self, flowing: bool, now: float) -> None:
+        """Whether media flows although the connection is lost. While it does not, the policy's budget runs out."""
+        now = self._now = max(now, self._now)
+        if flowing:
+            self._ends_at = INF
+        elif self._ends_at == INF:
+            self._ends_at = now + self._policy.budget
+        self._flowing = flowing
 
     def hurry(self) -> None:
         """The network has changed: make the waiting attempt now."""
@@ -77,8 +92,13 @@ class Lifecycle:
             self._due = NOW
 
     def advance(self, now: float) -> float:
-        """Begin the attempt that is due; the next deadline."""
+        """Begin the attempt that is due, or give up; the next deadline."""
         now = self._now = max(now, self._now)
-        if self.state is State.WAITING and self._due <= now:
+        if not self.reconnecting:
+            return INF
+        if self._ends_at <= now:
+            self.trigger(Trigger.EXHAUSTED, now)
+            return INF
+        if self._due <= now:
             self.trigger(Trigger.DUE, now)
-        return self._due
+        return min(self._due, self._ends_at)

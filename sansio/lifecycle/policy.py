@@ -11,18 +11,25 @@ from ..base.entropy import Entropy
 class ReconnectPolicy:
     """Full jitter under an exponential ceiling: attempt n waits a random time up to ``base * 2**(n - 1)`` seconds.
 
-    The first attempt is made at once. ``ceiling`` bounds each wait, ``attempts`` their number; 0 means that a lost
-    connection ends the session. Subclass it and override ``delay`` for another policy: it has to be a pure function.
+    The first attempt is made at once. While media flows all the same, each wait is at most ``flowing_ceiling`` and
+    attempts go on for as long as it does. Once media is lost too, each wait is at most ``ceiling``, and the session
+    ends when it has been lost for ``budget`` seconds, whatever is under way then.
+
+    ``attempts`` bounds their number as well; 0 means that a lost connection ends the session. Subclass it and override
+    ``delay`` for another policy: it has to be a pure function.
     """
 
-    attempts: int = 10
     base: float = 0.3
     ceiling: float = 7.0
+    flowing_ceiling: float = 2.0
+    budget: float = 120.0
+    attempts: int | None = None
 
-    def delay(self, attempt: int, entropy: Entropy) -> float | None:
+    def delay(self, attempt: int, flowing: bool, entropy: Entropy) -> float | None:
         """Seconds to wait before attempt number ``attempt`` (from 0), or None to give up."""
-        if attempt >= self.attempts:
+        if self.attempts is not None and attempt >= self.attempts:
             return None
         if attempt == 0:
             return 0.0
-        return entropy.uniform(0.0, min(self.base * 2.0 ** min(attempt - 1, 30), self.ceiling))
+        ceiling = self.flowing_ceiling if flowing else self.ceiling
+        return entropy.uniform(0.0, min(self.base * 2.0 ** min(attempt - 1, 30), ceiling))

@@ -92,6 +92,7 @@ TABLE: dict[tuple[State, Trigger], tuple[State, Mode]] = {
     (S.RESUMING, T.MEDIA_LOST): (S.WAITING, M.RESTART),
     (S.RESUMING, T.FAILED): (S.WAITING, M.RESTART),
     (S.RESUMING, T.REFUSED): (S.CLOSED, M.KEEP),
+    (S.RESUMING, T.EXHAUSTED): (S.CLOSED, M.KEEP),
     (S.RESUMING, T.STOP): (S.CLOSED, M.KEEP),
     (S.RESTARTING, T.UP): (S.CONNECTED, M.RESUME),
     (S.RESTARTING, T.UNREACHABLE): (S.WAITING, M.RESTART),
@@ -101,6 +102,7 @@ TABLE: dict[tuple[State, Trigger], tuple[State, Mode]] = {
     (S.RESTARTING, T.LEAVE_RESTART): (S.WAITING, M.RESTART),
     (S.RESTARTING, T.FAILED): (S.WAITING, M.RESTART),
     (S.RESTARTING, T.REFUSED): (S.CLOSED, M.KEEP),
+    (S.RESTARTING, T.EXHAUSTED): (S.CLOSED, M.KEEP),
     (S.RESTARTING, T.STOP): (S.CLOSED, M.KEEP),
 }
 
@@ -108,10 +110,10 @@ IGNORED: frozenset[tuple[State, Trigger]] = frozenset(
     # Nothing has begun, or all is over.
     [(S.IDLE, trigger) for trigger in T if trigger not in (T.START, T.STOP)]
     + [(S.CLOSED, trigger) for trigger in T]
-    # It starts once; only a wait can be over or be the last.
+    # It starts once; only a wait can be over, and only what is being mended can be given up.
     + [(state, T.START) for state in (S.JOINING, S.CONNECTED, S.WAITING, S.RESUMING, S.RESTARTING)]
     + [(state, T.DUE) for state in (S.JOINING, S.CONNECTED, S.RESUMING, S.RESTARTING)]
-    + [(state, T.EXHAUSTED) for state in (S.JOINING, S.CONNECTED, S.RESUMING, S.RESTARTING)]
+    + [(state, T.EXHAUSTED) for state in (S.JOINING, S.CONNECTED)]
     # No attempt runs, so none can go wrong; what is lost is lost already.
     + [(S.CONNECTED, T.UP), (S.CONNECTED, T.UNREACHABLE)]
     + [

@@ -19,6 +19,7 @@ from ..base.contract import (
     Address,
     ClosePort,
     Interface,
+    NeedToken,
     OpenSignal,
     OpenStream,
     OpenUdp,
@@ -50,6 +51,7 @@ from ..signal.session import (
     SignalSession,
 )
 from ..types import ConnectionState, DisconnectReason, Scenario, VideoQuality
+from .credentials import Credentials
 from .data import DataReceiver
 from .options import EngineOptions
 from .publication import RemoteTrackPublication
@@ -139,15 +141,14 @@ class RoomEngine:
     ) -> None:
         self.options = options or EngineOptions()
         urls.validate_url(url)
-        urls.request_headers(token)
         self.url = url
+        self._credentials = Credentials(token, renewable=self.options.renew_token, wall=wall)
         self.transmits: deque[Transmit] = deque()
         self.outbox: deque[Any] = deque()
         self.counters = Counters()
         self.state = RoomState(self.outbox, factories)
         self.closed = False
         self._wall = wall
-        self._token = token
         self._session = self._new_session()
         self._requests = Requests(self.outbox, timeout=self.options.request_timeout)
         self._entropy = entropy
@@ -174,6 +175,9 @@ class RoomEngine:
         self._interfaces: tuple[Interface, ...] = ()
         self._lost_bytes = 0
         self._end_reason = DisconnectReason.UNKNOWN_REASON
+        self._failure = ""
+        self._token_request = 0
+        self._token_asked = False
         self._prove_deadline = INF
         self._mend_at = INF
         self._resync_at = INF
@@ -300,6 +304,24 @@ class RoomEngine:
         now = self._time(now)
         self._transports.resolved(token, addresses, now)
         self._transports.due = NOW
+
+    def token_renewed(self, request: int, token: str, now: float) -> None:
+        """The source has given an access token. Raises UnusableToken, as if it had not, when that cannot be one."""
+        now = self._time(now)
+        if request == self._token_request and self._token_asked and not self.closed:
+            self._credentials.renewed(token)
+            self._token_asked = False
+            self._due["self"] = NOW
+
+    def token_failed(self, request: int, reason: str, now: float) -> None:
+        """The source has given none: that counts as an attempt that found no server. ``reason`` is a sentence."""
+        now = self._time(now)
+        if request == self._token_request and self._token_asked and not self.closed:
+            self.counters.add("token_failed")
+            self._token_asked = False
+            self._failure = reason
+            if self._signal_wanted:
+                self._trigger(Trigger.UNREACHABLE, now)
 
     # ------------------------------------------------------------------ the user's operations
 
@@ -534,7 +556,7 @@ class RoomEngine:
                 return self._flush_deadline
             self._end(self._stopping, None, now)
             return INF
-        if self._signal_wanted and self._transports.ready:
+        if self._signal_wanted and self._transports.ready and not self._needs_token(now):
             self._open_signal(now)
         if now >= self._media_deadline:
             self._media_deadline = INF
@@ -561,8 +583,18 @@ class RoomEngine:
     def _trigger(self, trigger: Trigger, now: float) -> None:
         if trigger in _RESUME_REASONS and not self._life.reconnecting:
             self._resume_reason = _RESUME_REASONS[trigger]
+            self._failure = ""
+        self._tell_flowing(now)
         self._life.trigger(trigger, now)
         self._due["life"] = NOW
+
+    def _tell_flowing(self, now: float) -> None:
+        """Media decides how long and how often a reconnect is tried; its loss is told when it comes second."""
+        flowing = self._transports.flowing(now)
+        self._life.set_flowing(flowing, now)
+        self._due["life"] = NOW
+        if not flowing and self.state.connection is ConnectionState.SIGNAL_RECONNECTING:
+            self._tell_reconnecting()
 
     def _drain_life(self, now: float) -> None:
         while self._life.outbox and not self.closed:
@@ -615,11 +647,13 @@ class RoomEngine:
         self._transports = new
         self._transports.gather(self._interfaces, loopback=urls.is_loopback(self.url), now=now)
         self._transports.due = NOW
+        self._tell_flowing(now)
         self._signal_wanted = True
         self._due["self"] = NOW
 
     def _enter_connected(self, resumed: bool, now: float) -> None:
         self._media_deadline = self._mend_at = self._prove_deadline = INF
+        self._credentials.accepted()
         if resumed:
             self._session.flush(now)
             self._due["session"] = NOW
@@ -645,7 +679,10 @@ class RoomEngine:
         if leave is not None:
             self._handle_leave(leave, now)
             return
+        self._failure = f"{refusal.what} {refusal.why}".strip()
         match refusal.kind:
+            case RefusalKind.TOKEN_REJECTED if self._credentials.rejected(now):
+                self._trigger(Trigger.UNREACHABLE, now)
             case RefusalKind.TOKEN_REJECTED | RefusalKind.ROOM_NOT_FOUND | RefusalKind.REFUSED:
                 self._end_reason = DisconnectReason.JOIN_FAILURE
                 self._trigger(Trigger.REFUSED, now)
@@ -668,6 +705,16 @@ class RoomEngine:
             self._trigger(Trigger.LEAVE_RESUME if resume else Trigger.LEAVE_RESTART, now)
 
     # ------------------------------------------------------------------ signalling
+
+    def _needs_token(self, now: float) -> bool:
+        """Whether an attempt to reconnect has to wait for a token; the source is asked for it."""
+        if not self._life.reconnecting or not self._credentials.wanted(now):
+            return False
+        if not self._token_asked:
+            self._token_asked = True
+            self._token_request += 1
+            self.outbox.append(NeedToken(self._token_request, self.options.open_timeout))
+        return True
 
     def _open_signal(self, now: float) -> None:
         self._signal_wanted = self._signal_was_open = False
@@ -692,7 +739,7 @@ class RoomEngine:
                 if urls.fits_request_line(whole):
                     self._offer_in_join, url = True, whole
         self._session.start(self._signal, resume=self._life.state is State.RESUMING, now=now)
-        self.outbox.append(OpenSignal(self._signal, url, urls.request_headers(self._token), self.options.open_timeout))
+        self.outbox.append(OpenSignal(self._signal, url, self._credentials.headers(now), self.options.open_timeout))
         self._due["session"] = NOW
 
     def _drain_session(self, now: float) -> None:
@@ -786,8 +833,8 @@ class RoomEngine:
             case "subscription_response":
                 state.apply_subscription_response(message)
             case "room_moved":
-                if len(message.token) <= SIGNAL_TOKEN:
-                    self._token = message.token or self._token
+                if message.token and len(message.token) <= SIGNAL_TOKEN:
+                    self._credentials.moved(message.token)
                 state.apply_room_moved(message)
                 self._subscriptions.settle()
             case "request_response":
@@ -795,7 +842,7 @@ class RoomEngine:
                 self._publisher.handle_response(message, self._transports, now)
             case "refresh_token":
                 if len(message) <= SIGNAL_TOKEN:  # the session has counted a longer one
-                    self._token = message
+                    self._credentials.refreshed(message)
                     self.outbox.append(TokenRefreshed(message))
             case "leave":
                 self._handle_leave(message, now)
@@ -850,6 +897,8 @@ class RoomEngine:
                     self.outbox.append(event)  # OpenUdp, ClosePort, Resolve, DataReadable, DataWritable
         if self._stopping is not None or self._signal_wanted:
             self._due["self"] = NOW
+        if self._life.reconnecting:
+            self._tell_flowing(now)
 
     def _media_failure(self, detail: str) -> MediaFailure:
         transports = self._transports
@@ -880,7 +929,7 @@ class RoomEngine:
         self._subscriptions.end_all("disconnected")
         self._publisher.suspend()
         if self._connected:
-            self.state.disconnected(reason)
+            self.state.disconnected(reason, "" if self._stopping else self._failure)
         elif error is not None:
             self.outbox.append(JoinFailed(error))
         self.state.set_connection_state(ConnectionState.DISCONNECTED)

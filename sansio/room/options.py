@@ -19,7 +19,8 @@ class EngineOptions:
     ``interfaces``: names of the network interfaces to use; empty means all. ``port_range``: UDP ports to bind, as
     (lowest, highest); None lets the system choose. ``metadata`` and ``attributes`` need the canUpdateOwnMetadata
     grant. ``ice_servers``: STUN URLs used beside those of the server; ``turn_servers`` likewise, with credentials.
-    ``ice_policy``: "relay" lets media go through TURN servers only.
+    ``ice_policy``: "relay" lets media go through TURN servers only. ``renew_token``: the driver answers ``NeedToken``,
+    which is asked when a reconnect has no token left that could be accepted.
     """
 
     auto_subscribe: bool = True
@@ -34,6 +35,7 @@ class EngineOptions:
     turn_servers: tuple[TurnServerConfig, ...] = ()
     ice_policy: Literal["all", "relay"] = "all"
     reconnect: ReconnectPolicy = field(factory=ReconnectPolicy)
+    renew_token: bool = False
     open_timeout: float = 15.0
     """Seconds for DNS, TCP, TLS and the WebSocket handshake together."""
     first_message_timeout: float = 5.0

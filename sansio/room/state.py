@@ -145,10 +145,10 @@ class RoomState:
         self.set_connection_state(ConnectionState.CONNECTED)
         self._emit(events.Connected())
 
-    def disconnected(self, reason: DisconnectReason) -> None:
+    def disconnected(self, reason: DisconnectReason, detail: str = "") -> None:
         """The session has ended. Participants stay as they last were: they did not leave, we did."""
         self.set_connection_state(ConnectionState.DISCONNECTED)
-        self._emit(events.Disconnected(reason))
+        self._emit(events.Disconnected(reason, detail))
 
     # ------------------------------------------------------------------ whole pictures
 

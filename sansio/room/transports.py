@@ -382,6 +382,10 @@ class Transports:
         """Whether a path that was in use has been silent for longer than the server would be."""
         return any(peer.up and _suspect(peer, now) for peer in self._peers)
 
+    def flowing(self, now: float) -> bool:
+        """Whether media and data go on although signalling is away: also by an old path while ICE looks for another."""
+        return self._announced and not any(peer.up and _silent(peer, now) for peer in self._peers)
+
     def sync_state(
         self, auto_subscribe: bool, differing: Iterable[str], published: Iterable[tuple[str, models.TrackInfo]]
     ) -> rtc.SyncState:
@@ -887,6 +891,10 @@ class Transports:
         }
 
 
-def _suspect(peer: _Peer, now: float) -> bool:
+def _silent(peer: _Peer, now: float) -> bool:
     ice = peer.connection.transport.ice
-    return ice.state is not IceState.CONNECTED or ice.selected_addr is None or ice.silent_for(now) > SUSPICION
+    return ice.selected_addr is None or ice.silent_for(now) > SUSPICION
+
+
+def _suspect(peer: _Peer, now: float) -> bool:
+    return peer.connection.transport.ice.state is not IceState.CONNECTED or _silent(peer, now)

@@ -143,10 +143,10 @@ class Rooms:
         else:
             self.world.refuse_signal("server", output.signal, output.status, output.body)
 
-    def token(self, identity: str, room: str = "room", **claims: Any) -> str:
-        """A token that lets in."""
+    def token(self, identity: str, room: str = "room", *, ttl: float = 3600.0, **claims: Any) -> str:
+        """A token that lets in, for ``ttl`` seconds."""
         claim = Claims(identity, room, "key", **{"can_update_own_metadata": True, **claims})
-        return mint(claim, "secret", self.wall.unix_at(self.world.now))
+        return mint(claim, "secret", self.wall.unix_at(self.world.now), ttl)
 
     def enter(
         self, identity: str, room: str = "room", *, token: str = "", node: str = "", **options: Any

@@ -292,7 +292,7 @@ class SimNet:
             engine = RoomEngine(
                 "ws://server",
                 await token() if token is not None else mint(claims, "secret", UNIX),
-                EngineOptions(dtls_engine=PlainEngine, **engine_options),
+                EngineOptions(dtls_engine=PlainEngine, renew_token=token is not None, **engine_options),
                 entropy=Entropy(b"client %d" % number),
                 wall=WALL,
                 identity=DtlsIdentity(b"client certificate %d" % number),
@@ -308,6 +308,7 @@ class SimNet:
                 open_link=self.open_link,
                 lookup=self.lookup,
                 interfaces=self.interfaces,
+                token_source=token,
             )
             session.attach(engine, driver)
             self.sessions.append(session)

@@ -83,6 +83,53 @@ def test_it_gives_up_when_the_policy_does() -> None:
     assert not life.trigger(Trigger.UP, 5.0)
 
 
+def test_without_media_its_time_is_bounded() -> None:
+    life = connected(ReconnectPolicy(budget=20.0, flowing_ceiling=0.5))
+    life.trigger(Trigger.SIGNAL_LOST, 100.0)
+    life.advance(100.0)
+    now, attempts = 100.0, 0
+    while now < 200.0:  # while media flows there is no end
+        life.trigger(Trigger.UNREACHABLE, now)
+        now, attempts = life.advance(now), attempts + 1
+        assert life.advance(now) == INF
+        assert life.state is State.RESUMING
+    assert attempts > 150
+    life.set_flowing(False, now)
+    assert life.advance(now) == now + 20
+    life.set_flowing(True, now + 1)
+    assert life.advance(now + 1) == INF
+    life.set_flowing(False, now + 2)
+    life.set_flowing(False, now + 3)
+    life.trigger(Trigger.UNREACHABLE, now + 3)
+    due = life.advance(now + 3)
+    assert now + 3 < due < now + 10
+    assert life.advance(due) == now + 22
+    assert life.state is State.RESUMING
+    assert life.advance(now + 22) == INF  # in the middle of an attempt
+    assert life.state is State.CLOSED
+    assert life.outbox[-1] == Entered(State.CLOSED, State.RESUMING, Trigger.EXHAUSTED)
+
+
+def test_the_time_begins_with_the_loss() -> None:
+    life = connected(ReconnectPolicy(budget=20.0))
+    life.set_flowing(False, 2.0)  # nothing is lost yet
+    assert life.advance(100.0) == INF
+    life.trigger(Trigger.MEDIA_LOST, 100.0)
+    assert life.advance(100.0) == 120.0
+
+
+def test_a_success_gives_the_whole_time_back() -> None:
+    life = connected(ReconnectPolicy(budget=20.0))
+    life.trigger(Trigger.MEDIA_LOST, 2.0)
+    life.set_flowing(False, 2.0)
+    assert life.advance(2.0) == 22.0
+    life.trigger(Trigger.UP, 10.0)
+    assert life.advance(10.0) == INF
+    life.trigger(Trigger.MEDIA_LOST, 21.0)
+    life.set_flowing(False, 21.0)
+    assert life.advance(21.0) == 41.0
+
+
 def test_a_changed_network_makes_the_waiting_attempt_at_once() -> None:
     life = connected()
     life.hurry()
@@ -96,13 +143,18 @@ def test_a_changed_network_makes_the_waiting_attempt_at_once() -> None:
     assert life.state is State.RESUMING
 
 
-@given(st.lists(st.tuples(st.sampled_from(Trigger), st.floats(0, 10)), max_size=40), st.binary(max_size=8))
-def test_any_triggers_leave_it_in_order(steps: list[tuple[Trigger, float]], seed: bytes) -> None:
-    life = Lifecycle(ReconnectPolicy(attempts=3), Entropy(seed))
-    now, last = 0.0, State.IDLE
-    for trigger, wait in steps:
+@given(
+    st.lists(st.tuples(st.sampled_from(Trigger), st.floats(0, 10), st.booleans()), max_size=40), st.binary(max_size=8)
+)
+def test_any_triggers_leave_it_in_order(steps: list[tuple[Trigger, float, bool]], seed: bytes) -> None:
+    life = Lifecycle(ReconnectPolicy(attempts=3, budget=15.0), Entropy(seed))
+    now, last, flowing = 0.0, State.IDLE, True
+    for trigger, wait, flows in steps:
         now += wait
         before = life.state
+        if life.reconnecting:
+            flowing = flows
+            life.set_flowing(flows, now)
         changed = life.trigger(trigger, now)
         assert changed or life.state is before
         due = life.advance(now)
@@ -113,4 +165,5 @@ def test_any_triggers_leave_it_in_order(steps: list[tuple[Trigger, float]], seed
             assert entered.previous is last
             last = entered.state
         assert last is life.state
-        assert (due < INF) == (life.state is State.WAITING)
+        flowing = flowing or not life.reconnecting
+        assert (due < INF) == (life.state is State.WAITING or not flowing)

@@ -507,11 +507,11 @@ def test_the_newest_token_is_kept_unless_it_is_absurdly_long():
         desk.say(refresh_token=token)
     desk.say(room_moved=rtc.RoomMovedResponse(token=long, participant=ALICE))
     assert [event.token for event in desk.found(TokenRefreshed)] == ["first", "t" * SIGNAL_TOKEN]
-    assert desk.engine._token == "t" * SIGNAL_TOKEN
+    assert desk.engine._credentials.headers(desk.now)[0][1] == "Bearer " + "t" * SIGNAL_TOKEN
     desk.say(room_moved=rtc.RoomMovedResponse(participant=ALICE))
-    assert desk.engine._token == "t" * SIGNAL_TOKEN
+    assert desk.engine._credentials.headers(desk.now)[0][1] == "Bearer " + "t" * SIGNAL_TOKEN
     desk.say(room_moved=rtc.RoomMovedResponse(token="moved", participant=ALICE))
-    assert desk.engine._token == "moved"
+    assert desk.engine._credentials.headers(desk.now)[0][1] == "Bearer moved"
 
 
 # ------------------------------------------------------------------ requests

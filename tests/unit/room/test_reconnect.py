@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from attrs import evolve
 
 from sansio import proto
-from sansio.base.contract import CloseSignal, Interface, OpenSignal, SendSignal
+from sansio.base.contract import CloseSignal, Interface, NeedToken, OpenSignal, SendSignal
 from sansio.base.errors import LocalProtocolError
 from sansio.events import (
     Connected,
@@ -35,10 +38,11 @@ STORY = (Connected, SignalReconnecting, Reconnecting, Reconnected, Disconnected,
 class Talk:
     """Alice and Bob in a room, and all that Bob has got from Alice."""
 
-    def __init__(self, world: World, *, single: bool, **options: object) -> None:
+    def __init__(self, world: World, *, single: bool, token_ttl: float = 3600.0, **options: Any) -> None:
         self.world = world
         self.rooms = Rooms(world)
-        self.alice = self.rooms.enter("alice", single_peer_connection=single, **options)
+        token = self.rooms.token("alice", ttl=token_ttl)
+        self.alice = self.rooms.enter("alice", token=token, single_peer_connection=single, **options)
         world.run(lambda: self.rooms.outputs("alice", Connected), limit=30)
         self.bob = self.rooms.enter("bob", single_peer_connection=single)
         world.run(lambda: self.rooms.outputs("bob", Connected), limit=30)
@@ -348,6 +352,151 @@ def test_a_token_that_has_become_invalid_ends_the_session():
         world.run(lambda: talk.alice.closed, limit=10)
         assert talk.story() == ["Connected", "SignalReconnecting", "Disconnected", "Ended"]
         assert talk.rooms.outputs("alice", Disconnected)[0].reason is DisconnectReason.JOIN_FAILURE
+
+
+class Source:
+    """A token source that is asked by hand."""
+
+    def __init__(self, talk: Talk) -> None:
+        self.talk = talk
+
+    def asked(self) -> list[NeedToken]:
+        return self.talk.rooms.outputs("alice", NeedToken)
+
+    def wait(self, times: int = 1) -> int:
+        self.talk.world.run(lambda: len(self.asked()) == times, limit=30)
+        return self.asked()[-1].request
+
+    def give(self, request: int, token: str = "") -> None:
+        world = self.talk.world
+        self.talk.alice.token_renewed(request, token or self.talk.rooms.token("alice"), world.now)
+        world.poke("alice")
+
+    def fail(self, request: int, why: str) -> None:
+        self.talk.alice.token_failed(request, why, self.talk.world.now)
+        self.talk.world.poke("alice")
+
+
+@MODES
+@pytest.mark.parametrize("resume", [True, False], ids=["resume", "restart"])
+def test_a_source_is_asked_when_the_token_has_ended(single, resume):
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=single, renew_token=True, token_ttl=30.0)
+        source = Source(talk)
+        world.run_for(10)
+        world.cut_signals("alice")
+        world.run(talk.mended, limit=30)
+        assert not source.asked()
+        world.run_for(60)
+        if resume:
+            world.cut_signals("alice")
+        else:
+            talk.alice.simulate(Scenario.FULL_RECONNECT, world.now)
+            world.poke("alice")
+        request = source.wait()
+        world.run_for(5)
+        assert len(source.asked()) == 1
+        assert not talk.mended(2)
+        source.give(request - 1, "of an older question")
+        source.give(request)
+        world.run(lambda: talk.mended(2), limit=30)
+        assert talk.rooms.outputs("alice", Reconnected)[1].resumed is resume
+        source.fail(request, "late")
+        assert not talk.alice.counters["token_failed"]
+        talk.say(3)
+        talk.hear_all()
+
+
+def test_a_source_that_fails_is_asked_again():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True, renew_token=True, token_ttl=5.0, reconnect=ReconnectPolicy(attempts=4))
+        source = Source(talk)
+        world.run_for(10)
+        world.cut_signals("alice")
+        for times in (1, 2):
+            source.fail(source.wait(times), "no connection")
+        with pytest.raises(LocalProtocolError):
+            source.give(source.wait(3), "not a token")
+        source.give(source.asked()[-1].request)
+        world.run(talk.mended, limit=30)
+        assert talk.story() == ["Connected", "SignalReconnecting", "Reconnected"]
+        world.run_for(3700)
+        world.cut_signals("alice")
+        for times in range(4, 8):
+            source.fail(source.wait(times), "The token source failed: OSError: no route")
+        world.run(lambda: talk.alice.closed, limit=1)
+        (end,) = talk.rooms.outputs("alice", Disconnected)
+        assert end.detail == "The token source failed: OSError: no route"
+
+
+def test_a_rejected_token_is_replaced_once():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True, renew_token=True)
+        source = Source(talk)
+        server = world.node("server").machine
+        keys, server._options = server._options.keys, evolve(server._options, keys={"key": "another"})
+        world.cut_signals("alice")
+        request = source.wait()
+        server._options = evolve(server._options, keys=keys)
+        source.give(request)
+        world.run(talk.mended, limit=30)
+        server._options = evolve(server._options, keys={"key": "another"})
+        world.cut_signals("alice")
+        source.give(source.wait(2))
+        world.run(lambda: talk.alice.closed, limit=30)
+        (end,) = talk.rooms.outputs("alice", Disconnected)
+        assert end.reason is DisconnectReason.JOIN_FAILURE
+        assert "token" in end.detail
+
+
+def test_leaving_while_the_source_is_asked():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True, renew_token=True, token_ttl=5.0)
+        source = Source(talk)
+        world.run_for(10)
+        world.cut_signals("alice")
+        request = source.wait()
+        talk.alice.stop(world.now)
+        world.poke("alice")
+        world.run(lambda: talk.alice.closed, limit=5)
+        source.give(request)
+        source.fail(request, "late")
+        assert talk.rooms.outputs("alice", Disconnected)[0].detail == ""
+
+
+def test_a_session_that_ends_during_an_answer_to_nobody():
+    """What a source says after the attempt that wanted it has been given up is kept for the next one."""
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True, renew_token=True, token_ttl=5.0)
+        source = Source(talk)
+        world.run_for(10)
+        world.cut_signals("alice")
+        request = source.wait()
+        world.partition("alice", "server")
+        world.run_for(20)  # media is lost, which ends the attempt
+        assert len(source.asked()) == 1
+        world.partition("alice", "server", down=False)
+        source.give(request)
+        world.run(talk.mended, limit=30)
+        assert len(source.asked()) == 1
+
+
+def test_media_that_dies_during_the_outage_of_signalling_is_told():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        servers, world._servers = world._servers, {}
+        world.cut_signals("alice")
+        world.run_for(200)
+        assert talk.story() == ["Connected", "SignalReconnecting"]
+        attempts = len(talk.rooms.outputs("alice", OpenSignal))
+        assert attempts > 150
+        world.partition("alice", "server")
+        start = world.now
+        world.run(lambda: talk.alice.closed, limit=400)
+        assert 120 < world.now - start < 130
+        assert talk.story() == ["Connected", "SignalReconnecting", "Reconnecting", "Disconnected", "Ended"]
+        assert len(talk.rooms.outputs("alice", OpenSignal)) - attempts < 60
+        world._servers = servers
 
 
 def test_a_server_that_answers_a_resume_with_a_join_is_joined_anew(monkeypatch):
