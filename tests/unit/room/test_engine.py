@@ -607,6 +607,15 @@ def test_data_is_queued_between_the_join_and_the_channels_up_to_a_budget():
     assert desk.engine.read_data() is None
 
 
+def test_an_engine_that_owes_something_says_so():
+    desk = Desk().joined()
+    assert not desk.engine.owing
+    desk.engine.publish_data(b"x", now=desk.now)
+    assert desk.engine.owing
+    desk.turn()
+    assert not desk.engine.owing
+
+
 def test_what_is_too_large_is_refused_before_anything_changes():
     desk = Desk().joined()
     with pytest.raises(LocalProtocolError, match="64000"):

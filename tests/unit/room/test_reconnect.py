@@ -20,6 +20,7 @@ from sansio.events import (
     SignalReconnecting,
 )
 from sansio.lifecycle.policy import ReconnectPolicy
+from sansio.lifecycle.table import State, Trigger
 from sansio.room.engine import Ended
 from sansio.room.requests import RequestDone
 from sansio.sfu.server import RefuseSignal
@@ -479,6 +480,23 @@ def test_a_session_that_ends_during_an_answer_to_nobody():
         source.give(request)
         world.run(talk.mended, limit=30)
         assert len(source.asked()) == 1
+
+
+def test_a_source_that_fails_between_two_attempts_costs_none():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True, renew_token=True, token_ttl=5.0)
+        source = Source(talk)
+        world.run_for(10)
+        world.cut_signals("alice")
+        request = source.wait()
+        talk.alice._trigger(Trigger.UNREACHABLE, world.now)
+        talk.alice.advance(world.now)
+        assert talk.alice._life.state is State.WAITING
+        attempts = talk.alice._life.attempt
+        source.fail(request, "no")
+        assert talk.alice._life.attempt == attempts
+        source.give(source.wait(2))
+        world.run(talk.mended, limit=30)
 
 
 def test_media_that_dies_during_the_outage_of_signalling_is_told():
