@@ -502,7 +502,7 @@ def test_a_source_that_fails_between_two_attempts_costs_none():
 def test_media_that_dies_during_the_outage_of_signalling_is_told():
     with World(1, link=GOOD) as world:
         talk = Talk(world, single=True)
-        servers, world._servers = world._servers, {}
+        servers, world._signals.servers = world._signals.servers, {}
         world.cut_signals("alice")
         world.run_for(200)
         assert talk.story() == ["Connected", "SignalReconnecting"]
@@ -514,7 +514,7 @@ def test_media_that_dies_during_the_outage_of_signalling_is_told():
         assert 120 < world.now - start < 130
         assert talk.story() == ["Connected", "SignalReconnecting", "Reconnecting", "Disconnected", "Ended"]
         assert len(talk.rooms.outputs("alice", OpenSignal)) - attempts < 60
-        world._servers = servers
+        world._signals.servers = servers
 
 
 def test_a_server_that_answers_a_resume_with_a_join_is_joined_anew(monkeypatch):
