@@ -30,7 +30,7 @@ from ._core import (
 )
 from ._net import list_interfaces, resolve
 from ._options import TokenSource
-from ._ports import DATAGRAM_BYTES, Port, PortFactory, open_udp
+from ._ports import DATAGRAM_BYTES, PAUSE, Pace, Port, PortFactory, open_udp
 from ._signal import Link, LinkFactory, SignalError, WebSocketLink
 from ._streams import Stream, StreamError, StreamFactory, TcpStream
 
@@ -43,8 +43,6 @@ BACKLOG = 256
 """Datagrams that one full socket holds back."""
 MAX_TURNS = 10_000
 """Rounds of one pump; more is a bug."""
-
-
 WATCH = 10.0
 """Seconds between two looks at the addresses of this host."""
 LOOK_AGAIN = 1.0
@@ -309,10 +307,14 @@ class Driver:
         recvfrom, six = port.recvfrom, ":" in port.address[0]
         handle = self.engine.port_handler(number)
         current_time = trio.current_time
+        pace, total = Pace(), 0
         try:
             with opened.scope:
                 while True:
-                    await port.wait_readable()
+                    if pace.steady:
+                        await trio.sleep(PAUSE)
+                    else:
+                        await port.wait_readable()
                     more = True
                     while more:
                         now = current_time()
@@ -336,9 +338,13 @@ class Driver:
                             if errors == BURST:
                                 self._lost(number)
                                 return
+                        total += count
                         self.pump()
+                        pace.note(total, self.sent, now)
                         if more:
                             await trio.lowlevel.checkpoint()
+                        elif not count:
+                            pace.steady = False
         finally:
             port.close()
 

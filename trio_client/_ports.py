@@ -20,6 +20,14 @@ DATAGRAM_BYTES = 2048
 SOCKET_BUFFER = 2 * 1024 * 1024
 """Asked of the system for each direction; it may grant less."""
 
+STEADY = (800.0, 4000.0)
+"""Datagrams a second, on one socket, that come one by one: waking up for each costs ten times what it brings. Slower
+ones are worth it, faster ones come in bursts anyway."""
+PAUSE = 0.002
+"""Seconds that a socket with a steady stream is left alone, so that one wake-up serves several datagrams."""
+PACE_WINDOW = 0.02
+"""Seconds over which the pace of a socket is judged."""
+
 
 class Port(Protocol):
     """One bound UDP port. ``recvfrom`` and ``sendto`` never block: they raise BlockingIOError."""
@@ -60,6 +68,28 @@ class UdpPort:
         if self._sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
+
+
+class Pace:
+    """Whether datagrams come in a steady stream, which is then read a little later and several at once.
+
+    Not while we send as much as we get: then what comes are acknowledgements that our own sending waits for.
+    """
+
+    __slots__ = ("steady", "_since", "_received", "_sent")
+
+    def __init__(self) -> None:
+        self.steady = False
+        self._since = self._received = self._sent = 0.0
+
+    def note(self, received: int, sent: int, now: float) -> None:
+        """Counters of the driver, after a burst was read."""
+        elapsed = now - self._since
+        if elapsed >= PACE_WINDOW:
+            count = received - self._received
+            low, high = STEADY
+            self.steady = low * elapsed <= count <= high * elapsed and 4 * (sent - self._sent) <= 3 * count
+            self._since, self._received, self._sent = now, received, sent
 
 
 def open_udp(host: str, low: int = 0, high: int = 0) -> UdpPort:

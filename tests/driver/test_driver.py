@@ -22,6 +22,7 @@ from sansio.base.contract import (
     Transmit,
 )
 from trio_client._driver import BACKLOG, BURST, Driver
+from trio_client._ports import PAUSE
 from trio_client._signal import SignalError
 
 from .simnet import SimPort
@@ -213,6 +214,41 @@ async def test_one_advance_a_burst(s: Setting) -> None:
     await trio.testing.wait_all_tasks_blocked()
     assert len(s.said("datagram")) == BURST * 3 + 10
     assert len(s.engine.advanced) - before == 4
+
+
+async def stream(s: Setting, port: SimPort, count: int, rate: float, *, sent: int = 0) -> int:
+    """Let datagrams come one by one, send ``sent`` for each, and tell how often the engine was called for them."""
+    before = len(s.engine.advanced)
+    for _ in range(count):
+        port.arrive(b"x", PEER)
+        if sent:
+            s.send(*[Transmit(1, b"y", PEER)] * sent)
+            before += 1
+        await trio.sleep(1 / rate)
+    return len(s.engine.advanced) - before
+
+
+@driving
+async def test_a_steady_stream_is_read_several_at_once(s: Setting) -> None:
+    port = s.port()
+    turns = await stream(s, port, 1000, 2000)
+    assert 1000 / 4 <= turns <= 1000 / 3, "4 datagrams come in a pause of 2 ms"
+    await trio.sleep(PAUSE)
+    assert len(s.said("datagram")) == 1000
+    # It has ended: the next one does not wait.
+    await trio.sleep(1)
+    port.arrive(b"next", PEER)
+    await trio.testing.wait_all_tasks_blocked(0.0)
+    assert s.said("datagram")[-1][1] == b"next"
+
+
+@pytest.mark.parametrize(("rate", "sent"), [(500, 0), (10_000, 0), (2000, 1)])
+def test_no_pause_where_it_would_only_delay(rate: float, sent: int) -> None:
+    @driving
+    async def run(s: Setting) -> None:
+        assert await stream(s, s.port(), 500, rate, sent=sent) >= 490
+
+    run()
 
 
 @driving
