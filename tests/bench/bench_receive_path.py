@@ -3,8 +3,8 @@
     python tests/bench/bench_receive_path.py [--size BYTES] [--seconds S]
 
 Two processes hold a peer connection over loopback. The sender is a plain blocking loop, the receiver is the driver of
-trio_client around a peer connection. Prints CPU microseconds of the receiver a packet: saturated, and at 50, 500 and 1500
-packets a second, where waking up costs more than the packet.
+trio_client around a peer connection. Prints CPU microseconds of the receiver a packet: saturated, and at 50, 500 and
+1500 packets a second, where waking up costs more than the packet.
 """
 
 from __future__ import annotations
