@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     from sansio.room.requests import RequestDone, RequestError, RequestFailed
     from sansio.room.state import Factories, RoomState
     from sansio.room.transports import DataReadable, DataWritable
+    from sansio.rtp.clock import MediaClock
     from sansio.rtp.frame import Frame
     from sansio.rtp.receiver import ReceiverStats, RtpReceiver
     from sansio.rtp.sender import SenderStats
@@ -163,6 +164,7 @@ __all__ = [
     "LocalTrackPublished",
     "LocalTrackSubscribed",
     "LocalTrackUnpublished",
+    "MediaClock",
     "MediaFailure",
     "Moved",
     "NeedToken",
@@ -246,6 +248,7 @@ _LATER = {
     "SfuServer": "sfu.server",
     "mint": "sfu.token",
     "Frame": "rtp.frame",
+    "MediaClock": "rtp.clock",
     "ReceiverStats": "rtp.receiver",
     "SenderStats": "rtp.sender",
     "TrackKeyframeWanted": "room.engine",

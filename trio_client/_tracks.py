@@ -64,6 +64,11 @@ class LocalTrack:
         Waits while the connection is being made or mended. Raises LocalProtocolError when the track is not published
         or the frame is not one of its codec, and DisconnectedError when the room has ended.
         """
+        session, core = await self._ready()
+        return self._write(session, core, frame)
+
+    async def _ready(self) -> tuple[Session, core_track.LocalTrack]:
+        """A checkpoint, and a wait until frames can be sent."""
         self._writes += 1
         if self._writes >= WRITES:
             self._writes = 0
@@ -75,10 +80,9 @@ class LocalTrack:
             if core is None or session is None:
                 raise LocalProtocolError(f"{self!r} is not published")
             if core.sender is not None:
-                break
+                return session, core
             session.check()
             await self._lot.park()
-        return self._write(session, core, frame)
 
     @trio.lowlevel.enable_ki_protection
     def _write(self, session: Session, core: core_track.LocalTrack, frame: bytes | EncodedFrame) -> bool:

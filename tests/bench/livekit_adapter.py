@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import trio
 
 import trio_client
-from trio_client import DataReceived, RoomEvent
-
-NO_MEDIA = "this release publishes and reads encoded frames: PCM needs a codec, which it does not have yet"
-
+from trio_client import DataReceived, RoomEvent, TrackKind, TrackSource, TrackSubscribed
+from trio_client.media import DecodedAudio, PcmAudioTrack, decode_audio
 
 # ---------------------------------------------------------------- the runtime
 
@@ -57,14 +55,16 @@ async def session(
     on_audio_track: Callable[[Any], None] | None = None,
 ) -> AsyncIterator[trio_client.Room]:
     """Join on entry, leave on exit. Callbacks are plain functions."""
-    if on_audio_track is not None:
-        raise NotImplementedError(NO_MEDIA)
     handlers: dict[Any, Any] = {}
     if on_event is not None:
         for event in RoomEvent:
             handlers[event] = _teller(on_event, event.value)
     if on_data is not None:
         handlers[DataReceived] = lambda event: on_data(event.payload)
+    if on_audio_track is not None:
+        handlers[TrackSubscribed] = lambda event: (
+            on_audio_track(event.track) if event.track.kind is TrackKind.AUDIO else None
+        )
     async with trio_client.connect(url, token, on=handlers) as room:
         yield room
 
@@ -86,16 +86,30 @@ async def send_data(room: trio_client.Room, payload: bytes, reliable: bool = Tru
     await room.local_participant.publish_data(payload, reliable=reliable)
 
 
-async def publish_audio(room: trio_client.Room, name: str) -> NoReturn:
-    raise NotImplementedError(NO_MEDIA)
+async def publish_audio(room: trio_client.Room, name: str) -> PcmAudioTrack:
+    """Publish a microphone track of 48 kHz mono; the thing that push_audio takes."""
+    track = PcmAudioTrack(name)
+    await room.local_participant.publish_track(track, source=TrackSource.MICROPHONE)
+    return track
 
 
-async def push_audio(source: Any, pcm: bytes) -> NoReturn:
-    raise NotImplementedError(NO_MEDIA)
+async def push_audio(source: PcmAudioTrack, pcm: bytes) -> None:
+    """Give 48 kHz mono signed 16-bit samples."""
+    await source.write(pcm)
 
 
-def open_audio(track: Any, frame_ms: int = 0) -> NoReturn:
-    raise NotImplementedError(NO_MEDIA)
+class Audio:
+    def __init__(self, decoded: DecodedAudio) -> None:
+        self.decoded = decoded
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        async for frame in self.decoded:
+            yield frame.data
+
+
+def open_audio(track: Any, frame_ms: int = 0) -> Audio:
+    """Decoded 48 kHz mono frames (memoryview of format 'h'); frame_ms 0: as they come."""
+    return Audio(decode_audio(track, frame_ms=frame_ms or None))
 
 
 async def simulate(room: trio_client.Room, kind: str) -> None:

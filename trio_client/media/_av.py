@@ -1,0 +1,12 @@
+"""PyAV, or a word on how to get it."""
+
+from __future__ import annotations
+
+try:
+    import av
+except ImportError as error:
+    raise ImportError(
+        "trio_client.media needs PyAV, which the extra brings: pip install 'trio-livekit[media]'", name="av"
+    ) from error
+
+__all__ = ["av"]
