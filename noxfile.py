@@ -37,7 +37,7 @@ def unit(session: nox.Session) -> None:
     """Unit, property and driver tests; every line and branch of the core must be run by them."""
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()).resolve() / "coverage")
     whole = ["-n", "2", "--cov", "--cov-report=term-missing:skip-covered", *present(*UNIT)]
-    python(session, "-m", "pytest", *(session.posargs or whole), extras="test")
+    python(session, "-m", "pytest", *(session.posargs or whole), extras="test,media")
 
 
 @nox.session
@@ -46,7 +46,7 @@ def oldest(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve() / "oldest"
     python(session, "-m", "venv", "--clear", str(folder))
     old = str(folder / "bin" / "python")
-    session.run(old, "-m", "pip", "install", "-q", "-c", "tests/oldest.txt", "-e", ".[test]", external=True)
+    session.run(old, "-m", "pip", "install", "-q", "-c", "tests/oldest.txt", "-e", ".[test,media]", external=True)
     session.run(old, "-m", "pytest", "-n", "2", "-q", *present(*UNIT), *session.posargs, external=True)
 
 
@@ -60,7 +60,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Strict types of both packages."""
-    python(session, "-m", "mypy", extras="dev,test")
+    python(session, "-m", "mypy", extras="dev,test,media")
 
 
 @nox.session
@@ -75,7 +75,9 @@ def interop(session: nox.Session) -> None:
 
     Says so when there is no server; see tests/interop/README.md.
     """
-    python(session, "-m", "pytest", "tests/differential", "tests/interop", *session.posargs, extras="test,interop")
+    python(
+        session, "-m", "pytest", "tests/differential", "tests/interop", *session.posargs, extras="test,interop,media"
+    )
 
 
 @nox.session
@@ -86,7 +88,7 @@ def bench(session: nox.Session) -> None:
         if name == "through_server" and "LIVEKIT_URL" not in os.environ:
             session.log("bench_through_server needs LIVEKIT_URL")
             continue
-        python(session, f"tests/bench/bench_{name}.py", extras="interop")
+        python(session, f"tests/bench/bench_{name}.py", extras="interop,media")
 
 
 @nox.session

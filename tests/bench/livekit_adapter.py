@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
@@ -94,8 +94,9 @@ async def publish_audio(room: trio_client.Room, name: str) -> PcmAudioTrack:
 
 
 async def push_audio(source: PcmAudioTrack, pcm: bytes) -> None:
-    """Give 48 kHz mono signed 16-bit samples."""
-    await source.write(pcm)
+    """Give 48 kHz mono signed 16-bit samples. The room may be left meanwhile."""
+    with suppress(trio_client.DisconnectedError):
+        await source.write(pcm)
 
 
 class Audio:

@@ -37,6 +37,7 @@ class OpusEncoder:
         self._context.layout = layout
         self._context.format = "s16"
         self._context.bit_rate = bitrate
+        self._context.thread_count = 1
         self._context.options = {"application": "audio", "compression_level": str(COMPLEXITY)}
         self._frame = av.AudioFrame("s16", layout, FRAME)
         self._frame.sample_rate = RATE

@@ -193,7 +193,7 @@ class PcmAudioTrack(LocalAudioTrack):
     async def _run(self, session: Session) -> None:
         """Send what waits, each frame when it is due."""
         try:
-            while not session.ended.is_set() and (core := self._core) is not None:
+            while not session.ended.is_set() and self._session is session and (core := self._core) is not None:
                 if core.sender is None:  # the connection is being mended
                     await self._lot.park()
                     continue
