@@ -14,6 +14,7 @@ from sansio.base.contract import (
     ClosePort,
     CloseSignal,
     Interface,
+    NeedToken,
     OpenSignal,
     OpenStream,
     OpenUdp,
@@ -84,5 +85,5 @@ def test_defaults_of_requests():
 
 
 def test_request_union_lists_every_request_class():
-    requests = {OpenUdp, OpenStream, ClosePort, OpenSignal, SendSignal, CloseSignal, Resolve}
+    requests = {OpenUdp, OpenStream, ClosePort, OpenSignal, SendSignal, CloseSignal, Resolve, NeedToken}
     assert set(contract.Request.__args__) == requests
