@@ -66,7 +66,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def sim(session: nox.Session) -> None:
     """Whole sessions in virtual time, and the same trace from every run of one seed."""
-    python(session, "-m", "pytest", "tests/sim", *session.posargs, extras="test")
+    python(session, "-m", "pytest", "tests/sim", *session.posargs, extras="test,media")
 
 
 @nox.session
@@ -94,7 +94,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Each fuzz target for some seconds (10 unless given after ``--``)."""
-    python(session, "-m", "fuzz", "--all", "--seconds", *(session.posargs or ["10"]), extras="test")
+    python(session, "-m", "fuzz", "--all", "--seconds", *(session.posargs or ["10"]), extras="test,media")
 
 
 @nox.session

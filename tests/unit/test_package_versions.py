@@ -18,7 +18,8 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def test_the_oldest_versions_tested_are_the_lower_bounds() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    promised = dict(re.fullmatch(r"([\w-]+)>=([\d.]+)", text).groups() for text in project["dependencies"])
+    texts = project["dependencies"] + project["optional-dependencies"]["media"]
+    promised = dict(re.fullmatch(r"([\w-]+)>=([\d.]+)", text).groups() for text in texts)
     lines = (ROOT / "tests" / "oldest.txt").read_text(encoding="utf-8").splitlines()
     tested = dict(line.split("==") for line in lines if not line.startswith("#"))
     del promised["cryptography"]  # pyOpenSSL pins it from both sides
