@@ -105,15 +105,38 @@ class Reconnecting(Event):
 class Reconnected(Event):
     """The connection works again: signalling is back, and every path is proven by an answer that came over it.
 
-    `resumed`: it is the same session. Otherwise this client has joined anew with the same objects, and
-    `unacknowledged_bytes` of reliable data were on their way in the old session: some of it may have been lost.
+    `resumed`: it is the same session. Otherwise this client has joined anew with the same objects.
     """
 
     resumed: bool
-    unacknowledged_bytes: int
 
     name = "reconnected"
-    follows = "Events of what has changed meanwhile."
+    follows = "Events of what has changed meanwhile, and DataUnacknowledged when a new join may have lost data."
+
+
+@frozen
+class UnacknowledgedPacket:
+    """A reliable data packet of ours of which it is not known whether it has arrived, as it was published."""
+
+    payload: bytes
+    topic: str
+    destination_identities: tuple[str, ...]
+
+
+@frozen
+class DataUnacknowledged(Event):
+    """A new join has cut off reliable data: the server had not acknowledged it, so it may have arrived or not.
+
+    `packets`: those of `publish_data`, oldest first. Nothing is sent again by itself. `others` counts packets of other
+    kinds (streams, calls), whose operations fail on their own.
+    """
+
+    packets: tuple[UnacknowledgedPacket, ...]
+    others: int
+
+    name = "data_unacknowledged"
+    arguments = ("packets",)
+    follows = "Nothing in particular."
 
 
 @frozen
@@ -553,6 +576,7 @@ class RoomEvent(Enum):
     SignalReconnecting = "signal_reconnecting"
     Reconnecting = "reconnecting"
     Reconnected = "reconnected"
+    DataUnacknowledged = "data_unacknowledged"
     Disconnected = "disconnected"
     Moved = "moved"
     TokenRefreshed = "token_refreshed"
@@ -614,6 +638,7 @@ ALL: tuple[type[Event], ...] = (
     SignalReconnecting,
     Reconnecting,
     Reconnected,
+    DataUnacknowledged,
     Disconnected,
     Moved,
     TokenRefreshed,

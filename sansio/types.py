@@ -214,6 +214,8 @@ class SubscriptionError(Enum):
 class RequestReason(Enum):
     """Why a request was not carried out: the server's numbers, and negative ones of our own."""
 
+    UNACKNOWLEDGED = -3
+    """A new join came before the server had acknowledged the data; whether it has arrived is not known."""
     ROOM_ENDED = -2
     """The session ended, or was replaced by a new one, before the answer."""
     TIMED_OUT = -1

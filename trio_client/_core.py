@@ -43,6 +43,7 @@ from sansio.events import (
     ConnectionQualityChanged,
     ConnectionStateChanged,
     DataReceived,
+    DataUnacknowledged,
     Disconnected,
     Event,
     IsSpeakingChanged,
@@ -75,6 +76,7 @@ from sansio.events import (
     TrackUnmuted,
     TrackUnpublished,
     TrackUnsubscribed,
+    UnacknowledgedPacket,
 )
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room import participant as core_participant
@@ -144,6 +146,7 @@ __all__ = [
     "DataPacketKind",
     "DataReadable",
     "DataReceived",
+    "DataUnacknowledged",
     "DataWritable",
     "Dimensions",
     "DisconnectReason",
@@ -230,6 +233,7 @@ __all__ = [
     "TrackUnsubscribed",
     "Transmit",
     "TurnServerConfig",
+    "UnacknowledgedPacket",
     "VideoQuality",
     "WallClock",
     "core_participant",

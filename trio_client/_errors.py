@@ -97,6 +97,16 @@ class RequestRejected(Exception):
         return type(self), (self.reason, self.message)
 
 
+class NotAcknowledged(Exception):
+    """A new join came before the server had acknowledged the packet: whether it has arrived is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("a new join came before the server had acknowledged the packet; it may have arrived or not")
+
+    def __reduce__(self) -> tuple[type[NotAcknowledged], tuple[()]]:
+        return type(self), ()
+
+
 class DataTooLarge(ValueError):
     """A data packet holds more than one packet can carry; split it."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
-from ._core import DisconnectReason, Event, TrackSource, core_participant
+from ._core import DisconnectReason, Event, LocalProtocolError, TrackSource, core_participant
 from ._subscription import CAPACITY, EventKey, H, Handler, Listeners, Overflow, Subscription
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
         reliable: bool = True,
         topic: str = "",
         destination_identities: Iterable[str] = (),
+        wait_acked: bool = False,
     ) -> None:
         """Send a data packet to everybody, or to the named identities.
 
@@ -119,10 +120,15 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
         queued, which waits while the receiver or the network is slower than the sender; senders that wait are served
         in order. Cancelled, the packet was not queued. Raises DataTooLarge for a packet of more than 64 000 bytes in
         all, and DisconnectedError when the room has ended.
+
+        ``wait_acked``: for a reliable packet, return when the server has acknowledged it (not the receivers). Raises
+        NotAcknowledged when the session had to be joined anew before that. Cancelled, it may have been queued.
         """
+        if wait_acked and not reliable:
+            raise LocalProtocolError("wait_acked is for reliable data: nobody acknowledges lossy packets")
         if not isinstance(payload, bytes):
             payload = bytes(memoryview(payload))
-        await self._session.publish_data(payload, reliable, topic, destination_identities)
+        await self._session.publish_data(payload, reliable, topic, destination_identities, wait_acked)
 
     async def publish_track(
         self,

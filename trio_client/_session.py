@@ -38,7 +38,7 @@ from ._core import (
     TrackUnsubscribed,
     VideoQuality,
 )
-from ._errors import DataTooLarge, DisconnectedError, RequestRejected
+from ._errors import DataTooLarge, DisconnectedError, NotAcknowledged, RequestRejected
 from ._subscription import Hub, Listeners
 
 if TYPE_CHECKING:
@@ -286,9 +286,17 @@ class Session:
     # ------------------------------------------------------------------ data out
 
     async def publish_data(
-        self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str]
+        self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str], wait_acked: bool
     ) -> None:
-        """Queue one packet whole, waiting in line until there is room for it."""
+        """Queue one packet whole, waiting in line until there is room for it; then perhaps for its acknowledgement."""
+        await self._queue(payload, reliable, topic, destination_identities)
+        if wait_acked:
+            try:
+                await self.request(self.engine.wait_acknowledged)
+            except RequestRejected:
+                raise NotAcknowledged from None
+
+    async def _queue(self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str]) -> None:
         self._sends += 1
         if self._sends >= SENDS:
             self._sends = 0

@@ -177,8 +177,6 @@ DATA_SENDERS = 4096
 """Senders whose last reliable sequence number is remembered."""
 DATA_SENDER_TTL = 30.0
 """Seconds after which a silent sender's sequence number may be forgotten."""
-DATA_RESEND_BYTES = 1 << 20
-"""Reliable packets kept for sending again after a resume."""
 
 # ---- sfu
 SFU_PARTICIPANTS = 1024

@@ -1,4 +1,4 @@
-"""Data packets: encoding and decoding, numbering, duplicates, and what is kept to be sent again after a resume.
+"""Data packets: encoding and decoding, numbering, duplicates, and which of ours are not acknowledged.
 
 Reliable packets are numbered 1, 2, 3, ... by their sender, over all receivers, so a gap means nothing. The number
 guards against packets that the server repeats around a join or a resume: a number not above the last one of the same
@@ -15,11 +15,13 @@ from .. import proto
 from ..base import limits
 from ..base.counters import Counters
 from ..base.errors import LocalProtocolError, ParseError
-from ..events import DataReceived
+from ..events import DataReceived, DataUnacknowledged, UnacknowledgedPacket
 from ..types import EncryptionType
 
 if TYPE_CHECKING:
     from ..proto import models
+    from ..sctp.channel import DataChannels
+    from ..sctp.sender import OutChunk
     from .state import RoomState
 
 
@@ -52,20 +54,18 @@ def _sequence(number: int) -> bytes:
 
 
 class DataSender:
-    """Encodes data packets, numbers the reliable ones, and keeps those to be sent again after a resume.
+    """Encodes data packets and numbers the reliable ones.
 
     Packets may be encoded in one order and sent in another, so they are numbered when they go to their channel.
     ``max_size`` is the largest whole packet in bytes.
     """
 
-    __slots__ = ("max_size", "_packet", "_next", "_kept", "_kept_bytes")
+    __slots__ = ("max_size", "_packet", "_next")
 
     def __init__(self) -> None:
         self.max_size = limits.DATA_PACKET_BYTES
         self._packet: type[models.DataPacket] = proto.models.DataPacket
         self._next = 1
-        self._kept: deque[bytes] = deque()
-        self._kept_bytes = 0
 
     def remote_limit(self, size: int) -> None:
         """What the peer's SDP says about its largest message; 0 is "nothing said"."""
@@ -117,33 +117,57 @@ class DataSender:
         return data
 
     def number(self, data: bytes) -> bytes:
-        """An encoded reliable packet goes to its channel now: it gets the next number, and is kept for a resume.
-
-        When more than ``DATA_RESEND_BYTES`` are kept the oldest are forgotten.
-        """
+        """An encoded reliable packet goes to its channel now: it gets the next number."""
         data += _sequence(self._next)
         self._next += 1
-        self._kept.append(data)
-        self._kept_bytes += len(data)
-        while self._kept_bytes > limits.DATA_RESEND_BYTES:
-            self._kept_bytes -= len(self._kept.popleft())
         return data
 
-    def received(self, sequence: int) -> None:
-        """The server has all reliable packets up to this number (last_message_seq of a resume)."""
-        first = self._next - len(self._kept)
-        for _ in range(min(sequence - first + 1, len(self._kept))):
-            self._kept_bytes -= len(self._kept.popleft())
 
-    def to_resend(self) -> list[bytes]:
-        """What is kept, oldest first: packets to send again, with the numbers they had."""
-        return list(self._kept)
+class Unacknowledged:
+    """Reliable packets that went to their channel and were not acknowledged yet, oldest first.
 
-    def reset(self) -> None:
-        """A new session with the server: numbers begin at 1 again, nothing is kept."""
-        self._next = 1
-        self._kept.clear()
-        self._kept_bytes = 0
+    ``acknowledged`` counts those that were, but for urgent ones, which overtake the others: so packet number n in the
+    order of ``publish_data`` is acknowledged once it is n.
+    """
+
+    __slots__ = ("acknowledged", "_sent")
+
+    def __init__(self) -> None:
+        self.acknowledged = 0
+        self._sent: deque[tuple[OutChunk, bytes, bool]] = deque()
+
+    def add(self, message: OutChunk, data: bytes, urgent: bool) -> None:
+        """A packet went to its channel: ``message`` is what that calls it, ``data`` its form without a number."""
+        self._sent.append((message, data, urgent))
+
+    def settle(self, channels: DataChannels) -> None:
+        """Let go of what was acknowledged."""
+        sent = self._sent
+        while sent and channels.acknowledged(sent[0][0]):
+            if not sent.popleft()[2]:
+                self.acknowledged += 1
+
+    def packets(self) -> list[bytes]:
+        """What is left, encoded."""
+        return [data for _, data, _ in self._sent]
+
+    def unsent(self) -> list[tuple[bytes, bool]] | None:
+        """The packets, and which are urgent, if no whole one has ever left this host; else None."""
+        if self.acknowledged or any(message.sends for message, _, _ in self._sent):
+            return None
+        return [(data, urgent) for _, data, urgent in self._sent]
+
+
+def unacknowledged(packets: Iterable[bytes]) -> DataUnacknowledged:
+    """The event that tells of encoded packets of ours."""
+    users, others = [], 0
+    for packet in map(decode_data_packet, packets):
+        if packet.HasField("user"):
+            to = tuple(packet.destination_identities)
+            users.append(UnacknowledgedPacket(packet.user.payload, packet.user.topic, to))
+        else:
+            others += 1
+    return DataUnacknowledged(tuple(users), others)
 
 
 class _Sender:

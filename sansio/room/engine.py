@@ -50,13 +50,13 @@ from ..signal.session import (
     SignalResumed,
     SignalSession,
 )
-from ..types import ConnectionState, DisconnectReason, Scenario, VideoQuality
+from ..types import ConnectionState, DisconnectReason, RequestReason, Scenario, VideoQuality
 from .credentials import Credentials
-from .data import DataReceiver
+from .data import DataReceiver, unacknowledged
 from .options import EngineOptions
 from .publication import RemoteTrackPublication
 from .publish import Publisher
-from .requests import RequestDone, RequestFailed, Requests
+from .requests import RequestDone, RequestError, RequestFailed, Requests
 from .state import Factories, RoomState
 from .subscribe import Subscriptions, track_settings
 from .track import LocalTrack, RemoteTrack, TrackDescription
@@ -173,7 +173,9 @@ class RoomEngine:
         self._media_trigger = Trigger.MEDIA_LOST
         self._resume_reason = 0
         self._interfaces: tuple[Interface, ...] = ()
-        self._lost_bytes = 0
+        self._lost: list[bytes] = []
+        self._awaited: deque[tuple[int, int]] = deque()
+        """How many packets have to be acknowledged, and the token of who waits for it."""
         self._end_reason = DisconnectReason.UNKNOWN_REASON
         self._failure = ""
         self._token_request = 0
@@ -359,6 +361,19 @@ class RoomEngine:
         self._transports.due = NOW
         return self._transports.send_packet(packet, reliable, urgent, now)
 
+    def wait_acknowledged(self, now: float) -> int:
+        """A token for what ``publish_data`` has accepted so far of reliable packets.
+
+        RequestDone: the server has acknowledged all of it. RequestFailed with RequestReason.UNACKNOWLEDGED: a new join
+        came first, and what has arrived is not known.
+        """
+        now = self._time(now)
+        self._check_connected()
+        token = self._requests.number()
+        self._awaited.append((self._transports.accepted, token))
+        self._transports.due = NOW
+        return token
+
     def read_data(self) -> DataReceived | None:
         """The next received data packet, or None. Unread reliable data closes the SCTP window to the server."""
         return self._transports.read_data(self._now)
@@ -412,6 +427,7 @@ class RoomEngine:
     def cancel(self, token: int, now: float) -> None:
         """Forget a request: its answer will be ignored, and a track that it was to publish is ended."""
         self._requests.cancel(token)
+        self._awaited = deque([entry for entry in self._awaited if entry[1] != token])
         self._publisher.cancel(token, self._transports, now)
 
     # ------------------------------------------------------------------ the user's operations: media
@@ -640,9 +656,10 @@ class RoomEngine:
         self._subscriptions.end_all("reconnecting")
         self._first_answer = False
         old = self._transports
-        self._lost_bytes += old.in_flight
         new = self._new_transports(single=old.single, first_port=old.next_port)
-        new.inherit_unread(old)
+        self._lost += new.inherit(old)
+        if not new.accepted:  # nothing was taken over that could still be acknowledged
+            self._fail_awaited(RequestReason.UNACKNOWLEDGED)
         self._close_transports(now)
         self._transports = new
         self._transports.gather(self._interfaces, loopback=urls.is_loopback(self.url), now=now)
@@ -658,9 +675,16 @@ class RoomEngine:
             self._session.flush(now)
             self._due["session"] = NOW
         self.state.set_connection_state(ConnectionState.CONNECTED)
-        self.outbox.append(Reconnected(resumed, 0 if resumed else self._lost_bytes))
-        self._lost_bytes = 0
+        self.outbox.append(Reconnected(resumed))
+        if self._lost:
+            self.outbox.append(unacknowledged(self._lost))
+            self._lost = []
         self.outbox.extend([DataWritable(False), DataWritable(True)])  # whoever waits finds the new channels
+
+    def _fail_awaited(self, reason: RequestReason) -> None:
+        for _, token in self._awaited:
+            self.outbox.append(RequestFailed(token, RequestError(reason)))
+        self._awaited.clear()
 
     def _handle_resumed(self, response: rtc.ReconnectResponse, now: float) -> None:
         """The server took us back: first of all it is told what we have."""
@@ -895,6 +919,9 @@ class RoomEngine:
                     self._media_failed(detail, path, now)
                 case _:
                     self.outbox.append(event)  # OpenUdp, ClosePort, Resolve, DataReadable, DataWritable
+        awaited = self._awaited
+        while awaited and awaited[0][0] <= self._transports.acknowledged:
+            self.outbox.append(RequestDone(awaited.popleft()[1]))
         if self._stopping is not None or self._signal_wanted:
             self._due["self"] = NOW
         if self._life.reconnecting:
@@ -934,6 +961,7 @@ class RoomEngine:
             self.outbox.append(JoinFailed(error))
         self.state.set_connection_state(ConnectionState.DISCONNECTED)
         self._requests.fail_all(reason)
+        self._fail_awaited(RequestReason.ROOM_ENDED)
         self._close_transports(now)
         self.closed = True
         self.outbox.append(Ended(reason))

@@ -8,6 +8,7 @@ until then an urgent one can still go first.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 
 
 class Lane:
@@ -40,6 +41,16 @@ class Lane:
         if self.bytes > self.budget:
             self.full = True
 
+    @property
+    def urgent(self) -> bool:
+        """Whether the packet that goes next is an urgent one."""
+        return bool(self._urgent)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The packets in the order in which they go."""
+        yield from self._urgent
+        yield from self._waiting
+
     def pop(self) -> bytes:
         """The packet that goes next."""
         data = (self._urgent or self._waiting).popleft()
@@ -47,6 +58,13 @@ class Lane:
         if self.full and self.bytes <= self.budget >> 2:
             self.full = False
         return data
+
+    def restore(self, packets: Sequence[tuple[bytes, bool]]) -> None:
+        """Packets, and which are urgent, that were taken come back, before those of their kind."""
+        for data, urgent in reversed(packets):
+            (self._urgent if urgent else self._waiting).appendleft(data)
+            self.bytes += len(data)
+        self.full = self.full or self.bytes > self.budget
 
     def clear(self) -> None:
         """Nothing waits any more."""

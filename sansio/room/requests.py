@@ -119,9 +119,14 @@ class Requests:
         """
         if len(self._pending) >= PENDING_REQUESTS:
             raise LocalProtocolError(f"{PENDING_REQUESTS} requests wait for the server's answer already")
-        self._last += 1
+        token = self.number()
         deadline = now + (self._timeout if timeout is None else timeout)
-        self._pending[self._last] = _Pending(kind, key, deadline)
+        self._pending[token] = _Pending(kind, key, deadline)
+        return token
+
+    def number(self) -> int:
+        """A token of its own for an operation that somebody else looks after."""
+        self._last += 1
         return self._last
 
     def done(self, kind: str, key: Any, result: Any = None) -> bool:
@@ -203,6 +208,7 @@ _KEYS: Mapping[str, str] = {
 """What identifies a request in its echo."""
 
 _WHY: Mapping[RequestReason, str] = {
+    RequestReason.UNACKNOWLEDGED: "a new join came before the server had acknowledged the data",
     RequestReason.ROOM_ENDED: "the session ended before the answer",
     RequestReason.TIMED_OUT: "the server did not answer in time",
     RequestReason.OK: "done",

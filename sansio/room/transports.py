@@ -32,8 +32,8 @@ from ..peer.transport import StreamOffered, TransportConnected, TransportFailed
 from ..rtp.receiver import RtpReceiver
 from ..rtp.session import FrameReadable, KeyframeWanted
 from ..sctp.association import ESTABLISHED, HeartbeatAcked
-from ..sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable
-from .data import DataReceiver, DataSender
+from ..sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable, DataChannels
+from .data import DataReceiver, DataSender, Unacknowledged
 from .lane import Lane
 from .options import EngineOptions
 from .sync import sync_state
@@ -178,6 +178,9 @@ class Transports:
         self._wall = wall
         self._cname = entropy.fork("cname").bytes(8).hex()
         self._sender = DataSender()
+        self._unacknowledged = Unacknowledged()
+        self.accepted = 0
+        """Reliable packets that ``publish_data`` has accepted; ``acknowledged`` of them have reached the server."""
         self._receiver = receiver
         self._interfaces: tuple[Interface, ...] = ()
         self._next_port = first_port
@@ -432,14 +435,6 @@ class Transports:
             peer.paths.reopen(now)
             self._negotiate(peer, now)
 
-    @property
-    def in_flight(self) -> int:
-        """Bytes of reliable data that the server has not acknowledged."""
-        peer = self._publisher
-        assert peer is not None
-        sender = peer.connection.transport.association.sender
-        return self._lanes[True].bytes + sender.buffered() + sender.flight
-
     def _negotiate(self, peer: _Peer, now: float) -> None:
         if peer.connection.negotiating:
             peer.negotiate = True
@@ -613,6 +608,8 @@ class Transports:
 
     def _send(self, lane: Lane, data: bytes, urgent: bool, now: float) -> None:
         """To the channel at once if nothing is before it, else in line."""
+        if lane.reliable and not urgent:
+            self.accepted += 1
         peer = self._publisher
         assert peer is not None
         channels = peer.connection.transport.channels
@@ -620,9 +617,22 @@ class Transports:
         if channels is None or channel is None or lane or not channels.writable(channel):
             lane.put(data, urgent)
             return
-        channels.send(channel, self._sender.number(data) if lane.reliable else data, now)
+        self._give(channels, channel, data, lane.reliable, urgent, now)
         peer.connection.transport.touch_data()
         peer.due = NOW
+
+    def _give(
+        self, channels: DataChannels, channel: int, data: bytes, reliable: bool, urgent: bool, now: float
+    ) -> None:
+        if reliable:
+            self._unacknowledged.add(channels.send(channel, self._sender.number(data), now), data, urgent)
+        else:
+            channels.send(channel, data, now)
+
+    @property
+    def acknowledged(self) -> int:
+        """How many of the ``accepted`` packets the server has acknowledged, as of the last ``advance``."""
+        return self._unacknowledged.acknowledged
 
     def _feed(self, lane: Lane, now: float) -> None:
         """Give the channel what waits for it, as far as it takes it."""
@@ -633,8 +643,8 @@ class Transports:
         assert channels is not None
         if lane and transport.association.state <= ESTABLISHED:
             while lane and channels.writable(channel):
-                data = lane.pop()
-                channels.send(channel, self._sender.number(data) if lane.reliable else data, now)
+                urgent = lane.urgent
+                self._give(channels, channel, lane.pop(), lane.reliable, urgent, now)
             transport.touch_data()
             peer.due = NOW
         if lane.refused and not lane.full:
@@ -671,9 +681,21 @@ class Transports:
             peer.connection.transport.touch_data()
             peer.due = self.due = NOW
 
-    def inherit_unread(self, old: Transports) -> None:
-        """What the transports before a restart had received and nobody has read is not lost."""
+    def inherit(self, old: Transports) -> list[bytes]:
+        """Take over from the transports before a restart what is not theirs alone; before those are closed.
+
+        What they had received and nobody has read is not lost. What they had accepted goes on waiting here if they
+        could not even begin to send. Otherwise the reliable packets are returned, encoded, that the server has not
+        acknowledged: of them it is not known whether they have arrived.
+        """
         self._unread.extend(old._unread)
+        unsent = old._unacknowledged.unsent()
+        if unsent is None:
+            return [*old._unacknowledged.packets(), *old._lanes[True]]
+        old._lanes[True].restore(unsent)
+        self._lanes, old._lanes = old._lanes, self._lanes
+        self.accepted = old.accepted
+        return []
 
     def _tell_readable(self) -> None:
         if not self._readable and not self._unread:
@@ -713,6 +735,8 @@ class Transports:
 
     def advance(self, now: float) -> float:
         """Do everything owed; the next deadline, which is also kept in ``due``."""
+        if self._publisher is not None and (channels := self._publisher.connection.transport.channels) is not None:
+            self._unacknowledged.settle(channels)
         for _ in range(MAX_ROUNDS):
             due = INF
             for peer in self._peers:

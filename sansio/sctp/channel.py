@@ -29,7 +29,7 @@ from .receiver import (
     PPID_TEXT_EMPTY,
     InStream,
 )
-from .sender import RELIABLE, OutStream
+from .sender import RELIABLE, OutChunk, OutStream
 
 _HIGHEST_ID = 65534
 
@@ -205,8 +205,8 @@ class DataChannels:
         self._sender.queue(self._channels[number].outgoing, PPID_DCEP, encoded)
         return number
 
-    def send(self, channel: int, data: bytes, now: float, *, binary: bool = True) -> None:
-        """Queue one message; see ``writable`` for back-pressure."""
+    def send(self, channel: int, data: bytes, now: float, *, binary: bool = True) -> OutChunk:
+        """Queue one message; see ``writable`` for back-pressure. What ``acknowledged`` takes is returned."""
         one = self._channels.get(channel)
         if one is None or one.closing:
             raise LocalProtocolError(f"data channel {channel} is not open")
@@ -225,6 +225,14 @@ class DataChannels:
             self._sender.queue(one.outgoing, ppid, data, one.flags, one.limit, now + one.lifetime)
         else:
             self._sender.queue(one.outgoing, ppid, data)
+        return one.outgoing.queue[-1]
+
+    def acknowledged(self, message: OutChunk) -> bool:
+        """Whether the peer has acknowledged a message for good, with all before it: what gap blocks say does not count.
+
+        Only for messages of a reliable channel: others may have been given up.
+        """
+        return message.sends > 0 and message.tsn <= self._sender.cum
 
     def read(self, channel: int) -> bytes | None:
         """Take one message, or None when there is none; what the peer sent as text is a TextMessage."""

@@ -5,10 +5,19 @@ from __future__ import annotations
 import pytest
 import trio
 
-from trio_client import DataReceived, DataTooLarge, LocalProtocolError
+from trio_client import (
+    DataReceived,
+    DataTooLarge,
+    DataUnacknowledged,
+    DisconnectedError,
+    LocalProtocolError,
+    NotAcknowledged,
+    Scenario,
+)
 from trio_client._subscription import DATA_BYTES
 
 from .simnet import run, sim_net
+from .sweep import Cut, sweep
 
 
 def test_unread_data_stays_in_the_core_and_is_not_lost():
@@ -171,3 +180,62 @@ def test_kinds_of_payload_and_limits():
                 await local.publish_data(b"x", destination_identities="bob")
 
     run(main)
+
+
+def test_waiting_until_the_server_has_the_data():
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice:
+            me = alice.local_participant
+            await me.publish_data(b"x", wait_acked=True)
+            assert not alice._session.engine._transports.unacknowledged
+            with pytest.raises(LocalProtocolError, match="reliable"):
+                await me.publish_data(b"x", reliable=False, wait_acked=True)
+            net.loss = lambda data: True
+            with trio.move_on_after(1) as scope:
+                await me.publish_data(b"forgotten", wait_acked=True)
+            assert scope.cancelled_caught
+            assert not alice._session._operations
+            lost = []
+            alice.on(DataUnacknowledged, lost.append)
+
+            async def restart():
+                await trio.sleep(1)
+                await alice.simulate(Scenario.FULL_RECONNECT)
+                net.loss = lambda data: False
+
+            alice.start_soon(restart)
+            with pytest.raises(NotAcknowledged, match="new join"):
+                await me.publish_data(b"lost", topic="t", wait_acked=True)
+            await me.publish_data(b"in the new session", wait_acked=True)
+            (event,) = lost
+            assert [packet.payload for packet in event.packets] == [b"forgotten", b"lost"]
+
+            async def leave():
+                await trio.sleep(1)
+                await alice.disconnect()
+
+            net.loss = lambda data: True
+            alice.start_soon(leave)
+            with pytest.raises(DisconnectedError):
+                await me.publish_data(b"too late", wait_acked=True)
+
+    run(main)
+
+
+def test_cancelled_while_waiting_for_the_acknowledgement():
+    async def scenario(cut: Cut) -> None:
+        async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:
+            got: list[bytes] = []
+            bob.on(DataReceived, lambda event: got.append(event.payload))
+
+            async def publish() -> None:
+                await alice.local_participant.publish_data(b"x", wait_acked=True)
+
+            await cut(publish)
+            assert not alice._session._operations
+            assert not alice._session.engine._awaited
+            await alice.local_participant.publish_data(b"y", wait_acked=True)
+            await trio.sleep(0.1)
+            assert got in ([b"x", b"y"], [b"y"])
+
+    assert sweep(scenario, everybody=True) >= 3

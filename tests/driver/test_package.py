@@ -18,6 +18,7 @@ from trio_client import (
     IceOptions,
     JoinRefused,
     MediaFailed,
+    NotAcknowledged,
     RequestReason,
     RequestRejected,
     RoomNotFound,
@@ -151,6 +152,7 @@ def test_media_failure_becomes_an_exception():
         DisconnectedError(DisconnectReason.MIGRATION),
         RequestRejected(RequestReason.NOT_ALLOWED, "no"),
         SlowConsumer(5),
+        NotAcknowledged(),
     ],
 )
 def test_errors_can_be_pickled(error):

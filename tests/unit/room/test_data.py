@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sansio import events, proto
 from sansio.base import limits
 from sansio.base.errors import LocalProtocolError, ParseError
-from sansio.room.data import DataReceiver, DataSender, decode_data_packet
+from sansio.room.data import DataReceiver, DataSender, Unacknowledged, decode_data_packet, unacknowledged
 from sansio.room.state import RoomState
 from sansio.types import EncryptionType
 
@@ -115,54 +115,49 @@ def test_the_peer_may_take_less():
     assert sender.max_size == limits.DATA_PACKET_BYTES
 
 
-def send(sender, *payloads):
-    for payload in payloads:
-        sender.number(sender.encode(payload, reliable=True))
+class Channels:
+    """Data channels that have acknowledged so many messages."""
+
+    def __init__(self):
+        self.count = 0
+
+    def acknowledged(self, message):
+        return message <= self.count
 
 
-def kept(sender):
-    return [(sent.sequence, sent.user.payload) for sent in map(decode_data_packet, sender.to_resend())]
+def test_what_is_not_acknowledged_is_known():
+    log, channels = Unacknowledged(), Channels()
+    for number, (data, urgent) in enumerate([(b"a", False), (b"U", True), (b"b", False), (b"c", False)], 1):
+        log.add(number, data, urgent)
+    for count, ordinary, left in ((0, 0, b"aUbc"), (2, 1, b"bc"), (3, 2, b"c"), (9, 3, b"")):
+        channels.count = count
+        log.settle(channels)
+        assert (log.acknowledged, b"".join(log.packets())) == (ordinary, left)
 
 
-def test_packets_are_kept_for_a_resume():
+def test_packets_that_never_left_are_known_as_such():
+    class Message:
+        sends = 0
+
+    log, message = Unacknowledged(), Message()
+    assert log.unsent() == []
+    log.add(message, b"a", False)
+    log.add(Message(), b"U", True)
+    assert log.unsent() == [(b"a", False), (b"U", True)]
+    message.sends = 1
+    assert log.unsent() is None
+    log.acknowledged = 1
+    assert Unacknowledged.unsent(log) is None
+
+
+def test_the_event_shows_packets_as_they_were_published():
     sender = DataSender()
-    send(sender, b"a", b"b", b"c", b"d")
-    assert kept(sender) == [(1, b"a"), (2, b"b"), (3, b"c"), (4, b"d")]
-    sender.received(2)
-    sender.received(1)
-    assert kept(sender) == [(3, b"c"), (4, b"d")]
-    send(sender, b"e")
-    sender.received(99)
-    assert kept(sender) == []
-    send(sender, b"f")
-    assert kept(sender) == [(6, b"f")]
-    sender.reset()
-    assert kept(sender) == []
-    send(sender, b"g")
-    assert kept(sender) == [(1, b"g")]
-
-
-def test_what_is_kept_is_bounded():
-    sender = DataSender()
-    count = 2 * limits.DATA_RESEND_BYTES // 60_000
-    send(sender, *[b"x" * 60_000] * count)
-    numbers = [number for number, _ in kept(sender)]
-    assert numbers == list(range(count - len(numbers) + 1, count + 1))
-    assert sum(map(len, sender.to_resend())) <= limits.DATA_RESEND_BYTES < 60_100 * (len(numbers) + 1)
-    sender.received(count - 1)
-    assert [number for number, _ in kept(sender)] == [count]
-    send(sender, *[b"x" * 60_000] * (len(numbers) - 1))  # as many as before fit again
-    assert [number for number, _ in kept(sender)] == list(range(count, count + len(numbers)))
-
-
-def test_just_as_much_as_is_allowed_is_kept(monkeypatch):
-    sender = DataSender()
-    monkeypatch.setattr(limits, "DATA_RESEND_BYTES", 2 * len(sender.number(sender.encode(b"a", reliable=True))))
-    sender.reset()
-    send(sender, b"a", b"b")
-    assert kept(sender) == [(1, b"a"), (2, b"b")]
-    send(sender, b"c")
-    assert kept(sender) == [(2, b"b"), (3, b"c")]
+    first = sender.number(sender.encode(b"one", reliable=True, topic="t", destination_identities=["bob", "carol"]))
+    chunk = packet(stream_chunk=proto.models.DataStream.Chunk(content=b"x"))
+    told = unacknowledged([first, chunk, sender.encode(b"two", reliable=True)])
+    assert told == events.DataUnacknowledged(
+        (events.UnacknowledgedPacket(b"one", "t", ("bob", "carol")), events.UnacknowledgedPacket(b"two", "", ())), 1
+    )
 
 
 # ------------------------------------------------------------------ receiving

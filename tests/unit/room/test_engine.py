@@ -622,7 +622,7 @@ def test_what_is_too_large_is_refused_before_anything_changes():
         desk.engine.publish_data(bytes(64_000), now=desk.now)
     with pytest.raises(LocalProtocolError, match="bytes"):
         desk.engine.publish_data("text", now=desk.now)
-    assert desk.engine._transports.in_flight == 0
+    assert desk.engine._transports.accepted == 0
 
 
 # ------------------------------------------------------------------ networks and names

@@ -15,8 +15,11 @@ def test_urgent_packets_go_first_and_each_kind_in_order():
     for data, urgent in ((b"a", False), (b"U", True), (b"b", False), (b"V", True)):
         one.put(data, urgent)
     assert one
+    assert one.urgent
+    assert list(one) == [b"U", b"V", b"a", b"b"]
     assert [one.pop() for _ in range(4)] == [b"U", b"V", b"a", b"b"]
     assert not one
+    assert not one.urgent
     assert one.bytes == 0
 
 
@@ -44,3 +47,14 @@ def test_cleared():
     assert not one
     assert not one.full
     assert one.bytes == 0
+
+
+def test_what_was_taken_can_be_put_back():
+    one = lane()
+    one.put(b"c", False)
+    one.restore([(b"a", False), (b"U", True), (b"b", False)])
+    assert list(one) == [b"U", b"a", b"b", b"c"]
+    assert one.bytes == 4
+    assert not one.full
+    one.restore([(bytes(97), True)])
+    assert one.full

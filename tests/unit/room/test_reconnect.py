@@ -12,23 +12,25 @@ from sansio.base.contract import CloseSignal, Interface, NeedToken, OpenSignal, 
 from sansio.base.errors import LocalProtocolError
 from sansio.events import (
     Connected,
+    DataUnacknowledged,
     Disconnected,
     ParticipantConnected,
     ParticipantDisconnected,
     Reconnected,
     Reconnecting,
     SignalReconnecting,
+    UnacknowledgedPacket,
 )
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.lifecycle.table import State, Trigger
 from sansio.room.engine import Ended
-from sansio.room.requests import RequestDone
+from sansio.room.requests import RequestDone, RequestFailed
 from sansio.sfu.server import RefuseSignal
 from sansio.sfu.token import Claims
 from sansio.testing.netem import Link
 from sansio.testing.pairs import Rooms
 from sansio.testing.world import World
-from sansio.types import ConnectionState, DisconnectReason, Scenario
+from sansio.types import ConnectionState, DisconnectReason, RequestReason, Scenario
 
 GOOD = Link(latency=0.02)
 BAD = Link(latency=0.05, jitter=0.03, loss=0.05, duplication=0.05, reorder=0.1)
@@ -353,6 +355,68 @@ def test_a_token_that_has_become_invalid_ends_the_session():
         world.run(lambda: talk.alice.closed, limit=10)
         assert talk.story() == ["Connected", "SignalReconnecting", "Disconnected", "Ended"]
         assert talk.rooms.outputs("alice", Disconnected)[0].reason is DisconnectReason.JOIN_FAILURE
+
+
+def test_waiting_for_the_acknowledgement_of_data():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        nothing = talk.alice.wait_acknowledged(world.now)
+        talk.say(3)
+        token = talk.alice.wait_acknowledged(world.now)
+        talk.say()
+        forgotten = talk.alice.wait_acknowledged(world.now)
+        talk.alice.cancel(forgotten, world.now)
+        world.poke("alice")
+        world.run_for(0.01)
+        assert talk.rooms.outputs("alice", RequestDone) == [RequestDone(nothing)]
+        world.run_for(1)
+        assert talk.rooms.outputs("alice", RequestDone) == [RequestDone(nothing), RequestDone(token)]
+        world.cut_signals("alice")
+        world.run(lambda: talk.rooms.outputs("alice", SignalReconnecting), limit=5)
+        talk.say()
+        token = talk.alice.wait_acknowledged(world.now)
+        world.run_for(3)
+        assert talk.rooms.outputs("alice", RequestDone)[-1] == RequestDone(token)
+        assert not talk.rooms.outputs("alice", DataUnacknowledged)
+        talk.say()
+        token = talk.alice.wait_acknowledged(world.now)
+        talk.alice._life.outbox.clear()
+        talk.alice._end(DisconnectReason.ROOM_DELETED, None, world.now)
+        (failed,) = [output for output in talk.alice.outbox if isinstance(output, RequestFailed)]
+        assert (failed.token, failed.error.reason) == (token, RequestReason.ROOM_ENDED)
+
+
+@MODES
+def test_data_that_a_restart_has_cut_off_is_told_packet_by_packet(single):
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=single)
+        talk.say(5)
+        done = talk.alice.wait_acknowledged(world.now)
+        talk.hear_all()
+        world.run_for(1)
+        world.partition("alice", "server")
+        talk.say(100)
+        assert talk.alice.publish_data(bytes(60_000), topic="t", destination_identities=["bob"], now=world.now)
+        lost = talk.alice.wait_acknowledged(world.now)
+        talk.alice.simulate(Scenario.FULL_RECONNECT, world.now)
+        world.poke("alice")
+        world.run(lambda: talk.rooms.outputs("alice", Reconnecting), limit=5)
+        talk.sent = 5
+        assert talk.alice.publish_data(b"5", now=world.now)  # waits for the new session, through further restarts
+        kept = talk.alice.wait_acknowledged(world.now)
+        world.run_for(40)
+        assert len(talk.rooms.outputs("alice", OpenSignal)) > 2
+        world.partition("alice", "server", down=False)
+        world.run(talk.mended, limit=60)
+        (told,) = talk.rooms.outputs("alice", DataUnacknowledged)
+        assert [packet.payload for packet in told.packets] == [*(b"%d" % n for n in range(5, 105)), bytes(60_000)]
+        assert told.packets[-1] == UnacknowledgedPacket(bytes(60_000), "t", ("bob",))
+        talk.sent = 6
+        talk.hear_all()
+        world.run_for(1)
+        assert [output.token for output in talk.rooms.outputs("alice", RequestDone)] == [done, kept]
+        (failed,) = talk.rooms.outputs("alice", RequestFailed)
+        assert (failed.token, failed.error.reason) == (lost, RequestReason.UNACKNOWLEDGED)
 
 
 class Source:

@@ -185,6 +185,23 @@ def test_limit_on_channels_of_the_peer():
 # ------------------------------------------------------------------ messages
 
 
+def test_messages_are_acknowledged_one_after_the_other():
+    pair = Pair()
+    channel = pair.a.open("label", now=pair.now)
+    first = pair.a.send(channel, b"before the association is up", pair.now)
+    assert not pair.a.acknowledged(first)
+    pair.up()
+    pair.run(1.0)
+    assert pair.a.acknowledged(first)
+    long = pair.a.send(channel, bytes(60_000), pair.now)
+    last = pair.a.send(channel, b"last", pair.now)
+    pair.run(RTT / 2)
+    assert not pair.a.acknowledged(long)
+    pair.run(2.0)
+    assert pair.a.acknowledged(long)
+    assert pair.a.acknowledged(last)
+
+
 def test_messages_of_every_kind():
     pair = Pair().up()
     number = pair.channel()
