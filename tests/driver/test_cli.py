@@ -1,0 +1,510 @@
+"""The command line as it is typed: against a development server that is a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import pty
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import trio
+
+from sansio.sfu.token import verify
+from sansio.types import (
+    ConnectionQuality,
+    ConnectionState,
+    Dimensions,
+    DisconnectReason,
+    EncryptionType,
+    RequestReason,
+    StreamState,
+    TrackSource,
+)
+from trio_client import (
+    ActiveSpeakersChanged,
+    Connected,
+    ConnectionQualityChanged,
+    ConnectionStateChanged,
+    ConnectReport,
+    DataReceived,
+    Disconnected,
+    DisconnectedError,
+    JoinRefused,
+    MediaFailed,
+    ParticipantAttributesChanged,
+    ParticipantDisconnected,
+    ParticipantMetadataChanged,
+    ParticipantNameChanged,
+    Reconnected,
+    Reconnecting,
+    RequestRejected,
+    RoomMetadataChanged,
+    RoomNotFound,
+    ServerUnreachable,
+    TokenRejected,
+    TrackPublished,
+    TrackStreamStateChanged,
+)
+from trio_client.cli import Exit, Failure, main
+from trio_client.cli._arguments import EXITS, build
+from trio_client.cli._exits import MEANING, explain
+from trio_client.cli._join import REFRESH, Levels
+from trio_client.cli._places import DEVELOPMENT, is_local
+from trio_client.cli._transcript import Transcript, describe, show
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-W", "error", "-m", "trio_client")
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("URL", "TOKEN", "API_KEY", "API_SECRET"):
+        monkeypatch.delenv(f"LIVEKIT_{name}", raising=False)
+
+
+def start(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=cwd,
+    )
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def line_with(process: subprocess.Popen[str], text: str) -> str:
+    """The next line of its output that holds ``text``; a process that does not print it in time is ended."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    lines = []
+    watchdog = threading.Timer(20, process.kill)
+    watchdog.start()
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if text in line:
+                return line
+    finally:
+        watchdog.cancel()
+    raise AssertionError(f"no line with {text!r} in {lines}: {process.stderr.read()}")
+
+
+def stop(process: subprocess.Popen[str]) -> int:
+    """Interrupt it; its exit code."""
+    process.send_signal(signal.SIGINT)
+    try:
+        return process.wait(10)
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A development server, and its address."""
+    process = start("devserver", "--port", "0")
+    found = re.search(r"URL +(\S+)", line_with(process, "URL"))
+    assert found
+    yield found.group(1)
+    assert stop(process) == Exit.OK
+
+
+# ------------------------------------------------------------------ help, and what it shows
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (action,) = [action for action in build()._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(action.choices)
+
+
+def examples() -> list[str]:
+    """Those of every command's help."""
+    found = []
+    for parser in commands().values():
+        lines = (parser.epilog or "").splitlines()
+        assert lines[0] == "example:"
+        found += [line.strip() for line in lines[1:]]
+    return found
+
+
+def test_examples_work_as_printed(tmp_path):
+    """Those of the help are those of the guide; the development server's is run beside the others."""
+    guide = (ROOT / "docs" / "guide" / "cli.md").read_text(encoding="utf-8")
+    printed = [line for block in re.findall(r"```sh\n(.*?)```", guide, re.DOTALL) for line in block.splitlines()]
+    assert sorted(printed) == sorted(examples())
+    wait_for_port(7890)
+    (serve,) = [line for line in printed if " devserver " in line]
+    server = start(*shlex.split(serve)[1:])
+    try:
+        joining = shlex.split(line_with(server, "trio-livekit join").partition("join   ")[2])
+        lines = [*[line for line in printed if line != serve], shlex.join([*joining, "--seconds", "0.5"])]
+        for line, process in [(line, start(*shlex.split(line)[1:], cwd=tmp_path)) for line in lines]:
+            out, errors = process.communicate(timeout=60)
+            assert (process.returncode, errors) == (0, ""), (line, errors)
+            assert out
+    finally:
+        assert stop(server) == Exit.OK
+
+
+def wait_for_port(port: int) -> None:
+    """Another run of these tests on this machine may have it."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return
+        except OSError:
+            assert time.monotonic() < end, f"port {port} is taken"
+            time.sleep(0.2)
+
+
+def test_help(capsys):
+    for arguments in ([], *[[name] for name in commands()]):
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--help"])
+        assert ended.value.code == 0
+    assert "not made for production" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_exit_codes_are_documented():
+    guide = (ROOT / "docs" / "guide" / "cli.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", guide, re.MULTILINE)
+    assert rows == [(str(code.value), text) for code, text in MEANING.items()]
+    assert set(MEANING) == set(Exit)
+    assert all(text in EXITS for text in MEANING.values())
+
+
+# ------------------------------------------------------------------ token
+
+
+def test_token(capsys):
+    assert main(["token", "--room", "r", "--identity", "i", "--attribute", "a=b", "--hidden", "--no-publish"]) == 0
+    claims = verify(capsys.readouterr().out.strip(), dict([DEVELOPMENT]), time.time())
+    assert (claims.room, claims.identity, claims.attributes, claims.hidden) == ("r", "i", {"a": "b"}, True)
+    assert (claims.can_publish, claims.can_publish_data, claims.can_update_own_metadata) == (False, True, True)
+    assert main(["token", "--key", "k", "--secret", "s", "--no-data", "--no-update", "--no-subscribe"]) == 0
+    claims = verify(capsys.readouterr().out.strip(), {"k": "s"}, time.time())
+    assert (claims.can_publish_data, claims.can_update_own_metadata, claims.can_subscribe) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["token", "--attribute", "a"],
+        ["token", "--ttl", "0"],
+        ["token", "--ttl", "long"],
+        ["devserver", "--port", "70000"],
+        ["devserver", "--keys", "key"],
+        ["devserver", "--keys", "key:"],
+        ["load", "--participants", "65"],
+        ["load", "--participants", "2.5"],
+        ["nonsense"],
+        [],
+    ],
+)
+def test_what_cannot_be_typed(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == Exit.USAGE
+    assert "usage: trio-livekit" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ failures
+
+
+def failed(arguments, capsys) -> tuple[int, str]:
+    code = main(arguments)
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"trio-livekit {arguments[0]}: ")
+    return code, errors
+
+
+def test_failures(url, capsys, monkeypatch):
+    assert failed(["join"], capsys)[0] == Exit.USAGE
+    assert failed(["join", "wss://example.com"], capsys)[0] == Exit.USAGE
+    assert failed(["join", url, "--key", "k"], capsys)[0] == Exit.USAGE
+    assert failed(["load", url, "token"], capsys)[0] == Exit.USAGE
+    assert failed(["join", url, "nonsense"], capsys)[0] == Exit.TOKEN_REJECTED
+    assert failed(["join", url, "--key", "k", "--secret", "s"], capsys)[0] == Exit.TOKEN_REJECTED
+    code, text = failed(["join", "ws://127.0.0.1:9"], capsys)
+    assert code == Exit.UNREACHABLE
+    assert "refused" in text
+    port = url.rpartition(":")[2]
+    code, text = failed(["devserver", "--port", port], capsys)
+    assert code == Exit.SYSTEM
+    assert "in use" in text
+    monkeypatch.setenv("LIVEKIT_URL", url)
+    monkeypatch.setenv("LIVEKIT_TOKEN", "nonsense")
+    assert failed(["join"], capsys)[0] == Exit.TOKEN_REJECTED
+    monkeypatch.setenv("LIVEKIT_API_KEY", "k")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "s")
+    monkeypatch.delenv("LIVEKIT_TOKEN")
+    assert failed(["join"], capsys)[0] == Exit.TOKEN_REJECTED
+
+
+def test_every_error_has_its_code():
+    report = ConnectReport(what="What.", pairs=("a pair",), ways=("a way",))
+    for error, code in (
+        (TokenRejected(report), Exit.TOKEN_REJECTED),
+        (RoomNotFound(report), Exit.ROOM_NOT_FOUND),
+        (ServerUnreachable(report), Exit.UNREACHABLE),
+        (JoinRefused(report), Exit.REFUSED),
+        (MediaFailed(report), Exit.MEDIA_FAILED),
+        (DisconnectedError(DisconnectReason.ROOM_DELETED), Exit.DISCONNECTED),
+        (RequestRejected(RequestReason.NOT_ALLOWED), Exit.REJECTED),
+        (FileNotFoundError(2, "No such file", "name"), Exit.SYSTEM),
+        (OSError("odd"), Exit.SYSTEM),
+        (KeyboardInterrupt(), Exit.INTERRUPTED),
+        (Failure(Exit.CHECK, "text"), Exit.CHECK),
+        (ExceptionGroup("", [ExceptionGroup("", [Failure(Exit.EXTRA, "text")])]), Exit.EXTRA),
+    ):
+        failure = explain(error)
+        assert failure is not None
+        assert failure.code == code
+    assert explain(KeyError()) is None
+    assert explain(ExceptionGroup("", [KeyError(), OSError()])) is None
+    failure = explain(MediaFailed(report))
+    assert failure is not None
+    assert failure.text == "What.\n  a pair\n  a way"
+
+
+def test_a_bug_is_shown(monkeypatch):
+    monkeypatch.setattr("trio_client.cli._token.find_key", lambda arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["token"])
+
+
+def test_a_reader_that_goes_away(url):
+    process = start("join", url)
+    line_with(process, "joined")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert main(["join", url, "--identity", "b", "--seconds", "0.1"]) == 0
+    assert process.wait(10) == Exit.PIPE
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+# ------------------------------------------------------------------ join
+
+
+def test_join_piped(url, capsys):
+    process = start("join", url, "--room", "piped", "--identity", "alice")
+    line_with(process, "joined piped as alice: nobody else is there")
+    hello = ["--send", "hello\x1b[1m", "--topic", "chat"]
+    assert main(["join", url, "--room", "piped", "--identity", "bob", "--seconds", "0.2", *hello]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r" +\d+\.\d{3}  joined piped as bob: alice is there", lines[0])
+    assert lines[-1].endswith("  left")
+    line_with(process, "ParticipantConnected bob")
+    line_with(process, "DataReceived from bob on chat: 68 65 6c 6c 6f 1b 5b 31 6d (9 bytes)")
+    line_with(process, "ParticipantDisconnected bob")
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, "")
+    assert rest.endswith("  left\n")
+
+
+def test_join_is_told_to_go(url, capsys):
+    process = start("join", url, "--room", "twice", "--identity", "alice")
+    line_with(process, "joined")
+    assert main(["join", url, "--room", "twice", "--identity", "alice", "--seconds", "0.1"]) == 0
+    line_with(process, "Disconnected: DUPLICATE_IDENTITY")
+    assert process.wait(10) == Exit.DISCONNECTED
+    assert process.stderr is not None
+    assert "DUPLICATE_IDENTITY" in process.stderr.read()
+    stop(process)
+
+
+def test_join_on_a_terminal(url):
+    """The levels are the last line, taken away and written again around every other line."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "join", url, "--room", "tty", "--seconds", "1"], stdout=theirs, stderr=theirs, env=environment()
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            data = os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not data:
+            break
+        shown += data
+    os.close(ours)
+    assert process.wait(10) == 0
+    assert b"\r\x1b[Ktty: 0 others" in shown
+    assert shown.endswith(b"  left\r\ntty: 0 others\r\x1b[K")
+
+
+# ------------------------------------------------------------------ load
+
+
+def test_load(url, capsys):
+    assert main(["load", url, "--participants", "3", "--rate", "20", "--seconds", "0.5", "--room", "load"]) == 0
+    out = capsys.readouterr().out
+    assert "joined: 3 participants" in out
+    assert "received: 60 of 60, 0 out of order" in out
+
+
+def test_load_that_loses():
+    from trio_client.cli import _load
+
+    participant = _load.Participant(0)
+    participant.sent, participant.joined = 2, 0.1
+
+    async def run() -> None:
+        with pytest.raises(Failure) as caught:
+            _load._report([participant, participant], 4, 1.0, 0.1, 24)
+        assert caught.value.code == Exit.CHECK
+
+    trio.run(run)
+
+
+# ------------------------------------------------------------------ parts
+
+
+def test_local_addresses():
+    assert all(is_local(url) for url in ("ws://localhost:1", "http://127.0.0.2", "ws://[::1]:7880"))
+    assert not any(is_local(url) for url in ("ws://example.com", "", "ws://[", "wss://192.0.2.1"))
+
+
+def test_data_is_shown():
+    assert show(b"hello") == '"hello"'
+    assert show(b"x" * 100) == '"' + "x" * 60 + '..." (100 bytes)'
+    assert show(b"\xff\x00") == "ff 00 (2 bytes)"
+    assert show(b"") == " (0 bytes)"
+    assert show(bytes(100)) == "00 " * 19 + "00... (100 bytes)"
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_transcript_on_a_terminal():
+    out = Terminal()
+    transcript = Transcript(out)
+    transcript.status("levels")
+    transcript.say("something")
+    transcript.close()
+    assert re.fullmatch(r"\r\x1b\[Klevels\r\x1b\[K +[\d.]+  something\nlevels\r\x1b\[K", out.getvalue()), repr(
+        out.getvalue()
+    )
+    assert [transcript.bar(level, 2) for level in (-1, 0, 0.25, 1, 2)] == ["  ", "  ", "▄ ", "██", "██"]
+
+
+def test_a_transcript_without_unicode():
+    out = io.StringIO()
+    transcript = Transcript(out)
+    transcript.status("not shown")
+    transcript.say("ä\x1b")
+    assert out.getvalue().endswith("\\xe4\\ufffd\n")
+    assert transcript.bar(1, 2) == "@@"
+
+
+def test_every_event_has_a_sentence():
+    """One that names whom and what it is about, and what the transcript does not know is still told."""
+    alice = SimpleNamespace(identity="alice")
+    camera = SimpleNamespace(
+        source=TrackSource.CAMERA, name="cam", mime_type="video/VP8", dimensions=Dimensions(320, 240)
+    )
+    data = {"participant": None, "encryption": EncryptionType.NONE, "sid": ""}
+    for event, text in (
+        (Connected(), ""),
+        (
+            ConnectionStateChanged(ConnectionState.RECONNECTING, ConnectionState.CONNECTED),
+            "ConnectionStateChanged: RECONNECTING",
+        ),
+        (Reconnecting(), "Reconnecting"),
+        (Reconnected(True), "Reconnected: the same session"),
+        (Reconnected(False), "Reconnected: a new session"),
+        (Disconnected(DisconnectReason.ROOM_DELETED), "Disconnected: ROOM_DELETED"),
+        (
+            ParticipantDisconnected(alice, DisconnectReason.CLIENT_INITIATED),
+            "ParticipantDisconnected alice: CLIENT_INITIATED",
+        ),
+        (
+            DataReceived(payload=b"x", reliable=True, topic="t", identity="a", **data),
+            'DataReceived from a on t: "x"',
+        ),
+        (
+            DataReceived(payload=b"x", reliable=False, topic="", identity="", **data),
+            'DataReceived from the server lossy: "x"',
+        ),
+        (ActiveSpeakersChanged((alice,), (0.5,)), "ActiveSpeakersChanged: alice 0.50"),
+        (ActiveSpeakersChanged((), ()), "ActiveSpeakersChanged: nobody"),
+        (ParticipantNameChanged("Al", alice, ""), 'ParticipantNameChanged alice: "Al"'),
+        (ParticipantMetadataChanged("", alice, "m"), 'ParticipantMetadataChanged alice: "m"'),
+        (ParticipantAttributesChanged({"a": "b"}, alice, {}), "ParticipantAttributesChanged alice: {'a': 'b'}"),
+        (
+            ConnectionQualityChanged(ConnectionQuality.GOOD, alice, ConnectionQuality.POOR, 3.0),
+            "ConnectionQualityChanged alice: GOOD",
+        ),
+        (TrackPublished(camera, alice), 'TrackPublished alice camera "cam" video/VP8 320x240'),
+        (RoomMetadataChanged("m", ""), "RoomMetadataChanged metadata=m"),
+        (TrackStreamStateChanged(camera, StreamState.PAUSED, alice), None),
+    ):
+        found = describe(event)
+        assert text is None or found == text, found
+    assert found.endswith("state=PAUSED")
+
+
+class Scripted:
+    """A room with somebody who speaks, and a track that brings frames."""
+
+    name = "r"
+    remote_participants = ("alice",)
+    active_speakers = (SimpleNamespace(identity="alice", audio_level=1.0),)
+
+    def __init__(self, nursery):
+        self.start_soon = nursery.start_soon
+
+
+class Track:
+    async def frames(self):
+        for _ in range(5):
+            yield SimpleNamespace(data=bytes(250))
+
+
+def test_the_line_of_levels():
+    async def run() -> None:
+        out = Terminal()
+        async with trio.open_nursery() as nursery:
+            levels = Levels(Transcript(out), Scripted(nursery))
+            track = Track()
+            levels.add(track, "alice audio")
+            nursery.start_soon(levels.run)
+            await trio.sleep(0)
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(REFRESH * 1.5)
+            levels.remove(track)
+            nursery.cancel_scope.cancel()
+        assert "r: 1 others  alice [████████]  alice audio 20/s 40 kbit/s" in out.getvalue()
+
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -1,0 +1,40 @@
+"""``trio-livekit devserver``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import trio
+
+from ._exits import Exit
+from ._stop import stop_after, until_stopped
+
+
+async def run(arguments: Namespace) -> int:
+    """Serve until stopped."""
+    from ..devserver import serve
+
+    async with (
+        until_stopped() as scope,
+        serve(
+            port=arguments.port,
+            udp_port=arguments.udp_port,
+            bind=arguments.bind,
+            node_ip=arguments.node_ip,
+            keys=arguments.keys,
+        ) as server,
+    ):
+        key, secret = next(iter(server.keys.items()))
+        token = server.token("guest", room="demo", ttl=24 * 3600, can_update_own_metadata=True)
+        print(
+            f"""trio-livekit development server. For development only: never use it in production.
+  URL    {server.url}    media: UDP port {server.udp_port}
+  key    {key}: {secret}
+  token  {token}
+         (room demo, identity guest, for a day; "trio-livekit token" makes others)
+  join   trio-livekit join {server.url} {token}""",
+            flush=True,
+        )
+        stop_after(scope, arguments.seconds)
+        await trio.sleep_forever()
+    return Exit.OK

@@ -1,0 +1,64 @@
+"""Where a command goes: the server's address and the token, from arguments, environment, or made here."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import time
+from argparse import Namespace
+from urllib.parse import urlsplit
+
+from ._exits import Exit, Failure
+
+DEVELOPMENT = ("devkey", "secret" * 6)
+"""Key and secret of the development server where none are given."""
+
+
+def find_url(arguments: Namespace) -> str:
+    """The server's address."""
+    url = arguments.url or os.environ.get("LIVEKIT_URL", "")
+    if not url:
+        raise Failure(Exit.USAGE, "Where to? Give the server's URL, or set LIVEKIT_URL.")
+    return str(url)
+
+
+def find_key(arguments: Namespace) -> tuple[str, str] | None:
+    """API key and secret, None when there are none."""
+    key = arguments.key or os.environ.get("LIVEKIT_API_KEY", "")
+    secret = arguments.secret or os.environ.get("LIVEKIT_API_SECRET", "")
+    if bool(key) != bool(secret):
+        raise Failure(Exit.USAGE, "Of --key and --secret (LIVEKIT_API_KEY and LIVEKIT_API_SECRET) only one is given.")
+    return (key, secret) if key else None
+
+
+def find_token(arguments: Namespace, url: str) -> str:
+    """The token for this server; made here if none is given."""
+    token = arguments.token or ("" if arguments.key else os.environ.get("LIVEKIT_TOKEN", ""))
+    return token or make_token(key_for(arguments, url), arguments.identity, arguments.room)
+
+
+def key_for(arguments: Namespace, url: str) -> tuple[str, str]:
+    """The key to make tokens for this server with."""
+    key = find_key(arguments)
+    if key is None and not is_local(url):
+        raise Failure(Exit.USAGE, "How to get in? Give a token, or an API key with --key and --secret.")
+    return key or DEVELOPMENT
+
+
+def make_token(key: tuple[str, str], identity: str, room: str) -> str:
+    """A token with every right of a participant."""
+    from .._core import Claims, mint
+
+    return mint(Claims(identity, room, key[0], can_update_own_metadata=True), key[1], time.time())
+
+
+def is_local(url: str) -> bool:
+    """Whether the server is on this machine."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
