@@ -534,6 +534,24 @@ class LocalTrackSubscribed(Event):
     follows = "Nothing in particular."
 
 
+@frozen
+class LocalTrackLayersChanged(Event):
+    """The layers of a video of ours that somebody wants are others now: `wanted` tells it of each, the lowest first.
+
+    Frames of a layer that nobody wants are dropped, so that there is no need to encode them.
+    """
+
+    publication: LocalTrackPublication
+    wanted: tuple[bool, ...]
+    participant: LocalParticipant
+
+    name = "local_track_layers_changed"
+    arguments = ("publication", "wanted", "participant")
+    participant_name = "local_track_layers_changed"
+    participant_arguments = ("publication", "wanted")
+    follows = "A layer that is wanted again begins with a key frame."
+
+
 # ------------------------------------------------------------------ data
 
 
@@ -604,6 +622,7 @@ class RoomEvent(Enum):
     LocalTrackPublished = "local_track_published"
     LocalTrackUnpublished = "local_track_unpublished"
     LocalTrackSubscribed = "local_track_subscribed"
+    LocalTrackLayersChanged = "local_track_layers_changed"
     DataReceived = "data_received"
 
 
@@ -629,6 +648,7 @@ class ParticipantEvent(Enum):
     LocalTrackPublished = "local_track_published"
     LocalTrackUnpublished = "local_track_unpublished"
     LocalTrackSubscribed = "local_track_subscribed"
+    LocalTrackLayersChanged = "local_track_layers_changed"
     DataReceived = "data_received"
 
 
@@ -667,6 +687,7 @@ ALL: tuple[type[Event], ...] = (
     LocalTrackPublished,
     LocalTrackUnpublished,
     LocalTrackSubscribed,
+    LocalTrackLayersChanged,
     DataReceived,
 )
 """Every event class, in the order of the documentation."""

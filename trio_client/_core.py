@@ -47,6 +47,7 @@ from sansio.events import (
     Disconnected,
     Event,
     IsSpeakingChanged,
+    LocalTrackLayersChanged,
     LocalTrackPublished,
     LocalTrackSubscribed,
     LocalTrackUnpublished,
@@ -83,6 +84,7 @@ from sansio.room import participant as core_participant
 from sansio.room import publication as core_publication
 from sansio.room import track as core_track
 from sansio.room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
+from sansio.room.track import VideoLayer
 from sansio.types import (
     AudioFeature,
     ConnectionQuality,
@@ -122,8 +124,8 @@ if TYPE_CHECKING:
     from sansio.room.transports import DataReadable, DataWritable
     from sansio.rtp.clock import MediaClock
     from sansio.rtp.frame import Frame
-    from sansio.rtp.receiver import ReceiverStats, RtpReceiver
-    from sansio.rtp.sender import SenderStats
+    from sansio.rtp.receiver import RtpReceiver
+    from sansio.rtp.stats import ReceiverStats, SenderStats
     from sansio.sfu.server import RefuseSignal, ServerOptions, SfuServer
     from sansio.sfu.token import Claims, mint
     from sansio.signal.refusal import Refusal, RefusalKind
@@ -163,6 +165,7 @@ __all__ = [
     "IsSpeakingChanged",
     "JoinFailed",
     "LocalProtocolError",
+    "LocalTrackLayersChanged",
     "LocalTrackPublication",
     "LocalTrackPublished",
     "LocalTrackSubscribed",
@@ -234,6 +237,7 @@ __all__ = [
     "Transmit",
     "TurnServerConfig",
     "UnacknowledgedPacket",
+    "VideoLayer",
     "VideoQuality",
     "WallClock",
     "core_participant",
@@ -253,8 +257,8 @@ _LATER = {
     "mint": "sfu.token",
     "Frame": "rtp.frame",
     "MediaClock": "rtp.clock",
-    "ReceiverStats": "rtp.receiver",
-    "SenderStats": "rtp.sender",
+    "ReceiverStats": "rtp.stats",
+    "SenderStats": "rtp.stats",
     "TrackKeyframeWanted": "room.engine",
     "TrackReadable": "room.engine",
     "TrackStarted": "room.engine",

@@ -24,6 +24,7 @@ from ._core import (
     Event,
     JoinFailed,
     LocalProtocolError,
+    LocalTrackLayersChanged,
     LocalTrackUnpublished,
     ParticipantDisconnected,
     RequestDone,
@@ -172,6 +173,8 @@ class Session:
                 self._emit(waiting)
         if isinstance(event, TrackUnsubscribed):
             event.track._wake()  # type: ignore[attr-defined]
+        elif isinstance(event, LocalTrackLayersChanged):
+            event.publication.track._wake()
         elif isinstance(event, LocalTrackUnpublished):
             track = event.publication.track
             track._detach()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import trio
 from attrs import frozen
 
-from ._core import LocalProtocolError, TrackKind, TrackSource, core_track
+from ._core import LocalProtocolError, TrackKind, TrackSource, VideoLayer, VideoQuality, core_track
 
 if TYPE_CHECKING:
     from ._core import Frame, LocalTrackPublication, RemoteTrackPublication, RtpReceiver, SenderStats
@@ -79,13 +79,15 @@ class LocalTrack:
             core, session = self._core, self._session
             if core is None or session is None:
                 raise LocalProtocolError(f"{self!r} is not published")
-            if core.sender is not None:
+            if core.started:
                 return session, core
             session.check()
             await self._lot.park()
 
     @trio.lowlevel.enable_ki_protection
-    def _write(self, session: Session, core: core_track.LocalTrack, frame: bytes | EncodedFrame) -> bool:
+    def _write(
+        self, session: Session, core: core_track.LocalTrack, frame: bytes | EncodedFrame, layer: int = 0
+    ) -> bool:
         session.check()
         now = trio.current_time()
         if isinstance(frame, EncodedFrame):
@@ -97,16 +99,17 @@ class LocalTrack:
                 duration=frame.duration,
                 level=frame.level,
                 voice=frame.voice,
+                layer=layer,
             )
         else:
-            sent = session.engine.write_frame(core, frame, now)
+            sent = session.engine.write_frame(core, frame, now, layer=layer)
         session.driver.pump()
         if not sent:
             self._lot.unpark_all()  # a key frame may be wanted
         return sent
 
     def stats(self) -> SenderStats | None:
-        """Counters of what was sent, None while nothing can be."""
+        """Counters of what was sent, of all layers together; None while nothing can be."""
         return self._core.stats() if self._core is not None else None
 
     # ------------------------------------------------------------------ what the session tells
@@ -152,22 +155,63 @@ class LocalAudioTrack(LocalTrack):
 
 
 class LocalVideoTrack(LocalTrack):
-    """Video to publish: a whole picture a frame, of H.264 in Annex B form."""
+    """Video to publish: a whole picture a frame, of H.264 in Annex B form.
+
+    ``layers``: the encodings of it, from the lowest on, when there are several (simulcast); write each picture once for
+    each, by ``write(frame, layer=...)`` or ``layers[...].write(frame)``. ``dynacast``: layers that no subscriber wants
+    are paused: what is written to them is dropped, and need not be encoded. A track without layers is then paused while
+    nobody subscribes.
+    """
 
     kind = TrackKind.VIDEO
 
     def __init__(
-        self, name: str = "", *, codec: Literal["vp8", "h264"] = "vp8", width: int = 0, height: int = 0
+        self,
+        name: str = "",
+        *,
+        codec: Literal["vp8", "h264"] = "vp8",
+        width: int = 0,
+        height: int = 0,
+        layers: Iterable[VideoLayer] = (),
+        dynacast: bool = True,
     ) -> None:
         super().__init__(name)
         self.codec = codec
         self.width = width
         self.height = height
+        self.dynacast = dynacast
+        self._layers = tuple(layers)
+        description = self._describe(None, "", "")
+        shapes = self._layers or (None,)
+        self.layers = tuple(
+            [
+                LocalLayer(self, place, shape, quality)
+                for place, (shape, quality) in enumerate(zip(shapes, description.qualities, strict=True))
+            ]
+        )
+        """The encodings, the lowest first: one, unless there is simulcast."""
 
     @property
-    def keyframe_wanted(self) -> KeyframeWanted:
-        """Whether the next frame has to be a key frame; ``await`` it to wait for that."""
-        return KeyframeWanted(self)
+    def keyframe_wanted(self) -> Wish:
+        """Whether the next frame, of any layer, has to be a key frame; ``await`` it to wait for that."""
+        return Wish(self, lambda: any(layer._wants_keyframe() for layer in self.layers))
+
+    async def write(self, frame: bytes | EncodedFrame, *, layer: int | None = None) -> bool:
+        """Send one encoded picture, of a layer if there are several.
+
+        True if it was sent; False if it was dropped: the track is muted, nobody wants the layer, a key frame has to
+        come first, or too much is queued already. Waits while the connection is being made or mended. Raises
+        LocalProtocolError when the track is not published, the frame is not one of its codec, or there is no such
+        layer, and DisconnectedError when the room has ended.
+        """
+        if layer is None:
+            if len(self.layers) > 1:
+                raise LocalProtocolError(f"{self!r} has {len(self.layers)} layers: tell which one the frame is of")
+            layer = 0
+        elif not 0 <= layer < len(self.layers):
+            raise LocalProtocolError(f"{self!r} has no layer {layer}")
+        session, core = await self._ready()
+        return self._write(session, core, frame, layer)
 
     def _describe(self, source: TrackSource | None, name: str, stream: str) -> core_track.TrackDescription:
         return core_track.TrackDescription(
@@ -177,28 +221,84 @@ class LocalVideoTrack(LocalTrack):
             stream=stream,
             width=self.width,
             height=self.height,
+            layers=self._layers,
+            dynacast=self.dynacast,
             owner=self,
         )
 
 
-class KeyframeWanted:
-    """True while a key frame is wanted. Awaiting it waits until one is, which is over once one was written."""
+class LocalLayer:
+    """One encoding of a video track of ours.
 
-    __slots__ = ("_track",)
+    ``quality`` is what subscribers ask for it by; ``width``, ``height`` and ``bitrate`` are as the track was made with.
+    """
 
-    def __init__(self, track: LocalVideoTrack) -> None:
+    __slots__ = ("_index", "_track", "bitrate", "height", "quality", "width")
+
+    def __init__(self, track: LocalVideoTrack, index: int, shape: VideoLayer | None, quality: VideoQuality) -> None:
         self._track = track
+        self._index = index
+        self.quality = quality
+        self.width = track.width if shape is None else shape.width
+        self.height = track.height if shape is None else shape.height
+        self.bitrate = 0 if shape is None else shape.bitrate
+
+    def __repr__(self) -> str:
+        return f"<LocalLayer {self.quality.name} of {self._track!r}>"
+
+    async def write(self, frame: bytes | EncodedFrame) -> bool:
+        """Send one encoded picture of this layer; see ``LocalVideoTrack.write``."""
+        return await self._track.write(frame, layer=self._index)
+
+    @property
+    def paused(self) -> bool:
+        """Whether frames are dropped now: the track is not published, it is muted, or nobody wants this layer."""
+        core = self._track._core
+        return core is None or core.paused(self._index)
+
+    @property
+    def wanted(self) -> Wish:
+        """Whether the layer is not paused; ``await`` it to wait until it is wanted (again)."""
+        return Wish(self._track, lambda: not self.paused)
+
+    @property
+    def keyframe_wanted(self) -> Wish:
+        """Whether the next frame of the layer has to be a key frame; ``await`` it to wait for that."""
+        return Wish(self._track, self._wants_keyframe)
+
+    def _wants_keyframe(self) -> bool:
+        core = self._track._core
+        sender = core.sender(self._index) if core is not None else None
+        return sender is not None and sender.keyframe_wanted and not sender.paused
+
+    def stats(self) -> SenderStats | None:
+        """Counters of what was sent of this layer, None while nothing can be."""
+        core = self._track._core
+        return core.stats(self._index) if core is not None else None
+
+
+class Wish:
+    """True while something is wanted of a track of ours. Awaiting it waits until it is, at once if it is already.
+
+    Awaiting raises LocalProtocolError when the track is not published, or no longer, and DisconnectedError when the
+    room has ended.
+    """
+
+    __slots__ = ("_holds", "_track")
+
+    def __init__(self, track: LocalVideoTrack, holds: Callable[[], bool]) -> None:
+        self._track = track
+        self._holds = holds
 
     def __bool__(self) -> bool:
-        core = self._track._core
-        return core is not None and core.sender is not None and core.sender.keyframe_wanted
+        return self._holds()
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._wait().__await__()
 
     async def _wait(self) -> None:
         await trio.lowlevel.checkpoint()
-        while not self:
+        while not self._holds():
             if self._track._session is None:
                 raise LocalProtocolError(f"{self._track!r} is not published")
             self._track._session.check()
@@ -346,12 +446,13 @@ def make_remote_track(session: Session, publication: RemoteTrackPublication, rec
 __all__ = [
     "EncodedFrame",
     "Frames",
-    "KeyframeWanted",
     "LocalAudioTrack",
+    "LocalLayer",
     "LocalTrack",
     "LocalVideoTrack",
     "RemoteAudioTrack",
     "RemoteTrack",
     "RemoteVideoTrack",
+    "Wish",
     "make_remote_track",
 ]

@@ -71,23 +71,36 @@ class TrackUnmapped:
 
 @frozen(eq=False)
 class SendingStarted:
-    """The server takes a track of ours: ``sending.sender`` exists from now on."""
+    """The server takes a track of ours: ``sending.senders`` exist from now on."""
 
     sending: Sending
 
 
 class Sending:
-    """A track of ours in a section. ``codec`` is a key of SENDING_CODECS, ``sender`` None until it is negotiated."""
+    """A track of ours in a section. ``codec`` is a key of SENDING_CODECS.
 
-    __slots__ = ("cid", "codec", "kind", "mid", "sender", "streams")
+    ``senders`` is empty until it is negotiated. Then it has one for each encoding, in the order of ``rids`` (without
+    those: one), and None for each that the server does not take.
+    """
 
-    def __init__(self, kind: str, codec: str, cid: str, mid: str, streams: tuple[tuple[int, int | None], ...]) -> None:
+    __slots__ = ("cid", "codec", "kind", "mid", "rids", "senders", "streams")
+
+    def __init__(
+        self,
+        kind: str,
+        codec: str,
+        cid: str,
+        mid: str,
+        streams: tuple[tuple[int, int | None], ...],
+        rids: tuple[str, ...] = (),
+    ) -> None:
         self.kind = kind
         self.codec = codec
         self.cid = cid
         self.mid = mid
         self.streams = streams
-        self.sender: RtpSender | None = None
+        self.rids = rids
+        self.senders: tuple[RtpSender | None, ...] = ()
 
     def __repr__(self) -> str:
         return f"Sending({self.codec}, cid={self.cid!r}, mid={self.mid!r})"
@@ -163,11 +176,14 @@ class PeerMedia:
             raise LocalProtocolError(f"a peer connection has up to {SECTIONS} media sections")
         return mid
 
-    def add_sending(self, codec: str, cid: str, stream: str) -> Sending:
-        """A section for a track of ours, to be offered next. ``cid`` is that of its AddTrackRequest."""
+    def add_sending(self, codec: str, cid: str, stream: str, rids: tuple[str, ...] = ()) -> Sending:
+        """A section for a track of ours, to be offered next. ``cid`` is that of its AddTrackRequest.
+
+        ``rids`` name the encodings of simulcast (RFC 8853), whose sources no description tells: packets carry the rid.
+        """
         kind, mid = CODECS.get(codec, ""), self.find_place(codec)
         reserve = self._rtp.reserve_ssrc
-        streams = ((reserve(), reserve() if kind == "video" else None),)
+        streams = () if rids else ((reserve(), reserve() if kind == "video" else None),)
         section = LocalSection(
             kind=kind,
             mid=mid or str(len(self.sections)),
@@ -177,23 +193,25 @@ class PeerMedia:
             msid=Msid(stream, cid),
             streams=streams,
             cname=self._cname,
+            rids=rids,
         )
         if mid:
             self._free.remove(mid)
             self.sections[self._places[mid]] = section
         else:
             self._append(section)
-        sending = self._sending[section.mid] = Sending(kind, codec, cid, section.mid, streams)
+        sending = self._sending[section.mid] = Sending(kind, codec, cid, section.mid, streams, rids)
         return sending
 
     def remove_sending(self, sending: Sending, now: float) -> None:
         """The track ends: its section is offered inactive next."""
         if self._sending.pop(sending.mid, None) is None:
             return
-        if sending.sender is not None:
-            self._rtp.remove_sender(sending.sender, now)
+        for sender in sending.senders:
+            if sender is not None:
+                self._rtp.remove_sender(sender, now)
         place = self._places[sending.mid]
-        self.sections[place] = evolve(self.sections[place], direction="inactive", msid=None, streams=())
+        self.sections[place] = evolve(self.sections[place], direction="inactive", msid=None, streams=(), rids=())
         self._leaving.append(sending.mid)
 
     @property
@@ -213,7 +231,7 @@ class PeerMedia:
         if answer:
             for media in live:
                 sending = self._sending.get(media.mid)
-                if sending is not None and sending.sender is None:
+                if sending is not None and not sending.senders:
                     self._start(sending, media)
             for mid in list(self._leaving):
                 released = remote.by_mid(mid)
@@ -252,15 +270,32 @@ class PeerMedia:
         if not media.receives:
             self._counters.add("sending_refused")
             return
-        ((ssrc, rtx_ssrc),) = sending.streams
-        sending.sender = self._rtp.add_sender(
-            _formats(media)[0],
-            mid=media.mid,
-            ssrc=ssrc,
-            rtx_ssrc=rtx_ssrc or 0,
-            extensions=_extension_ids(media.extensions),
-        )
+        format, ids, rtp = _formats(media)[0], _extension_ids(media.extensions), self._rtp
+        if not sending.rids:
+            ((ssrc, rtx_ssrc),) = sending.streams
+            sender = rtp.add_sender(format, mid=media.mid, ssrc=ssrc, rtx_ssrc=rtx_ssrc or 0, extensions=ids)
+            sending.senders = (sender,)
+        else:
+            taken = _taken_rids(media, sending.rids)
+            if len(taken) < len(sending.rids):
+                self._counters.add("simulcast_refused")
+            sending.senders = tuple(
+                [
+                    rtp.add_sender(format, mid=media.mid, rid=rid if rid in taken else "", extensions=ids)
+                    if rid in taken or (not taken and rid == sending.rids[-1])
+                    else None
+                    for rid in sending.rids
+                ]
+            )
         self._outbox.append(SendingStarted(sending))
+
+
+def _taken_rids(media: SdpMedia, rids: tuple[str, ...]) -> list[str]:
+    """The encodings of ours that the server takes. None: it knows no simulcast, and the largest one is sent alone."""
+    if media.simulcast is None:
+        return []
+    streams = [rid for alternatives in media.simulcast.recv for rid in alternatives]
+    return [rid for rid in rids if rid in streams or f"~{rid}" in streams]
 
 
 def _source(media: SdpMedia) -> tuple[int, int]:

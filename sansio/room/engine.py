@@ -116,9 +116,10 @@ class TrackStarted:
 
 @frozen(eq=False)
 class TrackKeyframeWanted:
-    """A subscriber of a video track of ours needs a key frame."""
+    """A subscriber of a video track of ours needs a key frame of a layer."""
 
     track: LocalTrack
+    layer: int = 0
 
 
 class RoomEngine:
@@ -475,9 +476,10 @@ class RoomEngine:
         duration: int | None = None,
         level: int | None = None,
         voice: bool = False,
+        layer: int = 0,
     ) -> bool:
-        """Send one encoded frame of a track; False when it was dropped. See ``RtpSender.write``."""
-        sender = track.sender
+        """Send one encoded frame of a layer of a track; False when it was dropped. See ``RtpSender.write``."""
+        sender = track.sender(layer)
         if sender is None:
             return False
         self._transports.touch_media()
@@ -848,6 +850,8 @@ class RoomEngine:
             case "track_unpublished":
                 state.apply_track_unpublished(message)
                 self._publisher.handle_unpublished(message.track_sid, self._transports, now)
+            case "subscribed_quality_update":
+                self._publisher.handle_quality(message)
             case "track_subscribed":
                 state.apply_track_subscribed(message)
             case "stream_state_update":
@@ -912,7 +916,7 @@ class RoomEngine:
                         self.outbox.append(TrackStarted(started))
                 case KeyframeWanted(sender=sender):
                     if (asked := self._publisher.sending(sender)) is not None:
-                        self.outbox.append(TrackKeyframeWanted(asked))
+                        self.outbox.append(TrackKeyframeWanted(*asked))
                 case TransportsProven():
                     self._trigger(Trigger.UP, now)
                 case TransportsFailed(detail=detail, path=path):

@@ -101,9 +101,12 @@ class LocalTrackPublication(TrackPublication):
 
     ``muted`` is what we want; ``muted_on_server`` what the server last showed. They differ while a mute request is on
     its way or got lost, and the latter is to be sent again then.
+
+    ``layers_wanted`` tells of each layer of a video, from the lowest on, whether somebody wants it; empty until the
+    server says so.
     """
 
-    __slots__ = ("muted_on_server",)
+    __slots__ = ("layers_wanted", "muted_on_server")
 
     participant: LocalParticipant
 
@@ -111,6 +114,7 @@ class LocalTrackPublication(TrackPublication):
         super().__init__(sid)
         self.participant = participant
         self.muted_on_server = False
+        self.layers_wanted: tuple[bool, ...] = ()
 
     def _update(self, info: models.TrackInfo) -> None:
         self._describe(info)

@@ -17,10 +17,10 @@ from ..base.errors import LocalProtocolError
 from ..base.limits import LOCAL_TRACKS
 from ..peer.media import Sending
 from ..rtp.sender import RtpSender
-from ..types import TrackKind
+from ..types import TrackKind, VideoQuality
 from .requests import Requests
 from .state import RoomState
-from .track import LocalTrack, TrackDescription
+from .track import RIDS, LocalTrack, TrackDescription
 
 if TYPE_CHECKING:
     from ..proto import models, rtc
@@ -60,7 +60,7 @@ class Publisher:
         except LocalProtocolError:
             self._requests.withdraw(token)
             raise
-        track.sending = transports.add_sending(_codec(description), track.cid)
+        track.sending = transports.add_sending(_codec(description), track.cid, description.rids)
         transports.negotiate(now)
         self._tracks[track.cid] = track
         self._pending[token] = track
@@ -101,7 +101,7 @@ class Publisher:
             raise LocalProtocolError(f"no track {sid} of ours is published")
         self._send("mute", proto.rtc.MuteTrackRequest(sid=sid, muted=muted), now)
         self._state.set_local_muted(sid, muted)
-        self._heed_muted(track)
+        self._heed_pauses(track)
 
     def _new_cid(self) -> str:
         return f"TR_{self._entropy.bytes(8).hex()}"
@@ -114,7 +114,7 @@ class Publisher:
 
     def _withdraw(self, track: LocalTrack, transports: Transports, now: float) -> None:
         track.withdrawn = True
-        if track.sender is not None or track.sending is None:
+        if track.started or track.sending is None:
             self._finish(track, transports, now)
 
     def _finish(self, track: LocalTrack, transports: Transports, now: float) -> None:
@@ -124,9 +124,11 @@ class Publisher:
             transports.negotiate(now)
 
     @staticmethod
-    def _heed_muted(track: LocalTrack) -> None:
-        if track.sender is not None:
-            track.sender.set_paused(track.muted)
+    def _heed_pauses(track: LocalTrack) -> None:
+        for layer in range(len(track.wanted)):
+            sender = track.sender(layer)
+            if sender is not None:
+                sender.set_paused(track.paused(layer))
 
     # ------------------------------------------------------------------ what the server says
 
@@ -162,7 +164,7 @@ class Publisher:
         """The server has muted or unmuted a track of ours; the state shows it already."""
         track = self._by_sid(sid)
         if track is not None:
-            self._heed_muted(track)
+            self._heed_pauses(track)
 
     def handle_unpublished(self, sid: str, transports: Transports, now: float) -> None:
         """The server has ended a track of ours."""
@@ -178,14 +180,35 @@ class Publisher:
         if track.withdrawn:
             self._finish(track, transports, now)
             return None
-        self._heed_muted(track)
+        self._heed_pauses(track)
         return track
 
-    def sending(self, sender: RtpSender) -> LocalTrack | None:
-        """The track that this sender sends."""
+    def handle_quality(self, update: rtc.SubscribedQualityUpdate) -> None:
+        """Which layers of a track somebody wants. What is said of codecs that we do not send is passed over."""
+        track = self._by_sid(update.track_sid)
+        if track is None or track.description.kind is not TrackKind.VIDEO:
+            self._state.counters.add("unknown_track")
+            return
+        description = track.description
+        enabled = _enabled(update, description.codec)
+        if enabled is None:
+            return
+        # A layer stands for its quality and for those below it that have none of their own, the last for all above.
+        wanted, low = [], 0
+        for quality in description.qualities:
+            high = VideoQuality.HIGH if quality is description.qualities[-1] else quality
+            wanted.append(any(low <= value <= high.value for value in enabled))
+            low = high.value + 1
+        self._state.set_layers_wanted(track.publication, tuple(wanted))
+        if description.dynacast:
+            track.wanted = tuple(wanted)
+            self._heed_pauses(track)
+
+    def sending(self, sender: RtpSender) -> tuple[LocalTrack, int] | None:
+        """The track that this sender sends, and the layer."""
         for track in self._tracks.values():
-            if track.sender is sender:
-                return track
+            if track.sending is not None and sender in track.sending.senders:
+                return track, track.sending.senders.index(sender)
         return None
 
     def sweep(self, transports: Transports, now: float) -> None:
@@ -222,13 +245,25 @@ class Publisher:
         """Put every track into a section of the first offer: the requests that go along with it."""
         self.placed = True
         for track in self._tracks.values():
-            track.sending = transports.add_sending(_codec(track.description), track.cid)
+            description = track.description
+            track.sending = transports.add_sending(_codec(description), track.cid, description.rids)
+            track.wanted = (True,) * len(description.qualities)
         return [_add_track(track) for track in self._tracks.values()]
 
     def announce(self, now: float) -> None:
         """The same requests by themselves, to be sent before the first offer."""
         for track in self._tracks.values():
             self._send("add_track", _add_track(track), now)
+
+
+def _enabled(update: rtc.SubscribedQualityUpdate, codec: str) -> list[int] | None:
+    """The qualities of a codec that are wanted; None where nothing is said of it."""
+    if not update.subscribed_codecs:
+        return [entry.quality for entry in update.subscribed_qualities if entry.enabled]
+    for subscribed in update.subscribed_codecs:
+        if subscribed.codec.lower().removeprefix("video/") == codec:
+            return [entry.quality for entry in subscribed.qualities if entry.enabled]
+    return None
 
 
 def _codec(description: TrackDescription) -> str:
@@ -253,6 +288,14 @@ def _add_track(track: LocalTrack) -> rtc.AddTrackRequest:
         if not description.dtx:
             request.audio_features.append(features.TF_NO_DTX)
     else:
-        request.width, request.height = description.width, description.height
-        request.layers.add(quality=proto.models.VideoQuality.HIGH, width=description.width, height=description.height)
+        layers = description.layers or (None,)
+        largest = layers[-1] or description
+        request.width = description.width or largest.width
+        request.height = description.height or largest.height
+        for place, (layer, quality) in enumerate(zip(layers, description.qualities, strict=True)):
+            entry = request.layers.add(spatial_layer=place, rid=RIDS[place] if description.rids else "")
+            entry.quality = quality.value  # type: ignore[assignment]
+            entry.width = layer.width if layer is not None else description.width
+            entry.height = layer.height if layer is not None else description.height
+            entry.bitrate = layer.bitrate if layer is not None else 0
     return request

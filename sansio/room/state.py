@@ -470,6 +470,12 @@ class RoomState:
             publication.muted = muted
             self._emit_muted(publication, self.local_participant)
 
+    def set_layers_wanted(self, publication: LocalTrackPublication | None, wanted: tuple[bool, ...]) -> None:
+        """Which layers of a video of ours somebody wants."""
+        if publication is not None and publication.layers_wanted != wanted:
+            publication.layers_wanted = wanted
+            self._emit(events.LocalTrackLayersChanged(publication, wanted, self.local_participant))
+
     def _own_publication(self, sid: str) -> LocalTrackPublication | None:
         publication: LocalTrackPublication | None = self.local_participant._publications.get(sid)
         if publication is None:

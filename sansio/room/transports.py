@@ -510,10 +510,10 @@ class Transports:
         assert self._publisher is not None
         self._publisher.connection.media.find_place(codec)
 
-    def add_sending(self, codec: str, cid: str) -> Sending:
+    def add_sending(self, codec: str, cid: str, rids: tuple[str, ...] = ()) -> Sending:
         """A section for a track of ours; ``negotiate`` tells the server of it."""
         assert self._publisher is not None
-        return self._publisher.connection.media.add_sending(codec, cid, self._cname)
+        return self._publisher.connection.media.add_sending(codec, cid, self._cname, rids)
 
     def remove_sending(self, sending: Sending, now: float) -> None:
         """A track of ours ends; ``negotiate`` tells the server."""

@@ -5,9 +5,10 @@ from .feedback import PacketResult
 from .format import CODECS, ExtensionIds, Format
 from .frame import Frame
 from .packet import RtpPacket
-from .receiver import FrameReadable, ReceiverStats, RtpReceiver
-from .sender import RtpSender, SenderStats
+from .receiver import FrameReadable, RtpReceiver
+from .sender import RtpSender
 from .session import KeyframeWanted, RtpSession, StreamEnded, TrackSeen
+from .stats import ReceiverStats, SenderStats
 from .video import VideoReceiver
 
 __all__ = [

@@ -20,6 +20,7 @@ from .format import Format
 from .frame import Frame
 from .packet import RtpPacket
 from .rtcp import Nack, ReportBlock, RtcpPacket
+from .stats import ReceiverStats
 
 MAX_DROPOUT = 3000
 """A sequence number further ahead or behind is a restart of the source when the next follows it (RFC 3550 A.1)."""
@@ -37,26 +38,6 @@ class FrameReadable:
     """``receiver.read()`` has something to give, or the stream has ended. Not repeated until it gave None."""
 
     receiver: RtpReceiver
-
-
-@frozen
-class ReceiverStats:
-    """Counts since the beginning; ``jitter`` in seconds, ``bitrate`` in bit/s over the last report interval."""
-
-    packets: int
-    bytes: int
-    lost: int
-    jitter: float
-    duplicates: int
-    late: int
-    repaired: int
-    nacks: int
-    keyframe_requests: int
-    frames: int
-    keyframes: int
-    frames_dropped: int
-    bitrate: float
-    rtt: float | None
 
 
 class _Missing:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from attrs import frozen
-
 from ..base.counters import Counters
 from ..base.errors import LocalProtocolError
 from ..base.limits import RTP_HISTORY_AUDIO, RTP_HISTORY_VIDEO
@@ -21,6 +19,7 @@ from .packet import MARKER, ONE_BYTE, TWO_BYTE, build_rtp, element, needs_two_by
 from .payload import h264, opus, vp8
 from .payload.red import MOST_COPY, MOST_OFFSET, encode_red
 from .rtcp import ReportBlock, SenderReport
+from .stats import SenderStats
 
 MOST_PACKET = 1200
 """Bytes of an RTP packet, so that with SRTP, UDP and tunnels below it fits any path."""
@@ -32,29 +31,6 @@ RESEND_BURST = 125_000.0
 NEVER = -1e9
 IDENTIFY = 500
 """Packets after which mid and rid are left away at the latest; otherwise with the first report about the stream."""
-
-
-@frozen
-class SenderStats:
-    """Counts since the beginning, ``bytes`` of payload. ``bitrate`` in bit/s over the last report interval.
-
-    What the receiver told: ``lost`` packets in all, ``fraction_lost`` 0 to 1 lately, ``jitter`` and ``rtt`` in seconds.
-    """
-
-    packets: int
-    bytes: int
-    frames: int
-    keyframes: int
-    frames_dropped: int
-    resent_packets: int
-    resent_bytes: int
-    nacks: int
-    keyframe_requests: int
-    bitrate: float
-    lost: int
-    fraction_lost: float
-    jitter: float
-    rtt: float | None
 
 
 _Sent = tuple[int, bytes, int]

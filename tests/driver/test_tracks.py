@@ -15,6 +15,7 @@ from sansio.base.wallclock import WallClock
 from sansio.events import (
     Connected,
     Disconnected,
+    LocalTrackLayersChanged,
     LocalTrackUnpublished,
     ParticipantConnected,
     TrackSubscribed,
@@ -43,6 +44,7 @@ from trio_client import (
     LocalVideoTrack,
     PublishOptions,
     RequestRejected,
+    VideoLayer,
 )
 from trio_client._connect import _to_publish
 from trio_client._participant import LocalParticipant, RemoteParticipant
@@ -102,11 +104,15 @@ class Driver:
 
 class Sender:
     keyframe_wanted = False
+    paused = False
+
+    def stats(self):
+        return self
 
 
 class Sending:
-    def __init__(self):
-        self.sender = Sender()
+    def __init__(self, count=1):
+        self.senders = tuple([Sender() for _ in range(count)])
 
 
 class Stage:
@@ -135,7 +141,7 @@ class Stage:
 
     def start(self, token):
         core = self.engine.tracks[token]
-        core.sending = Sending()
+        core.sending = Sending(len(core.wanted))
         self.deliver(TrackStarted(core))
         return core
 
@@ -198,8 +204,8 @@ async def test_publishing_and_writing(stage):
         core = stage.start(1)
     assert await track.write(EncodedFrame(data=b"x", timestamp=5, duration=960, level=10, voice=True))
     assert stage.engine.writes == [
-        (core, OPUS_FRAME, {}),
-        (core, b"x", {"timestamp": 5, "duration": 960, "level": 10, "voice": True}),
+        (core, OPUS_FRAME, {"layer": 0}),
+        (core, b"x", {"timestamp": 5, "duration": 960, "level": 10, "voice": True, "layer": 0}),
     ]
     stage.engine.takes = False
     for _ in range(20):
@@ -323,10 +329,53 @@ async def test_a_key_frame_is_waited_for(stage):
 
         nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
-        core.sender.keyframe_wanted = True
+        core.sender().keyframe_wanted = True
         stage.deliver(TrackKeyframeWanted(core))
     assert track.keyframe_wanted
     await track.keyframe_wanted
+
+
+@on_stage
+async def test_the_layers_of_a_video(stage):
+    shapes = [VideoLayer(width=160, height=90, bitrate=9), VideoLayer(width=320, height=180)]
+    track = LocalVideoTrack("cam", layers=shapes)
+    low, high = track.layers
+    assert [(layer.quality.name, layer.width, layer.height, layer.bitrate) for layer in track.layers] == [
+        ("LOW", 160, 90, 9),
+        ("MEDIUM", 320, 180, 0),
+    ]
+    assert (low.paused, low.stats(), bool(low.wanted), bool(low.keyframe_wanted)) == (True, None, False, False)
+    assert repr(low) == "<LocalLayer LOW of <LocalVideoTrack 'cam'>>"
+    with pytest.raises(LocalProtocolError, match="not published"):
+        await low.wanted
+    publication = await publish(stage, track)
+    assert stage.engine.tracks[1].description.layers == tuple(shapes)
+    core = stage.start(1)
+    with pytest.raises(LocalProtocolError, match="which one"):
+        await track.write(b"x")
+    with pytest.raises(LocalProtocolError, match="no layer 2"):
+        await track.write(b"x", layer=2)
+    await track.write(b"a", layer=1)
+    await low.write(EncodedFrame(data=b"b"))
+    assert [(data, options["layer"]) for _, data, options in stage.engine.writes] == [(b"a", 1), (b"b", 0)]
+    assert low.stats() is core.sender(0)
+    core.wanted = (True, False)
+    assert (low.paused, high.paused) == (False, True)
+    async with trio.open_nursery() as nursery:
+
+        async def wait():
+            await high.wanted
+
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        core.wanted = (True, True)
+        stage.deliver(LocalTrackLayersChanged(publication, core.wanted, stage.me))
+    core.sender(1).keyframe_wanted = True
+    assert (bool(low.keyframe_wanted), bool(high.keyframe_wanted), bool(track.keyframe_wanted)) == (False, True, True)
+    core.sender(1).paused = True
+    assert not track.keyframe_wanted
+    (plain,) = LocalVideoTrack("cam", width=8, height=4).layers
+    assert (plain.quality.name, plain.width, plain.height, plain.bitrate) == ("HIGH", 8, 4, 0)
 
 
 @on_stage

@@ -194,7 +194,7 @@ class PcmAudioTrack(LocalAudioTrack):
         """Send what waits, each frame when it is due."""
         try:
             while not session.ended.is_set() and self._session is session and (core := self._core) is not None:
-                if core.sender is None:  # the connection is being mended
+                if not core.started:  # the connection is being mended
                     await self._lot.park()
                     continue
                 due = self._turn(session, core)

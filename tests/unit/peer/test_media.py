@@ -8,6 +8,7 @@ from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import SECTIONS
 from sansio.peer.media import SendingStarted, TrackMapped, TrackUnmapped
 from sansio.rtp.format import ExtensionIds
+from sansio.rtp.packet import RtpPacket
 from sansio.sdp.media import parse_sdp
 from sansio.testing.netem import Link
 from sansio.testing.world import World
@@ -109,13 +110,13 @@ def test_a_track_is_sent_and_arrives(pair, codec, frame):
     a, b = pair.ends["a"], pair.ends["b"]
     sending = a.media.add_sending(codec, "TR_voice", STREAM)
     assert a.media.sending == (sending,)
-    assert sending.sender is None
+    assert sending.senders == ()
     exchange(pair)
     pair.run(pair.connected)
     (started,) = pair.outputs("a", SendingStarted)
     assert started.sending is sending
-    assert sending.sender.format.codec == codec
-    assert (sending.sender.ssrc, sending.sender.rtx_ssrc or None) == sending.streams[0]
+    assert sending.senders[0].format.codec == codec
+    assert (sending.senders[0].ssrc, sending.senders[0].rtx_ssrc or None) == sending.streams[0]
     (found,) = pair.outputs("b", TrackMapped)
     assert (found.participant_sid, found.track_sid, found.receiver.ssrc) == (
         "PA_them",
@@ -124,7 +125,7 @@ def test_a_track_is_sent_and_arrives(pair, codec, frame):
     )
     assert found.receiver.rtx_ssrc == (sending.streams[0][1] or 0)
     b.transport.rtp.set_enabled(found.receiver, True, pair.world.now)
-    sending.sender.write(frame, pair.world.now)
+    sending.senders[0].write(frame, pair.world.now)
     a.transport.touch_media()
     pair.touch("a")
     pair.run(lambda: len(found.receiver) == 1)
@@ -139,8 +140,8 @@ def test_each_section_has_its_own_extensions(pair):
     exchange(pair)
     ids = a.transport.rtp.extensions
     assert ids == ExtensionIds(mid=4, rid=10, repaired_rid=11, audio_level=1, abs_send_time=2, transport_cc=3)
-    assert voice.sender.ssrc == voice.streams[0][0]
-    voice.sender.write(OPUS_FRAME, pair.world.now)
+    assert voice.senders[0].ssrc == voice.streams[0][0]
+    voice.senders[0].write(OPUS_FRAME, pair.world.now)
     packet = a.transport.rtp.rtp.popleft()
     assert packet[12:16] == b"\xbe\xde\x00\x01"  # one word: the mid alone
     exchange(pair)  # a second answer does not start it again
@@ -151,7 +152,7 @@ def test_a_section_is_reused_once_the_server_has_released_it(pair):
     a = pair.ends["a"]
     first = a.media.add_sending("opus", "TR_1", STREAM)
     exchange(pair)
-    sender = first.sender
+    sender = first.senders[0]
     a.media.remove_sending(first, pair.world.now)
     a.media.remove_sending(first, pair.world.now)
     assert sender.closed
@@ -166,7 +167,7 @@ def test_a_section_is_reused_once_the_server_has_released_it(pair):
     assert fourth.mid == "1"
     assert fourth.streams != first.streams
     exchange(pair)
-    assert fourth.sender.format.codec == "red"
+    assert fourth.senders[0].format.codec == "red"
     assert [e.track_sid for e in pair.outputs("b", TrackMapped)] == ["TR_1", "TR_2", "TR_4", "TR_3"]
     assert [e.track_sid for e in pair.outputs("b", TrackUnmapped)] == ["TR_1"]
 
@@ -183,19 +184,19 @@ def test_a_track_that_the_server_does_not_take_is_counted(pair):
     a = pair.ends["a"]
     sending = a.media.add_sending("opus", "TR_1", STREAM)
     exchange(pair, lambda sdp: sdp.replace("a=recvonly", "a=inactive"))
-    assert sending.sender is None
+    assert sending.senders == ()
     assert a.counters["sending_refused"] == 1
     exchange(pair, lambda sdp: sdp.replace("opus/48000", "other/48000"))
-    assert sending.sender is None
+    assert sending.senders == ()
     exchange(pair)
-    assert sending.sender is not None
+    assert len(sending.senders) == 1
 
 
 @pytest.mark.parametrize("inner", ["999/999", "77/77", "x", "\u0661\u0661\u0661"])
 def test_redundancy_of_nothing_known_is_passed_over(pair, inner):
     sending = pair.ends["a"].media.add_sending("red", "TR_1", STREAM)
     exchange(pair, lambda sdp: sdp.replace("a=fmtp:63 111/111", f"a=fmtp:63 {inner}"))
-    assert sending.sender.format.codec == "opus"
+    assert sending.senders[0].format.codec == "opus"
 
 
 def test_a_section_whose_codecs_we_do_not_know_carries_nothing(pair):
@@ -203,6 +204,60 @@ def test_a_section_whose_codecs_we_do_not_know_carries_nothing(pair):
     tracks = with_tracks({"1": ("PA_x|TR_a", "TR_a", 11)})
     exchange(pair, lambda sdp: tracks(sdp).replace("opus/48000", "other/48000").replace("red/48000", "more/48000"))
     assert mapped(pair) == []
+
+
+VIDEO_LAYERS = ("q", "h", "f")
+
+
+def simulcast(taken):
+    """Have the answer take these encodings."""
+
+    def change(sdp):
+        rids = "".join([f"a=rid:{rid} recv\r\n" for rid in taken])
+        return sdp + (f"{rids}a=simulcast:recv {';'.join(taken)}\r\n" if taken else "")
+
+    return change
+
+
+def test_simulcast_has_a_sender_for_each_encoding(pair):
+    a, b = pair.ends["a"], pair.ends["b"]
+    sending = a.media.add_sending("vp8", "TR_cam", STREAM, VIDEO_LAYERS)
+    offer, _ = exchange(pair, simulcast(["f", "~h", "q"]))
+    media = parse_sdp(offer).media[1]
+    assert [(rid.id, rid.direction) for rid in media.rids] == [("q", "send"), ("h", "send"), ("f", "send")]
+    assert media.simulcast.send == (("q",), ("h",), ("f",))
+    assert "a=ssrc" not in offer
+    pair.run(pair.connected)
+    assert [sender.rid for sender in sending.senders] == list(VIDEO_LAYERS)
+    assert len({ssrc for sender in sending.senders for ssrc in (sender.ssrc, sender.rtx_ssrc)}) == 6
+    seen = []
+    b.transport.rtp.receive_rtp, receive = (
+        lambda data, now: seen.append(data) or receive(data, now),
+        (b.transport.rtp.receive_rtp),
+    )
+    for sender in sending.senders:
+        sender.write(VP8_KEY, pair.world.now)
+    a.transport.touch_media()
+    pair.touch("a")
+    pair.run(lambda: len(seen) >= 9)
+    names = {RtpPacket(data).ssrc: RtpPacket(data).extension(10) for data in seen}
+    assert names == {sender.ssrc: sender.rid.encode() for sender in sending.senders}
+    a.media.remove_sending(sending, pair.world.now)
+    assert all(sender.closed for sender in sending.senders)
+    assert "simulcast" not in exchange(pair)[0]
+
+
+def test_of_simulcast_that_the_server_does_not_take_the_largest_is_sent(pair):
+    a = pair.ends["a"]
+    some = a.media.add_sending("vp8", "TR_cam", STREAM, VIDEO_LAYERS)
+    exchange(pair, simulcast(["q", "f"]))
+    assert [sender and sender.rid for sender in some.senders] == ["q", None, "f"]
+    assert a.counters["simulcast_refused"] == 1
+    a.media.remove_sending(some, pair.world.now)
+    none = a.media.add_sending("vp8", "TR_cam2", STREAM, VIDEO_LAYERS)
+    exchange(pair)
+    assert [sender and sender.rid for sender in none.senders] == [None, None, ""]
+    assert a.counters["simulcast_refused"] == 2
 
 
 def test_misuse_is_refused(pair):

@@ -20,7 +20,8 @@ OPUS_FRAME = b"\xf8\xff\xfe"
 
 
 class Studio(Desk):
-    """``tracks`` says what the next answers send: mid to (stream, track, SSRC); ``ids`` is their mid_to_track_id."""
+    """``tracks`` says what the next answers send: mid to (stream, track, SSRC); ``ids`` is their mid_to_track_id;
+    ``change`` changes answers otherwise."""
 
     def __init__(self, *others, single=True, connect=True, **options):
         super().__init__(single_peer_connection=single, **options)
@@ -28,6 +29,7 @@ class Studio(Desk):
         self.tracks = {}
         self.ids = {}
         self.answering = True
+        self.change = str
         self.sessions = 0
         self.begin()
         if connect:
@@ -65,7 +67,7 @@ class Studio(Desk):
         self.negotiate()
 
     def answer(self, offer):
-        sdp = self.peers[0].handle_offer(offer.sdp, self.now)
+        sdp = self.change(self.peers[0].handle_offer(offer.sdp, self.now))
         self.say(
             answer=proto.rtc.SessionDescription(
                 type="answer", sdp=with_tracks(sdp, self.tracks), id=offer.id, mid_to_track_id=self.ids

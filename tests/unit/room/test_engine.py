@@ -496,7 +496,7 @@ def test_messages_about_our_own_tracks_reach_the_state(monkeypatch):
 
 def test_messages_that_mean_nothing_to_us_are_counted():
     desk = Desk().joined()
-    desk.say(subscribed_quality_update=rtc.SubscribedQualityUpdate())
+    desk.say(subscribed_audio_codec_update=rtc.SubscribedAudioCodecUpdate())
     assert desk.engine.diagnostics()["engine"] == {"signal_ignored": 1}
 
 

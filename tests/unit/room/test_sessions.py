@@ -291,6 +291,8 @@ def test_every_declared_event_is_emitted_by_some_session():
     state = proto.rtc.StreamStateInfo(participant_sid="PA_bob", track_sid="TR_1", state=1)
     room.apply_stream_state(proto.rtc.StreamStateUpdate(stream_states=[state]))
     room.apply_subscription_response(proto.rtc.SubscriptionResponse(track_sid="TR_1", err=1))
+    own = room.add_local_publication(track("TR_own"))
+    room.set_layers_wanted(own, (True, False))
     room.disconnected(DisconnectReason.CLIENT_INITIATED)
     seen.update(map(type, room.events()))
     data = proto.models.DataPacket(user=proto.models.UserPacket(payload=b"x"))

@@ -12,7 +12,7 @@ from sansio.base.limits import LOCAL_TRACKS, PENDING_REQUESTS, SIGNAL_QUEUE
 from sansio.peer.media import SendingStarted
 from sansio.room.engine import RequestDone, RequestFailed, TrackKeyframeWanted, TrackReadable, TrackStarted
 from sansio.room.publish import PUBLISH_TIMEOUT
-from sansio.room.track import RemoteTrack, TrackDescription
+from sansio.room.track import RemoteTrack, TrackDescription, VideoLayer
 from sansio.rtp.rtcp import PictureLoss, encode_rtcp
 from sansio.rtp.session import KeyframeWanted
 from sansio.sdp.media import parse_sdp
@@ -163,6 +163,7 @@ def test_misuse_is_refused_before_anything_happens():
         with pytest.raises(LocalProtocolError, match="not connected"):
             do()
     studio = Studio()
+    assert studio.engine.state.counters["unknown_track"] == 0
     for do in (
         lambda: studio.engine.unpublish_track("TR", studio.now),
         lambda: studio.engine.set_track_muted("TR", True, studio.now),
@@ -198,6 +199,146 @@ def test_too_many_sections_are_refused():
     with pytest.raises(LocalProtocolError, match="sections"):
         studio.engine.publish_track(VOICE, studio.now)
     assert not studio.sent("add_track")
+
+
+# ------------------------------------------------------------------ several encodings
+
+LAYERS = (
+    VideoLayer(width=160, height=90, bitrate=90_000),
+    VideoLayer(width=320, height=180),
+    VideoLayer(width=640, height=360, bitrate=500_000),
+)
+SIMULCAST = TrackDescription(codec="vp8", name="cam", layers=LAYERS)
+
+
+def mirrored(sdp):
+    """An answer that takes every encoding."""
+    rids = "".join([f"a=rid:{rid} recv\r\n" for rid in "qhf"])
+    return f"{sdp}{rids}a=simulcast:recv q;h;f\r\n"
+
+
+def simulcast(description=SIMULCAST, take=mirrored):
+    studio = Studio()
+    studio.change = take
+    own = published(studio, description, "TR_own")
+    return studio, own
+
+
+def quality(studio, *enabled, codec="vp8", sid="TR_own", **fields):
+    """The server tells which qualities are wanted."""
+    qualities = [rtc.SubscribedQuality(quality=value, enabled=value in enabled) for value in (0, 1, 2)]
+    subscribed = rtc.SubscribedCodec(codec=codec, qualities=qualities)
+    studio.say(
+        subscribed_quality_update=rtc.SubscribedQualityUpdate(track_sid=sid, subscribed_codecs=[subscribed], **fields)
+    )
+
+
+def test_layers_are_announced_and_sent_one_by_one():
+    studio, own = simulcast()
+    (request,) = studio.sent("add_track")
+    assert (request.width, request.height) == (640, 360)
+    assert [(layer.quality, layer.width, layer.height, layer.bitrate, layer.rid) for layer in request.layers] == [
+        (models.LOW, 160, 90, 90_000, "q"),
+        (models.MEDIUM, 320, 180, 0, "h"),
+        (models.HIGH, 640, 360, 500_000, "f"),
+    ]
+    assert [layer.spatial_layer for layer in request.layers] == [0, 1, 2]
+    for layer in (0, 2, 2):
+        assert studio.engine.write_frame(own, VP8_KEY, studio.now, layer=layer)
+    studio.wait(0.5)
+    assert [own.stats(layer).frames for layer in (0, 1, 2)] == [1, 0, 2]
+    assert own.stats().frames == 3
+    assert own.stats().bytes == sum([own.stats(layer).bytes for layer in (0, 1, 2)])
+    assert len(own.senders) == 3
+
+
+def test_layers_that_nobody_wants_are_paused():
+    studio, own = simulcast()
+    assert [own.paused(layer) for layer in (0, 1, 2)] == [False] * 3
+    quality(studio, 0)
+    (event,) = studio.events(events.LocalTrackLayersChanged)
+    assert (event.publication, event.wanted) == (own.publication, (True, False, False))
+    assert own.publication.layers_wanted == (True, False, False)
+    assert [own.paused(layer) for layer in (0, 1, 2)] == [False, True, True]
+    assert not studio.engine.write_frame(own, VP8_KEY, studio.now, layer=1)
+    assert studio.engine.write_frame(own, VP8_KEY, studio.now)
+    quality(studio, 0)
+    quality(studio, 0, 1, 2)
+    assert [e.wanted for e in studio.events(events.LocalTrackLayersChanged)] == [(True, False, False), (True,) * 3]
+    assert own.sender(2).keyframe_wanted
+    assert not studio.engine.write_frame(own, VP8_KEY.replace(b"\x10", b"\x11", 1), studio.now, layer=2)
+    assert studio.engine.write_frame(own, VP8_KEY, studio.now, layer=2)
+    studio.engine.set_track_muted("TR_own", True, studio.now)
+    assert [own.paused(layer) for layer in (0, 1, 2)] == [True] * 3
+    quality(studio)
+    studio.engine.set_track_muted("TR_own", False, studio.now)
+    assert [own.paused(layer) for layer in (0, 1, 2)] == [True] * 3
+
+
+def test_what_is_said_of_other_codecs_and_tracks_is_passed_over():
+    studio, own = simulcast()
+    voice = published(studio, VOICE, "TR_voice")
+    quality(studio, codec="av1")
+    quality(studio, sid="TR_none")
+    quality(studio, sid="TR_voice")
+    assert not studio.events(events.LocalTrackLayersChanged)
+    assert studio.engine.state.counters["unknown_track"] == 2
+    old = [rtc.SubscribedQuality(quality=0, enabled=True), rtc.SubscribedQuality(quality=2)]
+    studio.say(subscribed_quality_update=rtc.SubscribedQualityUpdate(track_sid="TR_own", subscribed_qualities=old))
+    assert own.wanted == (True, False, False)
+    assert voice.wanted == (True,)
+
+
+@pytest.mark.parametrize(
+    ("layers", "enabled", "wanted"),
+    [(2, [0], (True, False)), (2, [0, 1], (True, True)), (2, [2], (False, True)), (0, [0], (True,)), (1, [], (False,))],
+)
+def test_fewer_layers_than_qualities(layers, enabled, wanted):
+    studio, own = simulcast(TrackDescription(codec="vp8", width=9, height=9, layers=LAYERS[:layers]))
+    (request,) = studio.sent("add_track")
+    assert [layer.quality for layer in request.layers] == ([0, 1] if layers == 2 else [2])
+    assert [layer.rid for layer in request.layers] == (["q", "h"] if layers == 2 else [""])
+    assert (request.width, request.height) == (9, 9)
+    quality(studio, *enabled)
+    assert own.wanted == wanted
+
+
+def test_without_dynacast_nothing_is_paused():
+    studio, own = simulcast(TrackDescription(codec="vp8", layers=LAYERS, dynacast=False))
+    quality(studio)
+    assert own.publication.layers_wanted == (False,) * 3
+    assert studio.engine.write_frame(own, VP8_KEY, studio.now, layer=2)
+
+
+def test_a_server_without_simulcast_gets_the_largest_layer():
+    studio, own = simulcast(take=str)
+    assert [own.paused(layer) for layer in (0, 1, 2)] == [True, True, False]
+    assert not studio.engine.write_frame(own, VP8_KEY, studio.now, layer=0)
+    assert studio.engine.write_frame(own, VP8_KEY, studio.now, layer=2)
+    assert own.stats(0) is None
+    studio.wait(0.5)
+    assert own.stats().frames == own.stats(2).frames == 1
+
+
+def test_a_key_frame_is_wanted_of_one_layer():
+    studio, own = simulcast()
+    packet = encode_rtcp([PictureLoss(1, own.sender(1).ssrc)])
+    studio.engine._transports._publisher.connection.transport.rtp.receive_rtcp(packet, studio.now)
+    studio.engine._transports.touch_media()
+    studio.turn()
+    assert [(e.track, e.layer) for e in studio.events(TrackKeyframeWanted)] == [(own, 1)]
+
+
+def test_layers_that_cannot_be():
+    for make in (
+        lambda: VideoLayer(width=0, height=1),
+        lambda: VideoLayer(width=1, height=65536),
+        lambda: VideoLayer(width=1, height=1, bitrate=-1),
+        lambda: TrackDescription(codec="vp8", layers=LAYERS + LAYERS[:1]),
+        lambda: TrackDescription(codec="opus", layers=LAYERS),
+    ):
+        with pytest.raises(LocalProtocolError):
+            make()
 
 
 # ------------------------------------------------------------------ as a session begins
@@ -336,14 +477,14 @@ def test_a_track_that_is_published_muted_or_muted_before_it_is_sent():
     accept(studio, muted=True)
     studio.engine.set_track_muted("TR_own", True, studio.now)  # not negotiated yet
     studio.negotiate()
-    assert own.sender.paused
+    assert own.sender().paused
     assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
 
 
 def test_unpublishing_ends_it():
     studio = Studio()
     own = published(studio)
-    sender = own.sender
+    sender = own.sender()
     studio.engine.unpublish_track("TR_own", studio.now)
     assert not studio.engine.state.local_participant.track_publications
     assert [e.publication.sid for e in studio.events(events.LocalTrackUnpublished)] == []
@@ -357,7 +498,7 @@ def test_unpublishing_ends_it():
 def test_the_server_unpublishes():
     studio = Studio()
     own = published(studio)
-    sender = own.sender
+    sender = own.sender()
     studio.say(track_unpublished=rtc.TrackUnpublishedResponse(track_sid="TR_own"))
     assert sender.closed
     assert len(studio.events(events.LocalTrackUnpublished)) == 1
@@ -370,7 +511,7 @@ def test_a_key_frame_is_asked_for():
     own = published(studio, CAM)
     assert studio.engine.write_frame(own, VP8_KEY, studio.now)
     studio.turn(0.5)
-    for ssrc in (own.sender.ssrc, own.sender.ssrc):
+    for ssrc in (own.sender().ssrc, own.sender().ssrc):
         studio.peers[0].transport.rtp.rtcp.append(encode_rtcp([PictureLoss(1, ssrc)]))
         studio.peers[0].transport.touch_media()
         studio.turn()
@@ -630,7 +771,7 @@ def test_a_track_that_ends_as_it_is_negotiated_is_not_told_of():
     sending = own.sending
     studio.engine.unpublish_track("TR_own", studio.now)
     studio.engine._transports.outbox.append(SendingStarted(sending))
-    studio.engine._transports.outbox.append(KeyframeWanted(own.sender))
+    studio.engine._transports.outbox.append(KeyframeWanted(own.sender()))
     studio.turn()
     assert len(studio.events(TrackStarted)) == 1
     assert not studio.events(TrackKeyframeWanted)
