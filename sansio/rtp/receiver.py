@@ -115,6 +115,7 @@ class RtpReceiver:
         "_prior_packets",
         "_prior_bytes",
         "_prior_at",
+        "_fraction_lost",
     )
 
     kind: str
@@ -188,6 +189,7 @@ class RtpReceiver:
         self._prior_packets = 0
         self._prior_bytes = 0
         self._prior_at = 0.0
+        self._fraction_lost = 0.0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(mid={self.mid!r}, ssrc={self.ssrc})"
@@ -481,6 +483,7 @@ class RtpReceiver:
         recent = expected - self._prior_expected
         recent_lost = recent - (self.packets - self._prior_packets)
         fraction = min(255, recent_lost * 256 // recent) if recent > 0 and recent_lost > 0 else 0
+        self._fraction_lost = fraction / 256
         self._prior_expected = expected
         self._prior_packets = self.packets
         if now > self._prior_at:
@@ -501,10 +504,20 @@ class RtpReceiver:
             delay,
         )
 
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """Width and height of a video in pixels, zeros where there are none."""
+        return 0, 0
+
     def stats(self) -> ReceiverStats:
         """Where the stream stands."""
         expected = self._highest - self._first + 1 if self._highest >= 0 else 0
+        width, height = self.dimensions
         return ReceiverStats(
+            codec=self.format.codec if self.format is not None else "",
+            width=width,
+            height=height,
+            fraction_lost=self._fraction_lost,
             packets=self.packets,
             bytes=self.bytes,
             lost=max(0, expected - (self.packets - self._uncounted)),

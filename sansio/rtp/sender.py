@@ -457,6 +457,7 @@ class RtpSender:
     def stats(self) -> SenderStats:
         """Where the stream stands."""
         return SenderStats(
+            codec=self.format.codec,
             packets=self.packets,
             bytes=self.bytes,
             frames=self.frames,

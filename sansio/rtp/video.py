@@ -19,6 +19,8 @@ from .rtcp import FullIntra, PictureLoss, RtcpPacket
 PATIENCE_LEAST = 0.2
 PATIENCE_MOST = 1.0
 """Seconds that pictures are held up for a packet that was asked for again."""
+HEAD = 1024
+"""Bytes kept of a key frame, which tell its size."""
 KEYFRAME_SPACING = 0.5
 """Seconds between two requests for a key frame; the server passes them on at about this rate."""
 
@@ -43,6 +45,7 @@ class VideoReceiver(RtpReceiver):
         "_request",
         "_request_at",
         "_request_number",
+        "_head",
     )
 
     kind = "video"
@@ -76,6 +79,7 @@ class VideoReceiver(RtpReceiver):
         self._request = False
         self._request_at = 0.0
         self._request_number = 0
+        self._head = b""  # of the last key frame
 
     def _switch(self, packet: RtpPacket) -> bool:
         if not super()._switch(packet):
@@ -129,6 +133,7 @@ class VideoReceiver(RtpReceiver):
             return
         if keyframe:
             self.keyframes += 1
+            self._head = data[:HEAD]
             self._needs_keyframe = False
             self._request = False
         elif self._needs_keyframe:
@@ -190,6 +195,13 @@ class VideoReceiver(RtpReceiver):
         self._needs_keyframe = True
         if self.enabled and self._highest >= 0:
             self._request_keyframe()
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """Width and height of the last key frame, zeros before the first and where it does not tell."""
+        codec = vp8 if self.format is not None and self.format.codec == "vp8" else h264
+        size: tuple[int, int] = codec.dimensions(self._head)
+        return size
 
     # ------------------------------------------------------------------ requests for key frames
 

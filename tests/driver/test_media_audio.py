@@ -50,6 +50,7 @@ class Sent:
 
     def write(self, core, data, now, **options):
         self.levels.append(options["level"])
+        del options["layer"]
         sent = self.sender.write(data, now, **options)
         rtp = self.stage.engine.rtp.rtp
         while rtp:
@@ -58,7 +59,7 @@ class Sent:
 
     def start(self):
         self.core = self.stage.start(1)
-        self.core.sending.sender = self.sender
+        self.core.sending.senders = (self.sender,)
 
     def mute(self, muted):
         self.core.publication.muted = muted
@@ -286,11 +287,11 @@ async def test_sound_waits_while_the_connection_is_mended(stage):
     track = PcmAudioTrack("voice", queue=0.1)
     sent = await published(stage, track)
     await track.write(tone(6 * 960))
-    sent.core.sending.sender = None
+    sent.core.sending.senders = ()
     track._wake()
     await trio.sleep(5)
     assert len(sent.packets) == 2
-    sent.core.sending.sender = sent.sender
+    sent.core.sending.senders = (sent.sender,)
     track._wake()
     await track.drain()
     assert len(sent.packets) == 6

@@ -142,17 +142,23 @@ class Peer:
         """From now on decode the tracks that are subscribed, and tell of what is heard and seen."""
         self.listening = True
 
+    async def set_video_quality(self, sid: str, quality: int) -> None:
+        """0 is low, 1 medium, 2 high."""
+        for participant in self.room.remote_participants.values():
+            if sid in participant.track_publications:
+                participant.track_publications[sid].set_video_quality(quality)
+
     async def unpublish(self, sid: str) -> None:
         await self.room.local_participant.unpublish_track(sid)
 
     async def publish_video(
-        self, name: str = "cam", width: int = 320, height: int = 240, codec: str = "VP8"
+        self, name: str = "cam", width: int = 320, height: int = 240, codec: str = "VP8", simulcast: bool = False
     ) -> dict[str, Any]:
         """Publish pictures in changing colours, 15 a second, until the peer leaves."""
         source = rtc.VideoSource(width, height)
         track = rtc.LocalVideoTrack.create_video_track(name, source)
         options = rtc.TrackPublishOptions(
-            source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False, video_codec=rtc.VideoCodec.Value(codec)
+            source=rtc.TrackSource.SOURCE_CAMERA, simulcast=simulcast, video_codec=rtc.VideoCodec.Value(codec)
         )
         publication = await self.room.local_participant.publish_track(track, options)
         self.sources.append(source)

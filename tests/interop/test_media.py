@@ -14,14 +14,19 @@ from trio_client import (
     ConnectOptions,
     EncodedFrame,
     LocalAudioTrack,
+    LocalTrackLayersChanged,
     LocalTrackUnpublished,
     LocalVideoTrack,
     TrackMuted,
     TrackSubscribed,
     TrackUnsubscribed,
+    VideoLayer,
+    VideoQuality,
 )
 
 from .ours import MODES, joined, run
+from .peers import Peer
+from .servers import Server
 
 SILENCE = b"\xf8\xff\xfe"
 
@@ -139,11 +144,11 @@ def test_a_native_client_hears_us(server, room, native, single, red):
     run(stopping)
 
 
-def pictures(codec: str) -> list[bytes]:
-    """Three seconds of a moving 320x240 picture, a key frame every half second."""
+def pictures(codec: str, width: int = 320, height: int = 240) -> list[bytes]:
+    """Three seconds of a moving picture, a key frame every half second."""
     av = pytest.importorskip("av")
     encoder = av.CodecContext.create({"vp8": "libvpx", "h264": "libx264"}[codec], "w")
-    encoder.width, encoder.height, encoder.pix_fmt = 320, 240, "yuv420p"
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate, encoder.gop_size = Fraction(1, 15), Fraction(15), 8
     encoder.bit_rate = 300_000
     encoder.options = (
@@ -153,7 +158,7 @@ def pictures(codec: str) -> list[bytes]:
     )
     found = []
     for number in range(45):
-        frame = av.VideoFrame(320, 240, "yuv420p")
+        frame = av.VideoFrame(width, height, "yuv420p")
         for place, plane in enumerate(frame.planes):
             plane.update(bytes([(number * 5 + place * 40) % 256]) * plane.buffer_size)
         frame.pts = number
@@ -192,6 +197,107 @@ def test_a_native_client_sees_us(server, room, native, single, codec):
             assert track.stats().keyframe_requests
 
     run(scenario)
+
+
+LAYERS = [
+    VideoLayer(width=160, height=120, bitrate=100_000),
+    VideoLayer(width=320, height=240, bitrate=300_000),
+    VideoLayer(width=640, height=480, bitrate=900_000),
+]
+LOW, MEDIUM, HIGH = 0, 1, 2
+
+
+def see_each_layer(server: Server, room: str, peer: Peer, single: bool, codec: str) -> None:
+    """Another client chooses among our layers, and those that it does not want are paused."""
+    frames = [pictures(codec, layer.width, layer.height) for layer in LAYERS]
+    peer.call("listen")
+
+    async def show(track: LocalVideoTrack) -> None:
+        due = trio.current_time()
+        while True:
+            for pictured in zip(*frames, strict=True):
+                for layer, frame in zip(track.layers, pictured, strict=True):
+                    await layer.write(frame)
+                due += 1 / 15
+                await trio.sleep_until(due)
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours, ours.events(LocalTrackLayersChanged) as changes:
+            track = LocalVideoTrack("cam", codec=codec, layers=LAYERS)
+            sid = (await ours.local_participant.publish_track(track)).sid
+            ours.start_soon(show, track)
+
+            async def seen(width: int) -> None:
+                found = await peer.await_("seen", where=lambda e: e["width"] == width, timeout=20)
+                assert (found["sid"], found["height"]) == (sid, width * 3 // 4)
+
+            async def wanted(*expected: bool) -> None:
+                async for event in changes:
+                    if event.wanted == expected:
+                        assert [layer.paused for layer in track.layers] == [not one for one in expected]
+                        return
+
+            await seen(640)
+            began = trio.current_time()
+            await peer.acall("set_video_quality", sid=sid, quality=LOW)
+            await seen(160)
+            print("switched down after", trio.current_time() - began)
+            await wanted(True, False, False)  # after five seconds
+            began = trio.current_time()
+            await peer.acall("set_video_quality", sid=sid, quality=MEDIUM)
+            await wanted(True, True, False)
+            await seen(320)
+            print("switched up after", trio.current_time() - began)
+            await peer.acall("set_video_quality", sid=sid, quality=HIGH)
+            await track.layers[HIGH].wanted
+            await seen(640)
+            await trio.sleep(1.5)
+            for layer in track.layers:
+                print(layer, layer.stats())
+                assert layer.stats().rtt is not None
+            assert track.stats().packets == sum([layer.stats().packets for layer in track.layers])
+
+    run(scenario, seconds=60)
+
+
+@MODES
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+def test_a_native_client_chooses_among_our_layers(server, room, native, single, codec):
+    see_each_layer(server, room, native("them"), single, codec)
+
+
+@MODES
+def test_a_browser_chooses_among_our_layers(server, room, browser, single):
+    see_each_layer(server, room, browser("them"), single, "vp8")
+
+
+def choose_among_theirs(server: Server, room: str, single: bool, sizes: dict[VideoQuality, int]) -> None:
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours, ours.events(TrackSubscribed) as events:
+            event = await anext(events)
+            frames = event.track.frames()
+            for quality in (VideoQuality.LOW, VideoQuality.HIGH, VideoQuality.LOW):
+                event.publication.set_video_quality(quality)
+                began = trio.current_time()
+                async for _ in frames:
+                    stats = event.track.stats()
+                    if stats.width == sizes[quality]:
+                        break
+                print(quality.name, stats.width, stats.height, "after", trio.current_time() - began)
+
+    run(scenario, seconds=60)
+
+
+@MODES
+def test_we_choose_among_the_layers_of_a_native_client(server, room, native, single):
+    native("them").call("publish_video", width=640, height=480, simulcast=True)
+    choose_among_theirs(server, room, single, {VideoQuality.LOW: 480, VideoQuality.HIGH: 640})
+
+
+@MODES
+def test_we_choose_among_the_layers_of_a_browser(server, room, browser, single):
+    browser("them").call("publish_video")
+    choose_among_theirs(server, room, single, {VideoQuality.LOW: 320, VideoQuality.HIGH: 640})
 
 
 @MODES

@@ -6,6 +6,7 @@ Frames are access units in Annex B form, that is NAL units behind start codes, o
 from __future__ import annotations
 
 from ...base.errors import LocalProtocolError, ParseError
+from .sps import decode_sps
 
 START_CODE = b"\0\0\0\1"
 IDR = 5
@@ -31,6 +32,17 @@ def split(frame: bytes) -> list[bytes]:
 def is_keyframe(units: list[bytes]) -> bool:
     """Whether an access unit, split into its NAL units, holds an IDR picture."""
     return any(unit[0] & 0x1F == IDR for unit in units)
+
+
+def dimensions(frame: bytes) -> tuple[int, int]:
+    """Width and height by the parameter set in an access unit, or in the beginning of one; zeros without one."""
+    for unit in split(frame):
+        if unit[0] & 0x1F == SPS:
+            try:
+                return decode_sps(unit)
+            except ParseError:
+                break
+    return 0, 0
 
 
 def starts(payload: bytes) -> bool:

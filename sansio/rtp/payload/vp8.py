@@ -40,6 +40,13 @@ def is_keyframe(frame: bytes) -> bool:
     return bool(frame) and not frame[0] & 1
 
 
+def dimensions(frame: bytes) -> tuple[int, int]:
+    """Width and height of a key frame, or of the beginning of one; zeros when it does not tell."""
+    if len(frame) < 10 or frame[3:6] != b"\x9d\x01\x2a":
+        return 0, 0
+    return int.from_bytes(frame[6:8], "little") & 0x3FFF, int.from_bytes(frame[8:10], "little") & 0x3FFF
+
+
 def assemble(payloads: list[bytes]) -> tuple[bytes, bool]:
     """The frame in the payloads of all its packets, in order, and whether it is a key frame."""
     if not starts(payloads[0]):

@@ -53,6 +53,25 @@ room.on(RoomEvent.DataReceived, (data, participant, kind, topic) => {
   window.tell({ event: 'data_received', data: encode(data), reliable, topic: topic || '', identity });
 });
 
+// From `listen` on, tell of the first picture of each track and of each change of its size.
+let listening = false;
+const watch = (track) => {
+  if (track.kind !== 'video') return;
+  const element = track.attach();
+  element.muted = true;
+  document.body.append(element);
+  const tell = () => {
+    if (element.videoWidth) {
+      window.tell({ event: 'seen', sid: track.sid, width: element.videoWidth, height: element.videoHeight });
+    }
+  };
+  element.addEventListener('resize', tell);
+  tell();
+};
+room.on(RoomEvent.TrackSubscribed, (track) => { if (listening) watch(track); });
+const find = (sid) => [...room.remoteParticipants.values()]
+  .map((participant) => participant.trackPublications.get(sid)).find((publication) => publication);
+
 const who = () => ({
   local: facts(room.localParticipant),
   remote: [...room.remoteParticipants.values()].map(facts),
@@ -82,5 +101,14 @@ window.commands = {
     const publication = await room.localParticipant.setMicrophoneEnabled(true);
     return { sid: publication.trackSid };
   },
+  async publish_video() {
+    const publication = await room.localParticipant.setCameraEnabled(
+      true, { resolution: { width: 640, height: 480, frameRate: 15 } },
+      { simulcast: true, videoCodec: 'vp8', videoSimulcastLayers: [
+        new LivekitClient.VideoPreset(320, 240, 120000, 15)] });
+    return { sid: publication.trackSid };
+  },
+  listen: () => { listening = true; },
+  set_video_quality: ({ sid, quality }) => find(sid).setVideoQuality(quality),
   leave: () => room.disconnect(),
 };
