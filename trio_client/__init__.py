@@ -70,6 +70,7 @@ from ._core import (
     VideoLayer,
     VideoQuality,
 )
+from ._diagnose import Diagnosis, diagnose
 from ._errors import (
     ConnectError,
     ConnectReport,
@@ -116,6 +117,7 @@ __all__ = [
     "DataReceived",
     "DataTooLarge",
     "DataUnacknowledged",
+    "Diagnosis",
     "Dimensions",
     "DisconnectReason",
     "Disconnected",
@@ -198,5 +200,6 @@ __all__ = [
     "VideoLayer",
     "VideoQuality",
     "connect",
+    "diagnose",
     "preload",
 ]

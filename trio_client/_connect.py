@@ -33,7 +33,8 @@ CANCELLED_CLOSE = 0.25
 """Seconds that leaving may take when the block was cancelled from outside."""
 
 UDP_BLOCKED = (
-    "Check that UDP may pass between this machine and the server's media address; report.pairs lists what was tried."
+    "Let UDP pass between this machine and the server's media address, or offer TURN over TLS; report.table lists what "
+    "was tried."
 )
 NOTHING_TRIED = (
     "Look into the server's log, and at the addresses that it announces for media (node_ip, use_external_ip)."
@@ -283,18 +284,20 @@ def _server(url: str) -> str:
 
 def connect_error(failure: Refusal | MediaFailure, server: str = "") -> ConnectError:
     """The exception for what the core says about a failed join."""
-    from ._core import Refusal, RefusalKind
+    from ._core import Refusal, RefusalKind, pair_line, path_table, way_line
 
     if not isinstance(failure, Refusal):
         return MediaFailed(
             ConnectReport(
                 what="The server let us in, but no media connection came up.",
-                why=f"{failure.detail[:1].upper()}{failure.detail[1:]}.",
+                why=" ".join([f"{failure.detail[:1].upper()}{failure.detail[1:]}.", failure.verdict]).strip(),
                 advice=UDP_BLOCKED if failure.pairs else NOTHING_TRIED,
                 kind="media_failed",
                 server=server,
-                pairs=tuple([_pair_line(pair) for pair in failure.pairs]),
-                ways=tuple([_way_line(way) for way in failure.ways]),
+                verdict=failure.verdict,
+                pairs=tuple([pair_line(pair) for pair in failure.pairs]),
+                ways=tuple([way_line(way) for way in failure.ways]),
+                table=path_table(failure.pairs, failure.ways),
             )
         )
     report = ConnectReport(
@@ -316,16 +319,3 @@ def connect_error(failure: Refusal | MediaFailure, server: str = "") -> ConnectE
             return JoinRefused(report, DisconnectReason(leave.reason) if leave is not None else None)
         case _:
             return ServerUnreachable(report)
-
-
-def _pair_line(pair: Any) -> str:
-    local, remote = pair.local, pair.remote
-    line = f"{local.type} {local.address}:{local.port} -> {remote.type} {remote.address}:{remote.port} {pair.protocol}"
-    line += f": {pair.state}, {pair.checks_sent} checks sent"
-    error = pair.last_error or ("no answer yet" if pair.state == "in progress" and pair.checks_sent else "")
-    return f"{line}, {error}" if error else line
-
-
-def _way_line(way: Any) -> str:
-    line = f"{way.kind} at {way.target}: {way.state}"
-    return f"{line}, {way.error}" if way.error else line

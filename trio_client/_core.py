@@ -109,6 +109,7 @@ from sansio.types import (
 if TYPE_CHECKING:
     from sansio.dtls import DtlsIdentity
     from sansio.ice.paths import TurnServerConfig
+    from sansio.ice.verdict import pair_line, path_table, path_verdict, way_line
     from sansio.room.engine import (
         Ended,
         JoinFailed,
@@ -246,7 +247,11 @@ __all__ = [
     "events",
     "explain_url",
     "mint",
+    "pair_line",
+    "path_table",
+    "path_verdict",
     "preload_core",
+    "way_line",
 ]
 
 _LATER = {
@@ -279,6 +284,10 @@ _LATER = {
     "RoomState": "room.state",
     "TurnServerConfig": "ice.paths",
     "explain_url": "signal.urls",
+    "pair_line": "ice.verdict",
+    "path_table": "ice.verdict",
+    "path_verdict": "ice.verdict",
+    "way_line": "ice.verdict",
 }
 
 

@@ -16,9 +16,10 @@ class ConnectReport:
 
     ``what``, ``why`` and ``advice`` are the sentences of the error message. ``kind`` is the short name of what failed
     ("token_rejected", "unreachable", "media_failed" ...). ``server`` is the server's address, without path and query.
-    ``status`` and ``body`` are those of the HTTP answer (0 and empty when there was none). ``pairs`` has a line for
-    each candidate pair that was tried, and how it ended; ``ways`` for each relay and TCP connection opened for media.
-    Nothing in a report is secret.
+    ``status`` and ``body`` are those of the HTTP answer (0 and empty when there was none). ``verdict`` is one sentence
+    on how each kind of path for media ended, ``pairs`` has a line for each candidate pair that was tried, ``ways`` for
+    each relay and TCP connection opened for media, and ``table`` is both as text in columns. Nothing in a report is
+    secret.
     """
 
     what: str
@@ -28,8 +29,10 @@ class ConnectReport:
     server: str = ""
     status: int = 0
     body: str = ""
+    verdict: str = ""
     pairs: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
+    table: str = ""
 
     def __str__(self) -> str:
         server = f"(Server: {self.server})" if self.server else ""

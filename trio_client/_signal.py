@@ -16,6 +16,7 @@ import trio
 
 from ._core import OpenSignal, SignalFailure, explain_url
 from ._http import get
+from ._tls import explain_tls
 
 if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection
@@ -157,7 +158,7 @@ class WebSocketLink:
                     stream = tls = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
                     await tls.do_handshake()
                 except trio.BrokenResourceError as error:
-                    raise self._failed("tls", _explain_tls(error.__cause__)) from None
+                    raise self._failed("tls", explain_tls(error.__cause__)) from None
                 except ValueError:
                     raise self._failed("tls", "the host name cannot stand in a certificate") from None
                 except ssl.SSLError as error:
@@ -368,15 +369,6 @@ def _explain_connect(error: OSError) -> tuple[str, str]:
         return "dns", f"the name cannot be looked up: {error.strerror or error}"
     causes = [leaf.strerror or str(leaf) for leaf in _leaves(error.__cause__) if isinstance(leaf, OSError)]
     return "tcp", "no TCP connection: " + ("; ".join(dict.fromkeys(causes)) or error.strerror or str(error))
-
-
-def _explain_tls(error: BaseException | None) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not accepted: {error.verify_message}"
-    hung_up = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)  # which of them depends on OpenSSL
-    if isinstance(error, ssl.SSLError) and not hung_up and "EOF" not in (error.reason or ""):
-        return f"no TLS session: {error.reason or error}"
-    return "the server closed the connection in the TLS handshake"
 
 
 def _explain_close(error: BaseException) -> str:

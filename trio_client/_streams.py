@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Protocol
 import trio
 
 from ._core import Address, OpenStream
+from ._tls import explain_tls
 
 OPEN_TIMEOUT = 10.0
 """Seconds for TCP and TLS together."""
@@ -93,7 +95,8 @@ class TcpStream:
         except OSError as error:
             cause = error.__cause__
             first = cause.exceptions[0] if isinstance(cause, ExceptionGroup) else error
-            raise StreamError(getattr(first, "strerror", None) or str(first)) from None
+            number = getattr(first, "errno", None)  # its own text repeats the address
+            raise StreamError(os.strerror(number) if number else str(first)) from None
         address = tcp.socket.getsockname()[:2]
         if not self._request.tls:
             return tcp, address
@@ -104,8 +107,10 @@ class TcpStream:
             await tls.do_handshake()
         except BaseException as error:
             await trio.aclose_forcefully(tcp)
-            if isinstance(error, trio.BrokenResourceError | ValueError):
-                raise StreamError(f"no TLS session: {error.__cause__ or error}") from None
+            if isinstance(error, trio.BrokenResourceError):
+                raise StreamError(explain_tls(error.__cause__)) from None
+            if isinstance(error, ValueError):
+                raise StreamError("the host name cannot stand in a certificate") from None
             raise
         return tls, address
 

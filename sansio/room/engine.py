@@ -35,6 +35,7 @@ from ..dtls.identity import DtlsIdentity
 from ..events import DataReceived, Reconnected, Reconnecting, SignalReconnecting, TokenRefreshed
 from ..ice.agent import PairReport
 from ..ice.paths import PathReport
+from ..ice.verdict import path_verdict
 from ..lifecycle.machine import Lifecycle
 from ..lifecycle.table import Mode, State, Trigger
 from ..peer.media import SendingStarted, TrackMapped, TrackUnmapped
@@ -84,6 +85,11 @@ class MediaFailure:
     detail: str
     pairs: tuple[PairReport, ...] = ()
     ways: tuple[PathReport, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """One sentence about what was tried and how each kind of path ended; empty when nothing was tried."""
+        return path_verdict(self.pairs, self.ways) if self.pairs or self.ways else ""
 
 
 @frozen
@@ -931,9 +937,13 @@ class RoomEngine:
         if self._life.reconnecting:
             self._tell_flowing(now)
 
+    def media_report(self) -> tuple[list[PairReport], list[PathReport]]:
+        """How each candidate pair stands, and each relay and TCP connection; ``ice.verdict`` makes sense of both."""
+        return self._transports.pairs_report(), self._transports.paths_report()
+
     def _media_failure(self, detail: str) -> MediaFailure:
-        transports = self._transports
-        return MediaFailure(detail, tuple(transports.pairs_report()), tuple(transports.paths_report()))
+        pairs, ways = self.media_report()
+        return MediaFailure(detail, tuple(pairs), tuple(ways))
 
     def _media_failed(self, detail: str, path: bool, now: float) -> None:
         if not self._connected:

@@ -26,6 +26,7 @@ from ..ice.agent import IceState, IceStateChanged, PairReport, PairSelected
 from ..ice.candidate import HOST, parse_init, to_init
 from ..ice.gather import CandidateFound, Gatherer, GatheringDone, GatherOptions, PortLost
 from ..ice.paths import PathOptions, PathReport, Paths, TurnServerConfig
+from ..ice.verdict import path_verdict
 from ..peer.connection import NegotiationFailed, PeerConnection
 from ..peer.media import Sending, SendingStarted, TrackMapped, TrackUnmapped
 from ..peer.transport import StreamOffered, TransportConnected, TransportFailed
@@ -909,6 +910,7 @@ class Transports:
                     "target": "publisher" if peer.target == PUBLISHER else "subscriber",
                     **peer.connection.diagnostics(),
                     "paths": [asdict(report) for report in peer.paths.report()],
+                    "verdict": path_verdict(peer.connection.transport.pairs_report(), peer.paths.report()),
                 }
                 for peer in self._peers
             ],

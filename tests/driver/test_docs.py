@@ -63,6 +63,11 @@ def test_block_runs(code: str) -> None:
                 def connect(self, url: str, token: str, **options: Any) -> Any:
                     return net.connect("another", **options)
 
+                async def diagnose(self, url: str, token: str) -> Any:
+                    with pytest.MonkeyPatch.context() as patch:
+                        patch.setattr("trio_client._diagnose.connect", self.connect)
+                        return await trio_client.diagnose(url, token)
+
             names: dict[str, Any] = {
                 **{name: getattr(trio_client, name) for name in trio_client.__all__},
                 "trio": trio,

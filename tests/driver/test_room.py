@@ -505,6 +505,9 @@ def test_media_that_does_not_come_up():
                     raise AssertionError
             assert trio.current_time() - start < 6
             assert any("10.0.0.1:7882" in line and "checks sent" in line for line in caught.value.report.pairs)
+            assert caught.value.report.verdict == "UDP is blocked; no TURN server was offered."
+            assert "UDP is blocked" in str(caught.value)
+            assert "last error" in caught.value.report.table
             await trio.sleep(1)
             assert net.identities() == []
 
