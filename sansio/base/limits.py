@@ -177,6 +177,31 @@ DATA_SENDERS = 4096
 """Senders whose last reliable sequence number is remembered."""
 DATA_SENDER_TTL = 30.0
 """Seconds after which a silent sender's sequence number may be forgotten."""
+STREAMS_IN = 1024
+"""Streams of others under way at a time; the header of a further one is dropped."""
+STREAMS_PER_SENDER = 256
+"""The same, of one sender."""
+STREAMS_UNREAD = 2 << 20
+"""Bytes of streams that wait for their readers before one that takes nothing is ended: half of the receive window,
+which they share with all other data. Headers count, and each part is charged STREAM_PART_COST on top."""
+STREAM_PART_COST = 128
+"""Bytes of bookkeeping charged for each part held, so that tiny ones cannot grow without bound."""
+STREAM_STALL = 4.0
+"""Seconds for which its reader may take nothing then. An RPC waits 7 s for a sign of life."""
+STREAM_BYTES = 1 << 30
+"""Bytes of one stream, decompressed, that are accepted unless the user sets another limit."""
+STREAM_WHOLE = 64 << 20
+"""Bytes of a stream that is read as a whole, unless the reader sets another limit."""
+STREAMS_WHOLE = 256 << 20
+"""The same, of all such streams under way together, each part charged STREAM_PART_COST on top."""
+STREAM_VERSIONS = 4096
+"""Parts of one stream whose version is remembered because they were replaced."""
+STREAM_INFLATE = 64 << 10
+"""Bytes that are decompressed at a time, so that what is held is compressed until it is read."""
+STREAM_TOPICS = 4096
+"""Topics of streams that are listened for."""
+STREAMS_OUT = 4096
+"""Streams of ours under way at a time."""
 
 # ---- sfu
 SFU_PARTICIPANTS = 1024
