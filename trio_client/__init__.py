@@ -9,6 +9,7 @@ from ._connect import connect, preload
 from ._core import (
     ActiveSpeakersChanged,
     AudioFeature,
+    ByteStreamInfo,
     Connected,
     ConnectionQuality,
     ConnectionQualityChanged,
@@ -51,8 +52,13 @@ from ._core import (
     Scenario,
     ServerInfo,
     SignalReconnecting,
+    StreamError,
+    StreamFailure,
+    StreamInfo,
     StreamState,
     SubscriptionError,
+    TextOperation,
+    TextStreamInfo,
     TokenRefreshed,
     TrackKind,
     TrackMuted,
@@ -70,6 +76,7 @@ from ._core import (
     VideoLayer,
     VideoQuality,
 )
+from ._data_streams import ByteStreamReader, ByteStreamWriter, StreamReaders, TextStreamReader, TextStreamWriter
 from ._diagnose import Diagnosis, diagnose
 from ._errors import (
     ConnectError,
@@ -105,6 +112,9 @@ from ._tracks import (
 __all__ = [
     "ActiveSpeakersChanged",
     "AudioFeature",
+    "ByteStreamInfo",
+    "ByteStreamReader",
+    "ByteStreamWriter",
     "ConnectError",
     "ConnectOptions",
     "ConnectReport",
@@ -177,9 +187,17 @@ __all__ = [
     "ServerUnreachable",
     "SignalReconnecting",
     "SlowConsumer",
+    "StreamError",
+    "StreamFailure",
+    "StreamInfo",
+    "StreamReaders",
     "StreamState",
     "Subscription",
     "SubscriptionError",
+    "TextOperation",
+    "TextStreamInfo",
+    "TextStreamReader",
+    "TextStreamWriter",
     "TokenRefreshed",
     "TokenRejected",
     "TokenSource",

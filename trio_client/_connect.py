@@ -111,6 +111,7 @@ def connect(
                 reconnect=options.reconnect,
                 renew_token=not isinstance(token, str),
                 flush_timeout=options.close_timeout / 2,
+                max_stream_bytes=options.max_stream_bytes,
             ),
             entropy=system_entropy(),
             wall=wall,

@@ -84,6 +84,14 @@ from sansio.room import participant as core_participant
 from sansio.room import publication as core_publication
 from sansio.room import track as core_track
 from sansio.room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
+from sansio.room.stream_info import (
+    ByteStreamInfo,
+    StreamError,
+    StreamFailure,
+    StreamInfo,
+    TextOperation,
+    TextStreamInfo,
+)
 from sansio.room.track import VideoLayer
 from sansio.types import (
     AudioFeature,
@@ -110,6 +118,7 @@ if TYPE_CHECKING:
     from sansio.dtls import DtlsIdentity
     from sansio.ice.paths import TurnServerConfig
     from sansio.ice.verdict import pair_line, path_table, path_verdict, way_line
+    from sansio.proto import models
     from sansio.room.engine import (
         Ended,
         JoinFailed,
@@ -122,6 +131,8 @@ if TYPE_CHECKING:
     from sansio.room.options import EngineOptions
     from sansio.room.requests import RequestDone, RequestError, RequestFailed
     from sansio.room.state import Factories, RoomState
+    from sansio.room.stream_in import IncomingStream, StreamOpened, StreamReadable
+    from sansio.room.stream_out import OutgoingStream
     from sansio.room.transports import DataReadable, DataWritable
     from sansio.rtp.clock import MediaClock
     from sansio.rtp.frame import Frame
@@ -137,6 +148,7 @@ __all__ = [
     "ActiveSpeakersChanged",
     "Address",
     "AudioFeature",
+    "ByteStreamInfo",
     "Claims",
     "ClosePort",
     "CloseSignal",
@@ -162,6 +174,7 @@ __all__ = [
     "Event",
     "Factories",
     "Frame",
+    "IncomingStream",
     "Interface",
     "IsSpeakingChanged",
     "JoinFailed",
@@ -178,6 +191,7 @@ __all__ = [
     "OpenSignal",
     "OpenStream",
     "OpenUdp",
+    "OutgoingStream",
     "ParticipantActive",
     "ParticipantAttributesChanged",
     "ParticipantConnected",
@@ -217,8 +231,15 @@ __all__ = [
     "SfuServer",
     "SignalFailure",
     "SignalReconnecting",
+    "StreamError",
+    "StreamFailure",
+    "StreamInfo",
+    "StreamOpened",
+    "StreamReadable",
     "StreamState",
     "SubscriptionError",
+    "TextOperation",
+    "TextStreamInfo",
     "TokenRefreshed",
     "TrackKeyframeWanted",
     "TrackKind",
@@ -247,6 +268,7 @@ __all__ = [
     "events",
     "explain_url",
     "mint",
+    "models",
     "pair_line",
     "path_table",
     "path_verdict",
@@ -282,6 +304,10 @@ _LATER = {
     "RequestFailed": "room.requests",
     "RoomEngine": "room.engine",
     "RoomState": "room.state",
+    "IncomingStream": "room.stream_in",
+    "OutgoingStream": "room.stream_out",
+    "StreamOpened": "room.stream_in",
+    "StreamReadable": "room.stream_in",
     "TurnServerConfig": "ice.paths",
     "explain_url": "signal.urls",
     "pair_line": "ice.verdict",

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import mimetypes
 import os
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import trio
 
-from ._core import LocalProtocolError
+from ._core import ByteStreamInfo, LocalProtocolError, StreamError, TextStreamInfo
 from ._errors import DisconnectedError
 
 if TYPE_CHECKING:
-    from ._core import ByteStreamInfo, IncomingStream, OutgoingStream, TextStreamInfo, models
+    from ._core import IncomingStream, OutgoingStream, models
     from ._session import Session
 
 T = TypeVar("T", str, bytes)
 R = TypeVar("R", bound="_Reader[Any]")
+S = TypeVar("S")
 W = TypeVar("W", bound="_Writer")
 
 BURST = 32
@@ -39,8 +42,8 @@ StreamHandler = Callable[..., Awaitable[object] | None]
 class _Reader(Generic[T]):
     """An incoming stream: an async iterator over its pieces, as they come."""
 
-    def __init__(self, session: Session, core: IncomingStream) -> None:
-        self._session = session
+    def __init__(self, streams: Streams, core: IncomingStream) -> None:
+        self._streams = streams
         self._core = core
         self._wake: trio.Event | None = None
         self._burst = 0
@@ -49,10 +52,10 @@ class _Reader(Generic[T]):
 
         def gone(_: object) -> None:
             if not core.done:
-                _run_soon(token, session.close_stream, core)
+                _run_soon(token, streams.close, core)
 
         core.owner = weakref.ref(self, gone)
-        session.readers.add(self)
+        streams.waiting.add(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._core.info.topic!r} from {self._core.identity!r}>"
@@ -75,7 +78,7 @@ class _Reader(Generic[T]):
             else:
                 self._burst = 0
                 await trio.lowlevel.checkpoint()
-            piece = self._session.read_stream(self._core)
+            piece = self._streams.read(self._core)
             if piece is not None:
                 return cast("T", piece)
             if self._core.done:
@@ -93,7 +96,7 @@ class _Reader(Generic[T]):
         await trio.lowlevel.checkpoint()
         if not self._gathering:
             self._gathering = True
-            self._session.gather_stream(self._core, limit)
+            self._streams.gather(self._core, limit)
         while not self._core.done:
             await self._wait()
         if self._core.error is not None:
@@ -101,8 +104,7 @@ class _Reader(Generic[T]):
         return cast("T", self._core.whole)
 
     async def _wait(self) -> None:
-        if self._session.ended.is_set():
-            raise DisconnectedError(self._session.reason)
+        self._streams.session.check()
         if self._wake is None:
             self._wake = trio.Event()
         await self._wake.wait()
@@ -115,7 +117,7 @@ class _Reader(Generic[T]):
 
     def close(self) -> None:
         """Read no more: what has come and what is still to come is dropped. A reader that is forgotten is closed."""
-        self._session.close_stream(self._core)
+        self._streams.close(self._core)
 
     async def aclose(self) -> None:
         """Like ``close``."""
@@ -141,7 +143,7 @@ class TextStreamReader(_Reader[str]):
     @property
     def info(self) -> TextStreamInfo:
         """What its header says."""
-        return cast("TextStreamInfo", self._core.info)
+        return cast(TextStreamInfo, self._core.info)
 
 
 class ByteStreamReader(_Reader[bytes]):
@@ -150,32 +152,40 @@ class ByteStreamReader(_Reader[bytes]):
     @property
     def info(self) -> ByteStreamInfo:
         """What its header says."""
-        return cast("ByteStreamInfo", self._core.info)
+        return cast(ByteStreamInfo, self._core.info)
 
 
 def _run_soon(token: trio.lowlevel.TrioToken, fn: Callable[..., object], *args: object) -> None:
     """For the garbage collector, which may come at any time and in any thread."""
-    try:
+    with contextlib.suppress(trio.RunFinishedError):
         token.run_sync_soon(fn, *args)
-    except trio.RunFinishedError:
-        pass
 
 
 class StreamReaders(Generic[R]):
-    """The incoming streams of one topic, as they begin: an async iterator and a context manager that ends it."""
+    """The incoming streams of one topic, as they begin: an async iterator, and a context manager that ends it.
 
-    def __init__(self, session: Session, text: bool, topic: str) -> None:
-        self._session = session
-        self._text = text
-        self._topic = topic
+    One that nobody refers to any more is closed.
+    """
+
+    def __init__(self, streams: Streams, text: bool, topic: str) -> None:
+        self._streams = streams
+        self._key = text, topic
         self._queue: deque[R] = deque()
         self._wake = trio.Event()
         self._closed = False
-        session.listen_streams(text, topic, self._put)
 
-    def _put(self, reader: R, identity: str) -> None:
-        self._queue.append(reader)
-        self._wake.set()
+        def gone(_: object) -> None:
+            streams.unregister(text, topic)
+
+        ref = weakref.ref(self, gone)
+
+        def opened(reader: Any, identity: str) -> None:
+            if (readers := ref()) is not None:
+                readers._queue.append(reader)
+                readers._wake.set()
+
+        streams.register(text, topic, opened)
+        streams.waiting.add(self)
 
     def __aiter__(self) -> Self:
         return self
@@ -185,10 +195,9 @@ class StreamReaders(Generic[R]):
             await trio.lowlevel.checkpoint()
             if self._queue:
                 return self._queue.popleft()
-            if self._closed or self._session.ended.is_set():
+            if self._closed or self._streams.session.ended.is_set():
                 raise StopAsyncIteration
             self._wake = trio.Event()
-            self._session.stream_lists.add(self)
             await self._wake.wait()
 
     def wake(self) -> None:
@@ -199,7 +208,7 @@ class StreamReaders(Generic[R]):
         """Take no more streams; those that nobody has taken are closed."""
         if not self._closed:
             self._closed = True
-            self._session.unlisten_streams(self._text, self._topic)
+            self._streams.unregister(*self._key)
             for reader in self._queue:
                 reader.close()
             self._queue.clear()
@@ -226,12 +235,12 @@ class StreamReaders(Generic[R]):
 class _Writer:
     """An outgoing stream."""
 
-    def __init__(self, session: Session, core: OutgoingStream) -> None:
-        self._session = session
+    def __init__(self, streams: Streams, core: OutgoingStream) -> None:
+        self._streams = streams
         self._core = core
         self._lock = trio.Lock()
         token = trio.lowlevel.current_trio_token()
-        self._finalizer = weakref.finalize(self, _run_soon, token, session.abort_stream, core, "abandoned")
+        self._finalizer = weakref.finalize(self, _run_soon, token, streams.abort, core, "abandoned")
         self._finalizer.atexit = False
 
     def __repr__(self) -> str:
@@ -240,7 +249,7 @@ class _Writer:
     async def _write(self, data: Any) -> None:
         async with self._lock:
             for packet in self._core.write(data):
-                await self._session.send_stream(self._core, packet)
+                await self._streams.send(self._core, packet)
 
     async def aclose(self, *, reason: str = "", attributes: Mapping[str, str] | None = None) -> None:
         """End the stream. With a ``reason`` its readers get an error: it did not end as it should.
@@ -254,14 +263,14 @@ class _Writer:
         async with self._lock:
             try:
                 for packet in self._core.finish(attributes):
-                    await self._session.send_stream(self._core, packet)
+                    await self._streams.send(self._core, packet)
             except BaseException as error:
                 self.abort(describe(error))
                 raise
 
     def abort(self, reason: str) -> None:
         """End the stream with an error at its readers, as far as they can still be told."""
-        self._session.abort_stream(self._core, reason)
+        self._streams.abort(self._core, reason)
 
 
 class TextStreamWriter(_Writer):
@@ -270,7 +279,7 @@ class TextStreamWriter(_Writer):
     @property
     def info(self) -> TextStreamInfo:
         """What its header says."""
-        return cast("TextStreamInfo", self._core.info)
+        return cast(TextStreamInfo, self._core.info)
 
     async def write(self, text: str) -> None:
         """Send a piece of text; waits like ``publish_data`` while the network is slower.
@@ -287,7 +296,7 @@ class ByteStreamWriter(_Writer):
     @property
     def info(self) -> ByteStreamInfo:
         """What its header says."""
-        return cast("ByteStreamInfo", self._core.info)
+        return cast(ByteStreamInfo, self._core.info)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send some bytes; see ``TextStreamWriter.write``."""
@@ -297,8 +306,8 @@ class ByteStreamWriter(_Writer):
 class Opening(Generic[W]):
     """A stream about to be opened: use it as ``async with ... as writer``, or await it for the writer."""
 
-    def __init__(self, session: Session, kind: type[W], make: Callable[[float], OutgoingStream]) -> None:
-        self._session = session
+    def __init__(self, streams: Streams, kind: type[W], make: Callable[[float], OutgoingStream]) -> None:
+        self._streams = streams
         self._kind = kind
         self._make = make
         self._writer: W | None = None
@@ -308,13 +317,13 @@ class Opening(Generic[W]):
 
     async def _open(self) -> W:
         await trio.lowlevel.checkpoint_if_cancelled()
-        core = self._session.open_stream(self._make)
+        core = self._streams.open(self._make)
         try:
-            await self._session.send_stream(core, core.header)
+            await self._streams.send(core, core.header)
         except BaseException as error:
-            self._session.abort_stream(core, describe(error))
+            self._streams.abort(core, describe(error))
             raise
-        return self._kind(self._session, core)
+        return self._kind(self._streams, core)
 
     async def __aenter__(self) -> W:
         self._writer = await self._open()
@@ -335,21 +344,151 @@ def describe(error: BaseException) -> str:
     return "cancelled" if isinstance(error, trio.Cancelled) else f"the sender failed: {type(error).__name__}"
 
 
-async def send_whole(session: Session, make: Callable[[float], tuple[OutgoingStream, Iterator[models.DataPacket]]]) -> Any:
+class Streams:
+    """What a session has to do with streams."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.waiting: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Readers, and what waits for new ones: woken when the room ends."""
+        self._handlers: dict[tuple[bool, str], StreamHandler] = {}
+
+    # ------------------------------------------------------------------ in
+
+    def register(self, text: bool, topic: str, handler: StreamHandler) -> None:
+        """Give the readers of streams of this topic to ``handler(reader, identity)``. ValueError if there is one."""
+        if not callable(handler):
+            raise TypeError(f"a handler must be callable, not {handler!r}")
+        if (text, topic) in self._handlers:
+            raise ValueError(f"the topic {topic!r} has a handler of {'text' if text else 'byte'} streams already")
+        self.session.engine.streams_in.listen(text=text, topic=topic)
+        self._handlers[text, topic] = handler
+
+    def unregister(self, text: bool, topic: str) -> None:
+        """Forget a handler; nothing happens if there is none."""
+        if self._handlers.pop((text, topic), None) is not None:
+            self.session.engine.streams_in.unlisten(text=text, topic=topic)
+
+    def opened(self, core: IncomingStream) -> None:
+        """A stream has begun."""
+        text = isinstance(core.info, TextStreamInfo)
+        handler = self._handlers.get((text, core.info.topic))
+        if handler is None:  # it was removed since the stream began
+            self.close(core)
+            return
+        reader = TextStreamReader(self, core) if text else ByteStreamReader(self, core)
+        try:
+            result = _invoke(handler, reader, core.identity)
+        except BaseException as error:  # KeyboardInterrupt too: it must not end the pump half-way
+            self.session.crash(error)
+            return
+        if inspect.iscoroutine(result):
+            name = getattr(handler, "__qualname__", repr(handler))
+            if not self.session.spawn(self._run(result, core), name):
+                result.close()  # what was given to spawn is only the wrapper around it
+        elif isinstance(result, Awaitable):
+            self.session.crash(TypeError(f"the handler {handler!r} returned {result!r}, which Trio cannot await"))
+
+    async def _run(self, coroutine: Coroutine[Any, Any, object], core: IncomingStream) -> None:
+        """A handler at work. That its stream fails is the sender's doing, and must not end our room."""
+        try:
+            await coroutine
+        except StreamError as error:
+            if error is not core.error:
+                raise
+            self.session.counters.add("stream_handler_failed")
+        except DisconnectedError:
+            if not self.session.ended.is_set():
+                raise
+
+    @trio.lowlevel.enable_ki_protection
+    def read(self, core: IncomingStream) -> bytes | str | None:
+        """The next piece of a stream, if there is one now."""
+        piece = core.read(trio.current_time())
+        self._pump()
+        return piece
+
+    @trio.lowlevel.enable_ki_protection
+    def gather(self, core: IncomingStream, limit: int) -> None:
+        """Put a stream together as a whole."""
+        core.gather(trio.current_time(), limit=limit)
+        self._pump()
+
+    @trio.lowlevel.enable_ki_protection
+    def close(self, core: IncomingStream) -> None:
+        """Nobody reads a stream any more."""
+        core.close(trio.current_time())
+        self._pump()
+
+    def _pump(self) -> None:
+        session = self.session
+        if session.engine.owing and not session.driver.broken:  # the window has opened
+            session.driver.pump()
+
+    def end(self) -> None:
+        """The room has ended."""
+        for waiting in list(self.waiting):
+            waiting.wake()
+
+    # ------------------------------------------------------------------ out
+
+    @trio.lowlevel.enable_ki_protection
+    def open(self, make: Callable[[float], S]) -> S:
+        """Make a stream of ours."""
+        self.session.check()
+        return make(trio.current_time())
+
+    async def send(self, core: OutgoingStream, packet: models.DataPacket) -> None:
+        """Send a packet of a stream when its turn has come."""
+        await self.session.send_in_line(True, self._attempt, core, packet)
+
+    def _attempt(self, core: OutgoingStream, packet: models.DataPacket) -> bool:
+        core.check()
+        return self.session.send_packet(packet)
+
+    @trio.lowlevel.enable_ki_protection
+    def abort(self, core: OutgoingStream, reason: str) -> None:
+        """Tell the readers of a stream that no more will come: now, or by a task when there is room; or never."""
+        session = self.session
+        packet = core.abort(reason)
+        if packet is None or session.ended.is_set() or session.leaving or session.driver.broken:
+            return
+        if session.reliable_line or not session.send_packet(packet):
+            session.spawn(session.send_in_line(True, session.send_packet, packet), "trio_client stream end")
+
+    def open_text(self, **header: Any) -> Opening[TextStreamWriter]:
+        """A text stream to be written piece by piece."""
+        out = self.session.engine.streams_out
+        return Opening(self, TextStreamWriter, lambda now: out.open_text(now, **header))
+
+    def open_bytes(self, **header: Any) -> Opening[ByteStreamWriter]:
+        """A byte stream to be written piece by piece."""
+        out = self.session.engine.streams_out
+        return Opening(self, ByteStreamWriter, lambda now: out.open_bytes(now, **header))
+
+
+@trio.lowlevel.disable_ki_protection
+def _invoke(handler: StreamHandler, *args: Any) -> Any:
+    return handler(*args)
+
+
+async def send_whole(
+    streams: Streams, make: Callable[[float], tuple[OutgoingStream, Iterator[models.DataPacket]]]
+) -> Any:
     """Send a stream that is known as a whole; its info."""
     await trio.lowlevel.checkpoint_if_cancelled()
-    core, packets = session.open_stream(make)
+    core, packets = streams.open(make)
     try:
         for packet in packets:
-            await session.send_stream(core, packet)
+            await streams.send(core, packet)
     except BaseException as error:
-        session.abort_stream(core, describe(error))
+        streams.abort(core, describe(error))
         raise
     return core.info
 
 
 async def send_file(
-    session: Session,
+    streams: Streams,
     path: str | os.PathLike[str],
     *,
     name: str | None,
@@ -361,15 +500,15 @@ async def send_file(
     """Send a file as a byte stream, piece by piece."""
     kind = mime_type or mimetypes.guess_type(os.fspath(path))[0] or "application/octet-stream"
     about = {**header, "name": os.path.basename(os.fspath(path)) if name is None else name, "mime_type": kind}
-    out = session.engine.streams_out
+    out = streams.session.engine.streams_out
     async with await trio.open_file(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         piece = await file.read(min(size, FILE_PIECE))
         if len(piece) == size:
-            info = await send_whole(session, lambda now: out.send_bytes(piece, now, compress=compress, **about))
+            info = await send_whole(streams, lambda now: out.send_bytes(piece, now, compress=compress, **about))
             if on_progress is not None:
                 on_progress(1.0)
-            return cast("ByteStreamInfo", info)
+            return cast(ByteStreamInfo, info)
 
         def make(now: float) -> OutgoingStream:
             core = out.open_bytes(now, total_size=size, **about)
@@ -377,7 +516,7 @@ async def send_file(
                 out.compressing(core, piece[: 64 << 10])
             return core
 
-        async with Opening(session, ByteStreamWriter, make) as writer:
+        async with Opening(streams, ByteStreamWriter, make) as writer:
             done = 0
             while piece:
                 await writer.write(piece)

@@ -87,6 +87,7 @@ class ConnectOptions:
     * ``single_peer_connection``: True insists on one peer connection, False on two, None tries one and falls back to
       two with a server that is too old.
     * ``metadata``, ``attributes``: of this participant, from the start. The token needs the grant canUpdateOwnMetadata.
+    * ``max_stream_bytes``: of one incoming stream, decompressed; a larger one fails with StreamFailure.TOO_LARGE.
     * ``close_timeout``: seconds that leaving may take. A cancelled block leaves within a quarter of a second.
     * ``cancel_on_disconnect``: cancel the block when the room ends before the block does, and raise DisconnectedError
       from it. Otherwise the block goes on, and learns of it by the event Disconnected.
@@ -98,5 +99,6 @@ class ConnectOptions:
     single_peer_connection: bool | None = None
     metadata: str = ""
     attributes: Mapping[str, str] = field(factory=dict)
+    max_stream_bytes: int = field(default=1 << 30, validator=validators.ge(0))
     close_timeout: float = field(default=2.0, validator=_positive)
     cancel_on_disconnect: bool = False

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
 from ._core import DisconnectReason, Event, LocalProtocolError, TrackSource, core_participant
+from ._data_streams import ByteStreamWriter, Opening, TextStreamWriter, send_file, send_whole
 from ._subscription import CAPACITY, EventKey, H, Handler, Listeners, Overflow, Subscription
 
 if TYPE_CHECKING:
+    from ._core import ByteStreamInfo, TextStreamInfo
     from ._publication import LocalTrackPublication
     from ._session import Session
     from ._tracks import LocalTrack
@@ -130,6 +133,127 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
             payload = bytes(memoryview(payload))
         await self._session.publish_data(payload, reliable, topic, destination_identities, wait_acked)
 
+    async def send_text(
+        self,
+        text: str,
+        *,
+        topic: str = "",
+        destination_identities: Iterable[str] = (),
+        attributes: Mapping[str, str] | None = None,
+        reply_to_id: str = "",
+        attachments: Iterable[str] = (),
+        compress: bool = True,
+    ) -> TextStreamInfo:
+        """Send a text of any length, to everybody or to the named identities, as a text stream; its info.
+
+        Returns when all of it is queued, like ``publish_data``. A short text takes one packet, and a long one is
+        compressed, if everybody who gets it can read that. Cancelled, its readers are told that it was given up.
+        ``attachments``: ids of byte streams that belong to it. Raises LocalProtocolError for attributes above 15 kB,
+        StreamError when the connection was made anew in the middle, and DisconnectedError when the room has ended.
+        """
+        streams = self._session.streams
+        header = _header(topic, destination_identities, attributes)
+        header.update(reply_to_id=reply_to_id, attachments=tuple(attachments))
+        out = self._session.engine.streams_out
+        info: TextStreamInfo = await send_whole(
+            streams, lambda now: out.send_text(text, now, compress=compress, **header)
+        )
+        return info
+
+    def stream_text(
+        self,
+        *,
+        topic: str = "",
+        destination_identities: Iterable[str] = (),
+        attributes: Mapping[str, str] | None = None,
+        stream_id: str | None = None,
+        total_size: int | None = None,
+        reply_to_id: str = "",
+        attachments: Iterable[str] = (),
+    ) -> Opening[TextStreamWriter]:
+        """Send a text piece by piece: ``async with participant.stream_text(topic="t") as writer``.
+
+        Leaving the block ends the stream; by an exception, its readers get an error. Awaited, it gives the writer
+        without a block: then ``await writer.aclose()`` ends the stream. ``total_size``, in bytes of UTF-8, is only for
+        the readers to know.
+        """
+        header = _header(topic, destination_identities, attributes)
+        return self._session.streams.open_text(
+            stream_id=stream_id,
+            total_size=total_size,
+            reply_to_id=reply_to_id,
+            attachments=tuple(attachments),
+            **header,
+        )
+
+    async def send_bytes(
+        self,
+        data: bytes | bytearray | memoryview,
+        *,
+        name: str = "",
+        topic: str = "",
+        destination_identities: Iterable[str] = (),
+        attributes: Mapping[str, str] | None = None,
+        mime_type: str = "application/octet-stream",
+        stream_id: str | None = None,
+        compress: bool = True,
+    ) -> ByteStreamInfo:
+        """Send bytes of any number as a byte stream; see ``send_text``."""
+        streams = self._session.streams
+        header = _header(topic, destination_identities, attributes)
+        header.update(name=name, mime_type=mime_type, stream_id=stream_id)
+        out = self._session.engine.streams_out
+        info: ByteStreamInfo = await send_whole(
+            streams, lambda now: out.send_bytes(data, now, compress=compress, **header)
+        )
+        return info
+
+    def stream_bytes(
+        self,
+        name: str = "",
+        *,
+        topic: str = "",
+        destination_identities: Iterable[str] = (),
+        attributes: Mapping[str, str] | None = None,
+        mime_type: str = "application/octet-stream",
+        stream_id: str | None = None,
+        total_size: int | None = None,
+    ) -> Opening[ByteStreamWriter]:
+        """Send bytes piece by piece; see ``stream_text``. ``name`` is that of a file, or what you like."""
+        header = _header(topic, destination_identities, attributes)
+        return self._session.streams.open_bytes(
+            name=name, mime_type=mime_type, stream_id=stream_id, total_size=total_size, **header
+        )
+
+    async def send_file(
+        self,
+        file_path: str | os.PathLike[str],
+        *,
+        topic: str = "",
+        destination_identities: Iterable[str] = (),
+        attributes: Mapping[str, str] | None = None,
+        name: str | None = None,
+        mime_type: str | None = None,
+        stream_id: str | None = None,
+        compress: bool = True,
+        on_progress: Callable[[float], object] | None = None,
+    ) -> ByteStreamInfo:
+        """Send a file as a byte stream, read piece by piece; see ``send_text``.
+
+        Its name and type are those of the path, unless told. ``on_progress`` is called with the part that is queued,
+        up to 1.0. Raises OSError for a file that cannot be read, LocalProtocolError for one that shrinks meanwhile.
+        """
+        header = _header(topic, destination_identities, attributes)
+        return await send_file(
+            self._session.streams,
+            file_path,
+            name=name,
+            mime_type=mime_type,
+            compress=compress,
+            on_progress=on_progress,
+            header={**header, "stream_id": stream_id},
+        )
+
     async def publish_track(
         self,
         track: LocalTrack,
@@ -163,3 +287,11 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Set the named attributes of ours; "" deletes one, others stay. Raises RequestRejected if refused."""
         await self._session.request(self._session.engine.set_attributes, attributes)
+
+
+def _header(topic: str, destinations: Iterable[str], attributes: Mapping[str, str] | None) -> dict[str, Any]:
+    return {
+        "topic": topic,
+        "destination_identities": destinations if isinstance(destinations, str) else tuple(destinations),
+        "attributes": attributes,
+    }

@@ -12,6 +12,7 @@ import trio
 from attrs import frozen
 
 from ._core import ConnectionState, Event, Scenario, ServerInfo
+from ._data_streams import ByteStreamReader, StreamHandler, StreamReaders, TextStreamReader
 from ._subscription import CAPACITY, EventKey, H, Handler, Overflow, Subscription
 
 if TYPE_CHECKING:
@@ -172,6 +173,42 @@ class Room:
             await self._session.wait_until(lambda: predicate(self))
         else:
             await self._session.wait_until(predicate)
+
+    # ------------------------------------------------------------------ streams
+
+    def register_text_stream_handler(self, topic: str, handler: StreamHandler) -> None:
+        """Call ``handler(reader, participant_identity)`` for each text stream of this topic that begins.
+
+        An async handler becomes a task that lives as long as the room, a sync one is called at once and may keep the
+        reader for others to read. Streams of topics without a handler are ignored. Raises ValueError when the topic
+        has one. A stream that fails ends its handler by StreamError, and nothing else; any other exception in a handler
+        ends the room and leaves through the ``async with``.
+        """
+        self._session.streams.register(True, topic, handler)
+
+    def unregister_text_stream_handler(self, topic: str) -> None:
+        """Take no more text streams of this topic; those that have begun go on."""
+        self._session.streams.unregister(True, topic)
+
+    def register_byte_stream_handler(self, topic: str, handler: StreamHandler) -> None:
+        """The same for byte streams; see ``register_text_stream_handler``."""
+        self._session.streams.register(False, topic, handler)
+
+    def unregister_byte_stream_handler(self, topic: str) -> None:
+        """Take no more byte streams of this topic; those that have begun go on."""
+        self._session.streams.unregister(False, topic)
+
+    def text_streams(self, topic: str = "") -> StreamReaders[TextStreamReader]:
+        """The text streams of a topic, as they begin: ``async for reader in room.text_streams("chat")``.
+
+        It begins with this call, in the place of a handler, and ends with the room or when it is closed. Raises
+        ValueError when the topic has a handler.
+        """
+        return StreamReaders(self._session.streams, True, topic)
+
+    def byte_streams(self, topic: str = "") -> StreamReaders[ByteStreamReader]:
+        """The byte streams of a topic, as they begin; see ``text_streams``."""
+        return StreamReaders(self._session.streams, False, topic)
 
     # ------------------------------------------------------------------ doing
 

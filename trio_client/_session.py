@@ -32,6 +32,8 @@ from ._core import (
     RequestFailed,
     RequestReason,
     Scenario,
+    StreamOpened,
+    StreamReadable,
     TrackKeyframeWanted,
     TrackReadable,
     TrackSource,
@@ -39,11 +41,12 @@ from ._core import (
     TrackUnsubscribed,
     VideoQuality,
 )
+from ._data_streams import Streams
 from ._errors import DataTooLarge, DisconnectedError, NotAcknowledged, RequestRejected
 from ._subscription import Hub, Listeners
 
 if TYPE_CHECKING:
-    from ._core import MediaFailure, Refusal, RoomEngine
+    from ._core import MediaFailure, Refusal, RoomEngine, models
     from ._driver import Driver
     from ._options import PublishOptions
     from ._publication import LocalTrackPublication, RemoteTrackPublication
@@ -105,6 +108,7 @@ class Session:
         self._data_waits = False
         self._late = 0
         self._late_done = trio.Event()
+        self.streams = Streams(self)
 
     def attach(self, engine: RoomEngine, driver: Driver) -> None:
         """The engine and the driver that runs it."""
@@ -123,6 +127,11 @@ class Session:
                 track._wake()  # type: ignore[attr-defined]
             case TrackStarted(track=track) | TrackKeyframeWanted(track=track):
                 track.description.owner._wake()
+            case StreamReadable(stream=stream):
+                if stream.owner is not None and (reader := stream.owner()) is not None:
+                    reader.wake()
+            case StreamOpened(stream=stream):
+                self.streams.opened(stream)
             case DataReadable():
                 self._data_waits = True
                 self._pull_data()
@@ -211,6 +220,7 @@ class Session:
                 ticket.set()
         for track in self._local_tracks:
             track._wake()
+        self.streams.end()
         self.settled()
         for condition in self._conditions:
             condition.error = DisconnectedError(reason)
@@ -292,14 +302,15 @@ class Session:
         self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str], wait_acked: bool
     ) -> None:
         """Queue one packet whole, waiting in line until there is room for it; then perhaps for its acknowledgement."""
-        await self._queue(payload, reliable, topic, destination_identities)
+        await self.send_in_line(reliable, self._publish, payload, reliable, topic, destination_identities)
         if wait_acked:
             try:
                 await self.request(self.engine.wait_acknowledged)
             except RequestRejected:
                 raise NotAcknowledged from None
 
-    async def _queue(self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str]) -> None:
+    async def send_in_line(self, reliable: bool, attempt: Callable[..., bool], *args: Any) -> None:
+        """Call ``attempt(*args)`` until it is true: at once, or whenever there is room and its turn has come."""
         self._sends += 1
         if self._sends >= SENDS:
             self._sends = 0
@@ -307,14 +318,14 @@ class Session:
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
         line = self._senders[reliable]
-        if not line and self._publish(payload, reliable, topic, destination_identities):
+        if not line and attempt(*args):
             return
         ticket = trio.Event()  # of the first in line it tells that there may be room, of others that they are first
         line.append(ticket)
         try:
             while True:
                 await ticket.wait()
-                if self._publish(payload, reliable, topic, destination_identities):
+                if attempt(*args):
                     return
                 ticket = line[0] = trio.Event()
         finally:
@@ -347,6 +358,19 @@ class Session:
             raise
         self.driver.pump()
         return queued
+
+    @trio.lowlevel.enable_ki_protection
+    def send_packet(self, packet: models.DataPacket) -> bool:
+        """Queue a reliable packet of any payload, if there is room for it."""
+        self.check()
+        queued = self.engine.send_packet(packet, now=trio.current_time())
+        self.driver.pump()
+        return queued
+
+    @property
+    def reliable_line(self) -> bool:
+        """Whether somebody waits for room for reliable packets."""
+        return bool(self._senders[True])
 
     # ------------------------------------------------------------------ requests
 

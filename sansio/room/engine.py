@@ -55,13 +55,16 @@ from ..types import ConnectionState, DisconnectReason, RequestReason, Scenario, 
 from .credentials import Credentials
 from .data import DataReceiver, unacknowledged
 from .options import EngineOptions
+from .participant import RemoteParticipant
 from .publication import RemoteTrackPublication
 from .publish import Publisher
 from .requests import RequestDone, RequestError, RequestFailed, Requests
 from .state import Factories, RoomState
+from .stream_in import IncomingStreams
+from .stream_out import OutgoingStreams
 from .subscribe import Subscriptions, track_settings
 from .track import LocalTrack, RemoteTrack, TrackDescription
-from .transports import DataWritable, Transports, TransportsFailed, TransportsProven, TransportsUp
+from .transports import DataWritable, Hold, Transports, TransportsFailed, TransportsProven, TransportsUp
 
 if TYPE_CHECKING:
     from ..proto import models, rtc
@@ -132,7 +135,8 @@ class RoomEngine:
     """A participant in a LiveKit room.
 
     ``state`` is always current; events in ``outbox`` tell what changed after it has changed. After ``Ended`` all
-    inputs are ignored.
+    inputs are ignored. ``streams_in`` has the streams of text and bytes that others send, ``streams_out`` makes ours:
+    each of their packets goes through ``send_packet``.
     """
 
     def __init__(
@@ -163,6 +167,14 @@ class RoomEngine:
         self._receiver = DataReceiver(self.state)
         self._publisher = Publisher(self.state, self._requests, entropy.fork("publisher"), self._send_signal)
         self._subscriptions = Subscriptions(self.state, self.outbox, (factories or Factories()).remote_track)
+        self.streams_in = IncomingStreams(self.outbox, self._hold, max_bytes=self.options.max_stream_bytes)
+        self.streams_out = OutgoingStreams(self.state, entropy.fork("streams"), wall)
+        self._receiver.handlers.update(
+            stream_header=self.streams_in.handle_header,
+            stream_chunk=self.streams_in.handle_chunk,
+            stream_trailer=self.streams_in.handle_trailer,
+        )
+        self.state.on_left.append(self._participant_left)
         self._first_answer = False
         self._generation = 0
         self._transports = self._new_transports(single=self.options.single_peer_connection is not False, first_port=1)
@@ -381,6 +393,12 @@ class RoomEngine:
         self._transports.due = NOW
         return token
 
+    def _hold(self, size: int) -> Hold:
+        return self._transports.hold(size)
+
+    def _participant_left(self, participant: RemoteParticipant) -> None:
+        self.streams_in.participant_left(participant.identity, participant.sid, self._now)
+
     def read_data(self) -> DataReceived | None:
         """The next received data packet, or None. Unread reliable data closes the SCTP window to the server."""
         return self._transports.read_data(self._now)
@@ -541,9 +559,9 @@ class RoomEngine:
         now = self._time(now)
         if self.closed:
             return INF
-        due, transports = self._due, self._transports
+        due, transports, streams = self._due, self._transports, self.streams_in
         for _ in range(MAX_ROUNDS):
-            first = min(transports.due, *due.values())
+            first = min(transports.due, streams.due, *due.values())
             if first > now:
                 return first
             if due["session"] <= now:
@@ -554,6 +572,8 @@ class RoomEngine:
                 self._drain_transports(now)
             if self.closed:
                 return INF
+            if streams.due <= now:
+                streams.advance(now)
             if due["requests"] <= now:
                 due["requests"] = self._requests.advance(now)
                 self._publisher.sweep(self._transports, now)
@@ -571,7 +591,7 @@ class RoomEngine:
 
     def why_due(self) -> str:
         """Which part produced the current deadline."""
-        due = {"transports": self._transports.due, **self._due}
+        due = {"transports": self._transports.due, "streams": self.streams_in.due, **self._due}
         return min(due, key=lambda name: due[name])
 
     def _advance_self(self, now: float) -> float:
@@ -662,6 +682,8 @@ class RoomEngine:
         self._requests.fail_all(DisconnectReason.STATE_MISMATCH)
         self._publisher.suspend()
         self._subscriptions.end_all("reconnecting")
+        self.streams_out.restarted()
+        self.streams_in.restarted(now)
         self._first_answer = False
         old = self._transports
         new = self._new_transports(single=old.single, first_port=old.next_port)
@@ -1002,6 +1024,7 @@ class RoomEngine:
             "mode": "single" if self._transports.single else "dual",
             "signal": {"rtt": self._session.rtt, **self._session.counters.snapshot()},
             "engine": self.counters.snapshot(),
+            "streams": self.streams_in.diagnostics(),
             "transports": self._transports.diagnostics(),
         }
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from ..base.limits import STREAM_BYTES
 from ..dtls.engine import EngineFactory, default_engine
 from ..ice.paths import TurnServerConfig
 from ..lifecycle.policy import ReconnectPolicy
@@ -46,6 +47,8 @@ class EngineOptions:
     """Seconds that the server has to answer a request."""
     flush_timeout: float = 1.0
     """Seconds that leaving waits for reliable data in flight to be acknowledged."""
+    max_stream_bytes: int = STREAM_BYTES
+    """Bytes of one incoming stream, decompressed; a longer one ends with StreamFailure.TOO_LARGE."""
     dtls_engine: EngineFactory = default_engine
 
 

@@ -90,6 +90,7 @@ class RoomState:
         "active_speakers",
         "counters",
         "on_unpublish",
+        "on_left",
         "_factories",
         "_outbox",
         "_emit",
@@ -118,6 +119,8 @@ class RoomState:
         self.counters = Counters()
         self.on_unpublish: Callable[[RemoteTrackPublication], None] = _ignore
         """Called before the event for a publication of somebody else that is gone."""
+        self.on_left: list[Callable[[RemoteParticipant], None]] = []
+        """Called after the event for somebody who has left."""
         self._factories = factories or Factories()
         self._outbox = outbox
         self._emit: Callable[[Event], None] = outbox.append
@@ -358,6 +361,8 @@ class RoomState:
             participant.audio_level = 0.0
             self._speakers.remove(participant)
         self._emit(events.ParticipantDisconnected(participant, reason))
+        for told in self.on_left:
+            told(participant)
         if spoke:
             self._speakers_changed()
 

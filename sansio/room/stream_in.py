@@ -43,7 +43,7 @@ class Hold(Protocol):
     """Bytes that are charged to the receive window."""
 
     def release(self) -> None:
-        """They are not kept any more."""
+        """They are not kept any more. Called once."""
 
 
 @frozen(eq=False)
