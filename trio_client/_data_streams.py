@@ -169,22 +169,21 @@ class StreamReaders(Generic[R]):
 
     def __init__(self, streams: Streams, text: bool, topic: str) -> None:
         self._streams = streams
-        self._key = text, topic
         self._queue: deque[R] = deque()
         self._wake = trio.Event()
         self._closed = False
-
-        def gone(_: object) -> None:
-            streams.unregister(text, topic)
-
-        ref = weakref.ref(self, gone)
 
         def opened(reader: Any, identity: str) -> None:
             if (readers := ref()) is not None:
                 readers._queue.append(reader)
                 readers._wake.set()
 
+        def gone(_: object = None) -> None:
+            streams.unregister(text, topic, only=opened)
+
         streams.register(text, topic, opened)
+        ref = weakref.ref(self, gone)
+        self._unregister = gone
         streams.waiting.add(self)
 
     def __aiter__(self) -> Self:
@@ -208,7 +207,7 @@ class StreamReaders(Generic[R]):
         """Take no more streams; those that nobody has taken are closed."""
         if not self._closed:
             self._closed = True
-            self._streams.unregister(*self._key)
+            self._unregister()
             for reader in self._queue:
                 reader.close()
             self._queue.clear()
@@ -364,9 +363,11 @@ class Streams:
         self.session.engine.streams_in.listen(text=text, topic=topic)
         self._handlers[text, topic] = handler
 
-    def unregister(self, text: bool, topic: str) -> None:
-        """Forget a handler; nothing happens if there is none."""
-        if self._handlers.pop((text, topic), None) is not None:
+    def unregister(self, text: bool, topic: str, *, only: StreamHandler | None = None) -> None:
+        """Forget a handler; nothing happens if there is none, or another than ``only``."""
+        handler = self._handlers.get((text, topic))
+        if handler is not None and only in (None, handler):
+            del self._handlers[text, topic]
             self.session.engine.streams_in.unlisten(text=text, topic=topic)
 
     def opened(self, core: IncomingStream) -> None:

@@ -422,7 +422,7 @@ class IncomingStreams:
         self._topics: dict[tuple[bool, str], tuple[Done, int] | None] = {}
         self._streams: dict[tuple[str, str], IncomingStream] = {}
         self._senders: dict[str, int] = {}
-        self._unread: dict[int, IncomingStream] = {}
+        self._unread: dict[IncomingStream, None] = {}
         self._unread_bytes = 0
         self._full_since = INF
 
@@ -546,7 +546,7 @@ class IncomingStreams:
             else:
                 due = min(due, stream._orphan_at)
         while self._full_since != INF:
-            largest = max(self._unread.values(), key=_unread)
+            largest = max(self._unread, key=_unread)
             at = max(self._full_since, largest._read_at) + limits.STREAM_STALL
             if at > now:
                 due = min(due, at)
@@ -563,9 +563,9 @@ class IncomingStreams:
         stream._unread += cost
         self._unread_bytes += cost
         if stream._unread:
-            self._unread[id(stream)] = stream
+            self._unread[stream] = None
         else:
-            self._unread.pop(id(stream), None)
+            self._unread.pop(stream, None)
         if self._unread_bytes < limits.STREAMS_UNREAD:
             self._full_since = INF
         elif self._full_since == INF:

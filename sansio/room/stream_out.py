@@ -68,7 +68,7 @@ class OutgoingStream:
         self._index = 0
         self._packer: Any = None
         self._packed = bytearray()
-        out.open[id(self)] = self
+        out.open[self] = None
 
     # ------------------------------------------------------------------ what users do
 
@@ -118,7 +118,7 @@ class OutgoingStream:
     def _close(self) -> None:
         self.closed = True
         if self._out is not None:
-            self._out.open.pop(id(self), None)
+            self._out.open.pop(self, None)
 
     def _encoded(self, data: bytes | bytearray | memoryview | str) -> bytes | memoryview:
         if isinstance(self.info, TextStreamInfo):
@@ -193,7 +193,7 @@ class OutgoingStreams:
     """Makes our streams. ``open`` has those that have not ended."""
 
     def __init__(self, state: RoomState, entropy: Entropy, wall: WallClock) -> None:
-        self.open: dict[int, OutgoingStream] = {}
+        self.open: dict[OutgoingStream, None] = {}
         self._state = state
         self._entropy = entropy
         self._wall = wall
@@ -284,7 +284,7 @@ class OutgoingStreams:
 
     def restarted(self) -> None:
         """The session has begun anew: to the others we have left, and with us our streams."""
-        for stream in self.open.values():
+        for stream in self.open:
             stream.restarted()
         self.open.clear()
 

@@ -24,10 +24,10 @@ FORBIDDEN_MODULES = {
 }
 
 PURE_MODULES = {
-    *("__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "enum"),
+    *("__future__", "abc", "array", "base64", "binascii", "bisect", "codecs", "collections", "copy", "dataclasses"),
     *("functools", "hashlib", "heapq", "hmac", "ipaddress", "itertools", "json", "math", "operator", "re", "string"),
     *("struct", "textwrap", "types", "typing", "unicodedata", "urllib", "zlib", "attrs", "traceback", "inspect"),
-    *("contextlib", "datetime"),
+    *("contextlib", "datetime", "enum"),
 }
 """What any floor may import: pure parts of the standard library, and attrs."""
 
