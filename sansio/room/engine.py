@@ -682,7 +682,6 @@ class RoomEngine:
         self._requests.fail_all(DisconnectReason.STATE_MISMATCH)
         self._publisher.suspend()
         self._subscriptions.end_all("reconnecting")
-        self.streams_out.restarted()
         self.streams_in.restarted(now)
         self._first_answer = False
         old = self._transports
@@ -690,6 +689,7 @@ class RoomEngine:
         self._lost += new.inherit(old)
         if not new.accepted:  # nothing was taken over that could still be acknowledged
             self._fail_awaited(RequestReason.UNACKNOWLEDGED)
+            self.streams_out.restarted()
         self._close_transports(now)
         self._transports = new
         self._transports.gather(self._interfaces, loopback=urls.is_loopback(self.url), now=now)
