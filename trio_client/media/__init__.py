@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from ._decode import DecodedAudio, DecodedVideo, PcmFrame, decode_audio, decode_video
 from ._pcm import PcmAudioTrack
+from ._raw import RawVideoTrack
 
 __all__ = [
     "DecodedAudio",
     "DecodedVideo",
     "PcmAudioTrack",
     "PcmFrame",
+    "RawVideoTrack",
     "decode_audio",
     "decode_video",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 try:
     import av
+    from av.video.frame import PictureType
 except ImportError as error:
     raise ImportError(
         "trio_client.media needs PyAV, which the extra brings: pip install 'trio-livekit[media]'", name="av"
     ) from error
 
-__all__ = ["av"]
+__all__ = ["PictureType", "av"]
