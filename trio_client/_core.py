@@ -136,6 +136,7 @@ if TYPE_CHECKING:
     from sansio.room.transports import DataReadable, DataWritable
     from sansio.rtp.clock import MediaClock
     from sansio.rtp.frame import Frame
+    from sansio.rtp.payload import opus
     from sansio.rtp.receiver import RtpReceiver
     from sansio.rtp.stats import ReceiverStats, SenderStats
     from sansio.sfu.server import RefuseSignal, ServerOptions, SfuServer
@@ -269,6 +270,7 @@ __all__ = [
     "explain_url",
     "mint",
     "models",
+    "opus",
     "pair_line",
     "path_table",
     "path_verdict",
@@ -310,6 +312,7 @@ _LATER = {
     "StreamReadable": "room.stream_in",
     "TurnServerConfig": "ice.paths",
     "explain_url": "signal.urls",
+    "opus": "rtp.payload",
     "pair_line": "ice.verdict",
     "path_table": "ice.verdict",
     "path_verdict": "ice.verdict",

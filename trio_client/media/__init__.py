@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from ._decode import DecodedAudio, DecodedVideo, PcmFrame, decode_audio, decode_video
 from ._pcm import PcmAudioTrack
+from ._play import play_file
 from ._raw import RawVideoTrack
+from ._record import Recorded, record
 
 __all__ = [
     "DecodedAudio",
@@ -16,6 +18,9 @@ __all__ = [
     "PcmAudioTrack",
     "PcmFrame",
     "RawVideoTrack",
+    "Recorded",
     "decode_audio",
     "decode_video",
+    "play_file",
+    "record",
 ]

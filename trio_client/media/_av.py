@@ -4,10 +4,11 @@ from __future__ import annotations
 
 try:
     import av
+    from av.codec.context import Flags
     from av.video.frame import PictureType
 except ImportError as error:
     raise ImportError(
         "trio_client.media needs PyAV, which the extra brings: pip install 'trio-livekit[media]'", name="av"
     ) from error
 
-__all__ = ["PictureType", "av"]
+__all__ = ["Flags", "PictureType", "av"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +12,7 @@ from .._core import LocalProtocolError
 from .._tracks import WRITES, Frames, RemoteAudioTrack, RemoteTrack, RemoteVideoTrack
 from ._av import av
 from ._opus import LAYOUTS, RATE, OpusDecoder
+from ._video import CLOCK, VideoDecoder
 
 if TYPE_CHECKING:
     from .._core import Frame
@@ -21,8 +21,6 @@ FILL = 1.0
 """Seconds of sound at most that are made up where some is missing, unless told otherwise."""
 BATCH = 8
 """Pictures that one call of the worker thread decodes at most."""
-VIDEO_DECODERS = {"vp8": "vp8", "h264": "h264", "vp9": "vp9", "av1": "libdav1d"}
-CLOCK = Fraction(1, 90000)
 
 
 class PcmFrame:
@@ -280,14 +278,14 @@ def decode_audio(
 class DecodedVideo(_Decoded):
     """The pictures of a track, from ``decode_video``: an async iterator of av.VideoFrame."""
 
-    __slots__ = ("_codec", "_context", "_limiter")
+    __slots__ = ("_codec", "_decoder", "_limiter")
 
     def __init__(self, track: RemoteVideoTrack, capacity: int | None) -> None:
         if not isinstance(track, RemoteVideoTrack):
             raise LocalProtocolError(f"{track!r} is no video")
         self._limiter = trio.CapacityLimiter(1)
         self._codec = ""
-        self._context: Any = None
+        self._decoder: VideoDecoder | None = None
         super().__init__(track, capacity)
 
     async def __anext__(self) -> av.VideoFrame:
@@ -309,17 +307,9 @@ class DecodedVideo(_Decoded):
         found = []
         for frame in batch:
             if codec != self._codec:
-                self._context = av.CodecContext.create(VIDEO_DECODERS[codec], "r")
-                self._context.thread_count = 1  # more would each hold a picture back
-                self._codec = codec
-            packet = av.Packet(frame.data)
-            packet.time_base = CLOCK
-            packet.pts = round(frame.time / CLOCK)
-            try:
-                pictures = self._context.decode(packet)
-            except av.FFmpegError:
-                continue
-            for picture in pictures:
+                self._decoder, self._codec = VideoDecoder(codec), codec
+            assert self._decoder is not None
+            for picture in self._decoder.decode(frame.data, round(frame.time * CLOCK)):
                 picture.opaque = frame
                 found.append(picture)
         return found

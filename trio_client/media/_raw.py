@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
 from typing import Any, Literal
 
 import trio
 
 from .._core import LocalProtocolError
 from .._tracks import EncodedFrame, LocalVideoTrack
-from ._av import PictureType, av
+from ._av import av
 from ._pcm import SupportsBuffer
-
-CLOCK = 90000
-BITS_PER_PIXEL = 0.1
-"""Of a bitrate that is not told, at 30 frames a second; as many as LiveKit's own clients spend on a camera."""
-KEYFRAME_EACH = 60
-"""Seconds between two key frames at most: those that are needed are asked for."""
-ENCODERS = {"vp8": "libvpx", "h264": "libx264"}
-OPTIONS = {
-    "vp8": {
-        "deadline": "realtime",
-        "cpu-used": "8",
-        "lag-in-frames": "0",
-        "error-resilient": "1",
-    },
-    # Constrained baseline, which every receiver takes; parameter sets go with each key frame (RFC 6184 section 8.4).
-    "h264": {
-        "preset": "superfast",
-        "tune": "zerolatency",
-        "profile": "baseline",
-        "forced-idr": "1",
-        "x264-params": "repeat-headers=1:scenecut=0",
-    },
-}
+from ._video import CLOCK, ENCODERS, VideoEncoder
 
 
 class RawVideoTrack(LocalVideoTrack):
@@ -60,9 +36,7 @@ class RawVideoTrack(LocalVideoTrack):
         if not 0 < fps <= 1000:
             raise LocalProtocolError("up to 1000 pictures are sent a second")
         super().__init__(name, codec=codec, width=width, height=height)
-        self.fps = fps
-        self.bitrate = bitrate or int(width * height * BITS_PER_PIXEL * 30 * math.sqrt(fps / 30))
-        self._encoder: Any = None
+        self._encoder = VideoEncoder(codec, width, height, fps, bitrate)
         self._lock = trio.StrictFIFOLock()
         self._limiter = trio.CapacityLimiter(1)
         self._began: float | None = None
@@ -104,31 +78,9 @@ class RawVideoTrack(LocalVideoTrack):
                 return False  # ended, or broken, meanwhile
             return self._write(session, core_now, EncodedFrame(data=data, timestamp=stamp)) if data else False
 
-    # ------------------------------------------------------------------ in the worker thread
-
-    def _encode(self, frame: Any, format: str, stamp: int, keyframe: bool) -> bytes:
-        picture = _picture(frame, format).reformat(self.width, self.height, "yuv420p")
-        if self._encoder is None:
-            self._encoder = self._open()
-        kept = picture.pts, picture.time_base or Fraction(0), picture.pict_type  # it may be the writer's own
-        picture.pts, picture.time_base = stamp, Fraction(1, CLOCK)
-        picture.pict_type = PictureType.I if keyframe else PictureType.NONE
-        try:
-            return b"".join([bytes(packet) for packet in self._encoder.encode(picture)])
-        finally:
-            picture.pts, picture.time_base, picture.pict_type = kept
-
-    def _open(self) -> Any:
-        encoder: Any = av.CodecContext.create(ENCODERS[self.codec], "w")
-        encoder.width, encoder.height, encoder.pix_fmt = self.width, self.height, "yuv420p"
-        encoder.time_base = Fraction(1, CLOCK)
-        encoder.framerate = Fraction(self.fps).limit_denominator(1001)
-        encoder.bit_rate = self.bitrate
-        encoder.gop_size = max(1, round(self.fps * KEYFRAME_EACH))
-        encoder.max_b_frames = 0
-        rate = str(self.bitrate)
-        encoder.options = {**OPTIONS[self.codec], "maxrate": rate, "bufsize": rate}
-        return encoder
+    def _encode(self, frame: Any, format: str, timestamp: int, keyframe: bool) -> bytes:
+        """In the worker thread."""
+        return self._encoder.encode(_picture(frame, format), timestamp, keyframe)
 
 
 def _picture(frame: Any, format: str) -> av.VideoFrame:

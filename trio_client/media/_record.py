@@ -1,0 +1,278 @@
+"""Recording tracks into a file, as they are."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import trio
+from attrs import frozen
+
+from .._core import LocalProtocolError, opus
+from .._tracks import RemoteAudioTrack, RemoteTrack
+from ._av import av
+from ._opus import LAYOUTS, RATE
+from ._tasks import together
+from ._video import CLOCK
+
+if TYPE_CHECKING:
+    from .._core import Frame
+
+FLUSH = 0.25
+"""Seconds between two writes to the file."""
+PATIENCE = 5.0
+"""Seconds that the first frame of a track is waited for, unless told otherwise."""
+SYNC_PATIENCE = 1.5
+"""Seconds that the senders' clocks are waited for besides: reports come about once a second."""
+IMPLAUSIBLE = 2.0
+"""Seconds that tracks may be apart by their senders' clocks and by when they came; if it is more, clocks are wrong."""
+RESYNC = 0.04
+"""Seconds that a track may go wrong by, before it is put right."""
+TOLERANCE = RATE // 100
+"""Samples that sound may be away from where it ought to be, before a hole is filled."""
+OVERLAP = RATE // 20
+"""Samples of sound too many, before a packet is left out."""
+SILENCE = ((960, b"\xf8\xff\xfe"), (480, b"\xf0\xff\xfe"), (240, b"\xe8\xff\xfe"), (120, b"\xe0\xff\xfe"))
+"""Packets of silence, and their samples."""
+MOST_FRAMES = 20_000
+"""Frames of one track that wait for the others' first."""
+IVF = {"vp8": b"VP80", "vp9": b"VP90", "av1": b"AV01"}
+
+
+@frozen
+class Recorded:
+    """What has become of a track: ``frames`` that are in the file, ``lost`` ones that are not, and where in the file it
+    ``ended``, in seconds."""
+
+    track: RemoteTrack
+    frames: int
+    lost: int
+    ended: float
+
+
+class _Input:
+    """One track, and where it stands in the file."""
+
+    def __init__(self, track: RemoteTrack) -> None:
+        self.track = track
+        self.frames = track.frames()
+        self.waiting: list[Frame] = []
+        self.stream: Any = None
+        self.base = 0.0  # what a frame's time becomes a time of the file with
+        self.ntp_shift: float | None = None  # the same, of its sender's wall clock
+        self.arrival = float("inf")  # the least difference of arrival and time
+        self.next = 0  # in units of the stream's clock
+        self.count = 0
+        self.lost = 0
+
+    @property
+    def audio(self) -> bool:
+        return isinstance(self.track, RemoteAudioTrack)
+
+    @property
+    def codec(self) -> str:
+        format = self.track.receiver.format
+        return "opus" if self.audio else format.codec if format is not None else ""
+
+    def take(self, frame: Frame) -> None:
+        self.arrival = min(self.arrival, frame.arrival - frame.time)
+        if not self.audio and not frame.keyframe and not self.waiting and self.stream is None:
+            return  # nobody could begin with it
+        self.waiting.append(frame)
+        if len(self.waiting) > MOST_FRAMES:
+            del self.waiting[0]
+
+    def taken(self) -> list[Frame]:
+        """What waits, which is the caller's from now on."""
+        frames, self.waiting = self.waiting, []
+        return frames
+
+    @property
+    def ntp_base(self) -> float | None:
+        """The sender's wall clock at the time 0, by the last frame."""
+        last = self.waiting[-1]
+        return None if last.ntp_time is None else last.ntp_time - last.time
+
+    # ------------------------------------------------------------------ packets, in the worker thread
+
+    def packets(self, frames: Iterable[Frame]) -> list[Any]:
+        found: list[Any] = []
+        for frame in frames:
+            if self.ntp_shift is not None and frame.ntp_time is not None:
+                base = frame.ntp_time - frame.time + self.ntp_shift
+                if RESYNC < abs(base - self.base) < IMPLAUSIBLE:
+                    self.base = base
+            at = max(0.0, frame.time + self.base)
+            self.lost += frame.lost
+            found += self._sound(frame.data, at) if self.audio else self._picture(frame, at)
+        return found
+
+    def _sound(self, data: bytes, at: float) -> list[Any]:
+        """A packet, with silence in the hole before it. Sound follows sound without a break."""
+        samples = opus.duration(data)
+        ahead = round(at * RATE) - self.next
+        if not samples or ahead < -OVERLAP:
+            return []
+        found = []
+        if ahead > TOLERANCE:
+            for length, silence in SILENCE:
+                while ahead >= length:
+                    found.append(self._packet(silence, length, True))
+                    ahead -= length
+        found.append(self._packet(data, samples, True))
+        self.count += 1
+        return found
+
+    def _picture(self, frame: Frame, at: float) -> list[Any]:
+        self.next = max(self.next, round(at * CLOCK))
+        self.count += 1
+        return [self._packet(frame.data, 1, frame.keyframe)]
+
+    def _packet(self, data: bytes, length: int, keyframe: bool) -> Any:
+        packet: Any = av.Packet(data)
+        packet.pts = packet.dts = self.next
+        packet.time_base = Fraction(1, RATE if self.audio else CLOCK)
+        if self.audio:
+            packet.duration = length
+        packet.is_keyframe = keyframe
+        packet.stream = self.stream
+        self.next += length
+        return packet
+
+
+class _Writer:
+    """The file. All of it belongs into a worker thread."""
+
+    def __init__(self, path: str) -> None:
+        self.started = False
+        try:
+            self.container = av.open(path, "w")
+        except ValueError as error:
+            raise LocalProtocolError(f"{path} does not name a kind of file that can be written: {error}") from None
+
+    def start(self, inputs: Sequence[_Input]) -> None:
+        """Write the header, for inputs that have a frame."""
+        try:
+            for found in inputs:
+                first = found.waiting[0].data
+                if found.audio:
+                    layout = LAYOUTS[2 if opus.stereo(first) else 1]
+                    found.stream = self.container.add_stream("libopus", rate=RATE, layout=layout)
+                else:
+                    found.stream = self.container.add_stream_from_template(_template(found.codec, first))
+            self.container.start_encoding()
+        except (ValueError, av.FFmpegError) as error:
+            codecs = ", ".join([found.codec for found in inputs])
+            raise LocalProtocolError(f"a {self.container.format.name} file does not hold {codecs}: {error}") from None
+        self.started = True
+
+    def write(self, work: Sequence[tuple[_Input, list[Frame]]]) -> None:
+        packets = [packet for found, frames in work for packet in found.packets(frames)]
+        packets.sort(key=lambda packet: packet.pts * packet.time_base)
+        for packet in packets:
+            self.container.mux_one(packet)
+
+    def close(self) -> None:
+        """Finish the file, which is only there since the header was written."""
+        self.container.close()
+
+
+def _template(codec: str, data: bytes) -> Any:
+    """A stream like that of a file which holds this key frame: it has the size and what decoders need to know."""
+    if codec == "h264":
+        return av.open(io.BytesIO(data), format="h264").streams.video[0]
+    head = struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, IVF[codec], 0, 0, CLOCK, 1, 1, 0)
+    return av.open(io.BytesIO(head + struct.pack("<IQ", len(data), 0) + data), format="ivf").streams.video[0]
+
+
+async def record(
+    track_or_tracks: RemoteTrack | Iterable[RemoteTrack], path: str | os.PathLike[str], *, wait: float = PATIENCE
+) -> list[Recorded]:
+    """Record remote tracks into one file, as they are: nothing is transcoded.
+
+    The name of the file tells its kind: .ogg and .opus hold Opus, .webm Opus and VP8, .mp4 Opus and H.264, .mkv them
+    all. Tracks are put in step by their senders' clocks. Where sound is missing the file has silence, where pictures
+    are missing it shows the last; video begins with a key frame. A track whose first frame does not come within
+    ``wait`` seconds (of the first of any track) is left out.
+
+    Ends when all tracks have ended; what was recorded of each. Cancelled, the file is finished as well. There is no
+    file where nothing came. Raises LocalProtocolError for tracks that are being read already or that the kind of file
+    does not hold, and OSError when it cannot be written. Writing takes place in a worker thread.
+    """
+    tracks = [track_or_tracks] if isinstance(track_or_tracks, RemoteTrack) else list(track_or_tracks)
+    if not tracks or len(set(tracks)) < len(tracks):
+        raise LocalProtocolError("each track is recorded once, and there is one at least")
+    limiter = trio.CapacityLimiter(1)
+    writer = await trio.to_thread.run_sync(_Writer, os.fspath(path), limiter=limiter)
+    inputs: list[_Input] = []
+
+    async def flush() -> None:
+        if not writer.started and (there := _place(inputs)):
+            await trio.to_thread.run_sync(writer.start, there, limiter=limiter)
+        if work := [(found, found.taken()) for found in inputs if found.stream is not None]:
+            await trio.to_thread.run_sync(writer.write, work, limiter=limiter)
+
+    try:
+        for track in tracks:
+            inputs.append(_Input(track))
+        async with together() as nursery:
+            for found in inputs:
+                nursery.start_soon(_collect, found)
+            await _gather(inputs, wait)
+            while not all(found.frames.ended for found in inputs):
+                await flush()
+                await trio.sleep(FLUSH)
+    finally:
+        for found in inputs:
+            found.frames.close()
+        with trio.CancelScope(shield=True):
+            try:
+                await flush()
+            finally:
+                await trio.to_thread.run_sync(writer.close, limiter=limiter)
+    return [
+        Recorded(found.track, found.count, found.lost, found.next / (RATE if found.audio else CLOCK))
+        for found in inputs
+    ]
+
+
+async def _collect(found: _Input) -> None:
+    async for frame in found.frames:
+        found.take(frame)
+
+
+async def _gather(inputs: Sequence[_Input], wait: float) -> None:
+    """Until there is a first frame of every track, and its sender's clock is known; not for ever."""
+    first = complete = None
+    while not all(found.frames.ended for found in inputs):
+        now = trio.current_time()
+        there = [found for found in inputs if found.waiting]
+        if there and first is None:
+            first = now
+        if first is not None and (now >= first + wait or all(found.waiting or found.frames.ended for found in inputs)):
+            complete = now if complete is None else complete
+            if len(there) == 1 or all(found.ntp_base is not None for found in there) or now > complete + SYNC_PATIENCE:
+                return
+        await trio.sleep(FLUSH / 5)
+
+
+def _place(inputs: Sequence[_Input]) -> list[_Input]:
+    """Put the tracks that have a frame on one time line: by their senders' clocks, or else by when they came."""
+    there = [found for found in inputs if found.waiting]
+    clocks = [found for found in there if found.ntp_base is not None]
+    shift = clocks[0].arrival - (clocks[0].ntp_base or 0.0) if len(there) > 1 and clocks else None
+    for found in there:
+        found.base = found.arrival
+        ntp_base = found.ntp_base
+        if shift is not None and ntp_base is not None and abs(ntp_base + shift - found.arrival) < IMPLAUSIBLE:
+            found.base, found.ntp_shift = ntp_base + shift, shift
+    origin = min([found.base + found.waiting[0].time for found in there], default=0.0)
+    for found in there:
+        found.base -= origin
+        if found.ntp_shift is not None:
+            found.ntp_shift -= origin
+    return there
