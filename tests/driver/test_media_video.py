@@ -65,11 +65,12 @@ class Sent:
 
     def write(self, core, data, now, **options):
         self.sizes.append(len(data))
+        del options["layer"]
         return self.sender.write(data, now, **options)
 
     def start(self):
         self.core = self.stage.start(1)
-        self.core.sending.sender = self.sender
+        self.core.sending.senders = [self.sender]
 
     async def carry(self, seconds=0.1):
         """Let the packets through."""

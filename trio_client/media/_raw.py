@@ -42,15 +42,15 @@ class RawVideoTrack(LocalVideoTrack):
         self._began: float | None = None
         self._last = -1
 
-    async def write(
+    async def write(  # type: ignore[override]  # pictures in place of frames; of one layer
         self,
         frame: av.VideoFrame | SupportsBuffer | EncodedFrame | bytes,
         *,
         format: str = "rgb24",
         time: float | None = None,
     ) -> bool:
-        """Encode and send one picture. True if it was sent; False if it was dropped: the track is muted, or too much is
-        queued already.
+        """Encode and send one picture. True if it was sent; False if it was dropped: the track is muted, nobody wants
+        it, or too much is queued already.
 
         An av.VideoFrame of any size and format, or a numpy array of ``format``: "rgb24", "bgr24", "rgba", "bgra" and
         "gray" are arrays of height x width x channels, "yuv420p" one of 1.5 height x width. ``time``: when it is to
@@ -64,7 +64,7 @@ class RawVideoTrack(LocalVideoTrack):
             raise LocalProtocolError("this track is written as pictures; LocalVideoTrack takes encoded frames")
         _, core = await self._ready()
         async with self._lock:
-            if core.muted:
+            if core.paused():
                 return False
             now = trio.current_time()
             if self._began is None:
@@ -74,7 +74,7 @@ class RawVideoTrack(LocalVideoTrack):
             data = await trio.to_thread.run_sync(self._encode, frame, format, stamp, wanted, limiter=self._limiter)
             self._last = stamp
             core_now, session = self._core, self._session
-            if core_now is None or session is None or core_now.sender is None:
+            if core_now is None or session is None or not core_now.started:
                 return False  # ended, or broken, meanwhile
             return self._write(session, core_now, EncodedFrame(data=data, timestamp=stamp)) if data else False
 
