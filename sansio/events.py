@@ -29,6 +29,7 @@ from .types import (
     Permissions,
     StreamState,
     SubscriptionError,
+    SubscriptionStatus,
 )
 
 if TYPE_CHECKING:
@@ -478,6 +479,21 @@ class TrackSubscriptionPermissionChanged(Event):
 
 
 @frozen
+class TrackSubscriptionStatusChanged(Event):
+    """A subscription stands elsewhere now: asked for, here, or not wanted any more."""
+
+    publication: RemoteTrackPublication
+    status: SubscriptionStatus
+    participant: RemoteParticipant
+
+    name = "track_subscription_status_changed"
+    arguments = ("publication", "status", "participant")
+    participant_name = "track_subscription_status_changed"
+    participant_arguments = ("publication", "status")
+    follows = "TrackSubscribed for what is desired; TrackUnsubscribed for what is not, if it was here."
+
+
+@frozen
 class TrackSubscriptionFailed(Event):
     """The server gave up on a subscription. `participant` is None when nobody known publishes the track."""
 
@@ -503,6 +519,21 @@ class LocalTrackPublished(Event):
     arguments = ("publication", "participant")
     participant_name = "local_track_published"
     participant_arguments = ("publication",)
+    follows = "LocalTrackSubscribed with the first subscriber."
+
+
+@frozen
+class LocalTrackRepublished(Event):
+    """A track of ours is published anew, after a full reconnect: the same publication with another sid."""
+
+    publication: LocalTrackPublication
+    previous_sid: str
+    participant: LocalParticipant
+
+    name = "local_track_republished"
+    arguments = ("publication", "previous_sid", "participant")
+    participant_name = "local_track_republished"
+    participant_arguments = ("publication", "previous_sid")
     follows = "LocalTrackSubscribed with the first subscriber."
 
 
@@ -618,8 +649,10 @@ class RoomEvent(Enum):
     TrackUnmuted = "track_unmuted"
     TrackStreamStateChanged = "track_stream_state_changed"
     TrackSubscriptionPermissionChanged = "track_subscription_permission_changed"
+    TrackSubscriptionStatusChanged = "track_subscription_status_changed"
     TrackSubscriptionFailed = "track_subscription_failed"
     LocalTrackPublished = "local_track_published"
+    LocalTrackRepublished = "local_track_republished"
     LocalTrackUnpublished = "local_track_unpublished"
     LocalTrackSubscribed = "local_track_subscribed"
     LocalTrackLayersChanged = "local_track_layers_changed"
@@ -644,8 +677,10 @@ class ParticipantEvent(Enum):
     TrackUnmuted = "track_unmuted"
     TrackStreamStateChanged = "track_stream_state_changed"
     TrackSubscriptionPermissionChanged = "track_subscription_permission_changed"
+    TrackSubscriptionStatusChanged = "track_subscription_status_changed"
     TrackSubscriptionFailed = "track_subscription_failed"
     LocalTrackPublished = "local_track_published"
+    LocalTrackRepublished = "local_track_republished"
     LocalTrackUnpublished = "local_track_unpublished"
     LocalTrackSubscribed = "local_track_subscribed"
     LocalTrackLayersChanged = "local_track_layers_changed"
@@ -683,8 +718,10 @@ ALL: tuple[type[Event], ...] = (
     TrackUnmuted,
     TrackStreamStateChanged,
     TrackSubscriptionPermissionChanged,
+    TrackSubscriptionStatusChanged,
     TrackSubscriptionFailed,
     LocalTrackPublished,
+    LocalTrackRepublished,
     LocalTrackUnpublished,
     LocalTrackSubscribed,
     LocalTrackLayersChanged,

@@ -192,6 +192,14 @@ class VideoQuality(Enum):
         return cls.UNKNOWN
 
 
+class SubscriptionStatus(Enum):
+    """Where a subscription stands: not wanted, wanted but not here (yet), or here."""
+
+    UNSUBSCRIBED = "unsubscribed"
+    DESIRED = "desired"
+    SUBSCRIBED = "subscribed"
+
+
 class DataPacketKind(Enum):
     """How a data packet travelled."""
 

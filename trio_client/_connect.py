@@ -94,6 +94,7 @@ def connect(
             token if isinstance(token, str) else await token(),
             EngineOptions(
                 auto_subscribe=auto_subscribe,
+                allow_pause=options.allow_pause,
                 single_peer_connection=options.single_peer_connection,
                 metadata=options.metadata,
                 attributes=tuple(options.attributes.items()),

@@ -49,6 +49,7 @@ from sansio.events import (
     IsSpeakingChanged,
     LocalTrackLayersChanged,
     LocalTrackPublished,
+    LocalTrackRepublished,
     LocalTrackSubscribed,
     LocalTrackUnpublished,
     Moved,
@@ -74,6 +75,7 @@ from sansio.events import (
     TrackSubscribed,
     TrackSubscriptionFailed,
     TrackSubscriptionPermissionChanged,
+    TrackSubscriptionStatusChanged,
     TrackUnmuted,
     TrackUnpublished,
     TrackUnsubscribed,
@@ -83,6 +85,7 @@ from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room import participant as core_participant
 from sansio.room import publication as core_publication
 from sansio.room import track as core_track
+from sansio.room.permissions import ParticipantTrackPermission
 from sansio.room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
 from sansio.room.stream_info import (
     ByteStreamInfo,
@@ -109,6 +112,7 @@ from sansio.types import (
     ServerInfo,
     StreamState,
     SubscriptionError,
+    SubscriptionStatus,
     TrackKind,
     TrackSource,
     VideoQuality,
@@ -183,6 +187,7 @@ __all__ = [
     "LocalTrackLayersChanged",
     "LocalTrackPublication",
     "LocalTrackPublished",
+    "LocalTrackRepublished",
     "LocalTrackSubscribed",
     "LocalTrackUnpublished",
     "MediaClock",
@@ -203,6 +208,7 @@ __all__ = [
     "ParticipantNameChanged",
     "ParticipantPermissionsChanged",
     "ParticipantState",
+    "ParticipantTrackPermission",
     "Permissions",
     "ReceiverStats",
     "ReconnectPolicy",
@@ -239,6 +245,7 @@ __all__ = [
     "StreamReadable",
     "StreamState",
     "SubscriptionError",
+    "SubscriptionStatus",
     "TextOperation",
     "TextStreamInfo",
     "TokenRefreshed",
@@ -254,6 +261,7 @@ __all__ = [
     "TrackSubscribed",
     "TrackSubscriptionFailed",
     "TrackSubscriptionPermissionChanged",
+    "TrackSubscriptionStatusChanged",
     "TrackUnmuted",
     "TrackUnpublished",
     "TrackUnsubscribed",

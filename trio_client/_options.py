@@ -86,6 +86,7 @@ class ConnectOptions:
     * ``ssl_context``: for ``wss://``; None trusts the system's certificate authorities.
     * ``single_peer_connection``: True insists on one peer connection, False on two, None tries one and falls back to
       two with a server that is too old.
+    * ``allow_pause``: let the server pause videos for which the way to us has no room (TrackStreamStateChanged).
     * ``metadata``, ``attributes``: of this participant, from the start. The token needs the grant canUpdateOwnMetadata.
     * ``max_stream_bytes``: of one incoming stream, decompressed; a larger one fails with StreamFailure.TOO_LARGE.
     * ``close_timeout``: seconds that leaving may take. A cancelled block leaves within a quarter of a second.
@@ -97,6 +98,7 @@ class ConnectOptions:
     reconnect: ReconnectPolicy = field(factory=ReconnectPolicy)
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
     single_peer_connection: bool | None = None
+    allow_pause: bool = False
     metadata: str = ""
     attributes: Mapping[str, str] = field(factory=dict)
     max_stream_bytes: int = field(default=1 << 30, validator=validators.ge(0))

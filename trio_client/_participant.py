@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
-from ._core import DisconnectReason, Event, LocalProtocolError, TrackSource, core_participant
+from ._core import (
+    DisconnectReason,
+    Event,
+    LocalProtocolError,
+    ParticipantTrackPermission,
+    TrackSource,
+    core_participant,
+)
 from ._data_streams import ByteStreamWriter, Opening, TextStreamWriter, send_file, send_whole
 from ._subscription import CAPACITY, EventKey, H, Handler, Listeners, Overflow, Subscription
 
@@ -275,6 +282,19 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
         """End a published track, named by its publication or its sid."""
         await trio.lowlevel.checkpoint()
         self._session.unpublish(publication if isinstance(publication, str) else publication.sid)
+
+    def set_track_subscription_permissions(
+        self,
+        *,
+        allow_all_participants: bool = True,
+        participant_permissions: Iterable[ParticipantTrackPermission] = (),
+    ) -> None:
+        """Say who may subscribe to our tracks: everybody, or only the named participants what their entries allow.
+
+        Each call replaces what was set before, for tracks that are published and those to come; what somebody may not
+        have any more ends for them at once. Raises DisconnectedError when the room has ended.
+        """
+        self._session.set_track_permissions(allow_all_participants, participant_permissions)
 
     async def set_name(self, name: str) -> None:
         """Change our display name; returns when the server has accepted it. Raises RequestRejected if it has not."""

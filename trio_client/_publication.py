@@ -32,6 +32,10 @@ class LocalTrackPublication(core_publication.LocalTrackPublication):
         await trio.lowlevel.checkpoint()
         self._session.set_muted(self, False)
 
+    async def wait_for_subscription(self) -> None:
+        """Wait until somebody has subscribed to the track. Raises DisconnectedError when the room ends before."""
+        await self._session.wait_until(lambda: self.subscribed)
+
 
 class RemoteTrackPublication(core_publication.RemoteTrackPublication):
     """A track of somebody else, whether it comes here or not."""

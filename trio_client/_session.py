@@ -27,6 +27,7 @@ from ._core import (
     LocalTrackLayersChanged,
     LocalTrackUnpublished,
     ParticipantDisconnected,
+    ParticipantTrackPermission,
     RequestDone,
     RequestError,
     RequestFailed,
@@ -483,6 +484,13 @@ class Session:
         """Ask for a track, or for it to come no longer."""
         self.check()
         self.engine.set_subscribed(publication, subscribed, trio.current_time())
+        self.driver.pump()
+
+    @trio.lowlevel.enable_ki_protection
+    def set_track_permissions(self, everybody: bool, permissions: Iterable[ParticipantTrackPermission]) -> None:
+        """Say who may subscribe to our tracks."""
+        self.check()
+        self.engine.set_track_permissions(everybody, permissions, trio.current_time())
         self.driver.pump()
 
     @trio.lowlevel.enable_ki_protection

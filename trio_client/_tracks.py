@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -309,17 +310,24 @@ class Wish:
 
 
 class Frames:
-    """The frames of a remote track: an async iterator, and a context manager that ends it.
+    """The frames of a remote track for one reader: an async iterator, and a context manager that ends it.
 
     ``ended`` is empty while it lives, and then says why it ended: "unsubscribed", "unpublished", "reconnecting" (the
-    track comes again as a new one), "disconnected" or "closed".
+    track comes again as a new one), "disconnected" or "closed". ``capacity`` frames wait at most.
     """
 
-    __slots__ = ("__weakref__", "_track", "ended")
+    # The only reader of a track takes frames out of the receiver itself. Several get them into queues of their own,
+    # which overflow in the same way: sound loses its oldest frame, and pictures go on with a key frame.
 
-    def __init__(self, track: RemoteTrack) -> None:
+    __slots__ = ("__weakref__", "_needs_keyframe", "_pending", "_queue", "_track", "capacity", "ended")
+
+    def __init__(self, track: RemoteTrack, capacity: int, late: bool) -> None:
         self._track = track
+        self.capacity = capacity
         self.ended = ""
+        self._queue: deque[Frame] = deque()
+        self._needs_keyframe = late and track.kind is TrackKind.VIDEO
+        self._pending = 0  # frames lost since the last one that went into the queue
 
     def __repr__(self) -> str:
         return f"<Frames of {self._track!r}{' ' + self.ended if self.ended else ''}>"
@@ -336,7 +344,7 @@ class Frames:
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
         while not self.ended:
-            frame = track.read()
+            frame = self.read()
             if frame is not None:
                 return frame
             if track.ended:
@@ -345,11 +353,48 @@ class Frames:
             await track._lot.park()
         raise StopAsyncIteration
 
+    def read(self) -> Frame | None:
+        """The next frame if one waits, else None."""
+        if self._queue:
+            return self._queue.popleft()
+        if self.ended:
+            return None
+        return self._track._read(self)
+
+    def _put(self, frame: Frame) -> None:
+        """One more frame, which other readers get too."""
+        if self._needs_keyframe:
+            if not frame.keyframe:
+                self._pending += frame.lost + 1
+                return
+            self._needs_keyframe = False
+        queue, lost = self._queue, 0
+        if len(queue) >= self.capacity:
+            keep = 0 if self._track.kind is TrackKind.VIDEO else len(queue) - 1
+            for place in range(len(queue) - 1, 0, -1):
+                if queue[place].keyframe:
+                    keep = len(queue) - place
+                    break
+            while len(queue) > keep:
+                lost += queue.popleft().lost + 1
+            if queue:
+                queue[0] = queue[0].after(lost)
+                lost = 0
+            elif self._track.kind is TrackKind.VIDEO and not frame.keyframe:
+                self._pending = lost + frame.lost + 1
+                self._needs_keyframe = True
+                self._track.request_keyframe()
+                return
+        lost += self._pending
+        self._pending = 0
+        queue.append(frame.after(lost) if lost else frame)
+
     def close(self) -> None:
-        """Read no more. Frames are dropped from now on, at next to no cost."""
+        """Read no more. Without another reader, frames are dropped from now on, at next to no cost."""
         if not self.ended:
             self.ended = "closed"
-            self._track._stop_reading()
+            self._queue.clear()
+            self._track._forget(self)
 
     def __enter__(self) -> Self:
         return self
@@ -369,19 +414,20 @@ class Frames:
 class RemoteTrack(core_track.RemoteTrack):
     """A subscribed track of somebody else, from TrackSubscribed. ``ended`` says why it ended, empty while it lives."""
 
-    __slots__ = ("_frames", "_lot", "_reads", "_session")
+    __slots__ = ("_lot", "_most", "_readers", "_reads", "_session")
 
     def __init__(self, session: Session, publication: RemoteTrackPublication, receiver: RtpReceiver) -> None:
         super().__init__(publication, receiver)
         self._session = session
-        self._frames: weakref.ref[Frames] | None = None
+        self._readers: list[weakref.ref[Frames]] = []
         self._lot = trio.lowlevel.ParkingLot()
+        self._most = receiver.capacity
         self._reads = 0
 
     @trio.lowlevel.enable_ki_protection
     def frames(self, *, capacity: int | None = None) -> Frames:
-        """The encoded frames from now on. One reader at a time; nothing is kept while there is none, and one that
-        nobody refers to any more is none.
+        """The encoded frames from now on, for one reader. Several readers each get all of them, at a pace of their own.
+        Nothing is kept while there is none, and one that nobody refers to any more is none.
 
         ``capacity``: frames that wait at most, 50 of audio and 60 of video unless told otherwise, and not more. When
         they are full, the oldest audio goes, and video goes on with its next key frame; ``lost`` of the next frame
@@ -389,31 +435,53 @@ class RemoteTrack(core_track.RemoteTrack):
         first frame), ``ntp_time`` (the sender's wall clock as Unix time, None until it is known), ``keyframe``,
         and ``lost`` (frames missing before it).
         """
-        if self._frames is not None and (reader := self._frames()) is not None and not reader.ended:
-            raise LocalProtocolError(f"{self!r} is being read already")
-        if capacity is not None:
-            if capacity < 1:
-                raise LocalProtocolError("a capacity is at least one frame")
-            self.receiver.capacity = min(self.receiver.capacity, capacity)
-        frames, token = Frames(self), trio.lowlevel.current_trio_token()
+        if capacity is not None and capacity < 1:
+            raise LocalProtocolError("a capacity is at least one frame")
+        self._share()  # what came before is for those who read already
+        late = self.receiver.enabled  # in the midst of pictures, which begin with a key frame for this one too
+        frames = Frames(self, self._most if capacity is None else min(self._most, capacity), late)
+        token = trio.lowlevel.current_trio_token()
 
         def forgotten(ref: weakref.ref[Frames]) -> None:
             # From the garbage collector, which may be at work anywhere.
             with contextlib.suppress(trio.RunFinishedError):
-                token.run_sync_soon(self._forget, ref)
+                token.run_sync_soon(self._count_readers)
 
-        self._frames = weakref.ref(frames, forgotten)
-        self._enable(True)
+        self._readers.append(weakref.ref(frames, forgotten))
+        self._count_readers()
+        if late:
+            self.request_keyframe()
         return frames
 
-    def _forget(self, frames: weakref.ref[Frames]) -> None:
-        if frames is self._frames:
-            self._stop_reading()
+    def _living(self) -> list[Frames]:
+        found = [reader() for reader in self._readers]
+        return [frames for frames in found if frames is not None and not frames.ended]
 
-    def _stop_reading(self) -> None:
-        self._frames = None
-        self._enable(False)
+    def _read(self, frames: Frames) -> Frame | None:
+        """The next frame for a reader whose queue is empty."""
+        if len(self._readers) == 1 and not frames._needs_keyframe:
+            return self.read()
+        self._share()
+        return frames._queue.popleft() if frames._queue else None
+
+    def _share(self) -> None:
+        """Give what waits to every reader."""
+        living = self._living()
+        while (frame := self.read()) is not None:
+            for frames in living:
+                frames._put(frame)
+
+    def _forget(self, frames: Frames) -> None:
+        self._count_readers()
         self._wake()
+
+    def _count_readers(self) -> None:
+        """Readers have come or gone."""
+        living = self._living()
+        self._readers = [reader for reader in self._readers if reader() in living]
+        self.receiver.capacity = living[0].capacity if len(living) == 1 else self._most
+        if self.receiver.enabled != bool(living):
+            self._enable(bool(living))
 
     @trio.lowlevel.enable_ki_protection
     def _enable(self, enabled: bool) -> None:
@@ -421,7 +489,17 @@ class RemoteTrack(core_track.RemoteTrack):
             self._session.engine.enable_track(self, enabled, trio.current_time())
             self._session.driver.pump()
 
+    @trio.lowlevel.enable_ki_protection
+    def request_keyframe(self) -> None:
+        """Ask the publisher of a video for a key frame, which the server does once in half a second at most. It is done
+        by itself where one is needed to go on. Audio has none."""
+        if self.kind is TrackKind.VIDEO and not self.ended and not self._session.ended.is_set():
+            self._session.engine.request_keyframe(self, trio.current_time())
+            self._session.driver.pump()
+
     def _wake(self) -> None:
+        if len(self._readers) > 1:
+            self._share()
         self._lot.unpark_all()
 
 

@@ -56,6 +56,7 @@ from .credentials import Credentials
 from .data import DataReceiver, unacknowledged
 from .options import EngineOptions
 from .participant import RemoteParticipant
+from .permissions import ParticipantTrackPermission
 from .publication import RemoteTrackPublication
 from .publish import Publisher
 from .requests import RequestDone, RequestError, RequestFailed, Requests
@@ -157,7 +158,7 @@ class RoomEngine:
         self.transmits: deque[Transmit] = deque()
         self.outbox: deque[Any] = deque()
         self.counters = Counters()
-        self.state = RoomState(self.outbox, factories)
+        self.state = RoomState(self.outbox, factories, auto_subscribe=self.options.auto_subscribe)
         self.closed = False
         self._wall = wall
         self._session = self._new_session()
@@ -490,6 +491,13 @@ class RoomEngine:
         self._check_connected()
         self._publisher.set_muted(sid, muted, now)
 
+    def set_track_permissions(
+        self, everybody: bool, permissions: Iterable[ParticipantTrackPermission], now: float
+    ) -> None:
+        """Who may subscribe to our tracks: everybody, or the named ones; each call replaces what was set before."""
+        self._check_connected()
+        self._publisher.permissions.set(everybody, permissions, now)
+
     def write_frame(
         self,
         track: LocalTrack,
@@ -512,6 +520,10 @@ class RoomEngine:
     def enable_track(self, track: RemoteTrack, enabled: bool, now: float) -> None:
         """Keep the frames of a subscribed track, or drop them: nobody reads."""
         self._transports.set_receiving(track.receiver, enabled, now)
+
+    def request_keyframe(self, track: RemoteTrack, now: float) -> None:
+        """Ask the publisher of a video for a key frame, unless that was done a moment ago."""
+        self._transports.request_keyframe(track.receiver)
 
     def set_subscribed(self, publication: RemoteTrackPublication, subscribed: bool, now: float) -> None:
         """Ask the server for a track, or to send it no longer. TrackSubscribed and TrackUnsubscribed tell the rest."""
@@ -724,6 +736,7 @@ class RoomEngine:
         auto = self.options.auto_subscribe
         state = self._transports.sync_state(auto, self._subscriptions.differing(auto), self._publisher.published())
         self._session.send("sync_state", state, now)
+        self._publisher.permissions.say(now)
         self._transports.resumed(response, now)
         self._transports.due = self._due["session"] = self._due["self"] = NOW
 
@@ -776,6 +789,7 @@ class RoomEngine:
         single = self._transports.single
         settings = urls.JoinSettings(
             auto_subscribe=self.options.auto_subscribe,
+            subscriber_allow_pause=self.options.allow_pause,
             metadata=self.options.metadata,
             attributes=dict(self.options.attributes),
         )
@@ -790,7 +804,8 @@ class RoomEngine:
                 delay = self.options.open_timeout + self.options.first_message_timeout
                 offer = self._transports.first_offer(now, delay=delay)
                 whole = urls.join_url(self.url, settings, offer=offer, add_tracks=tracks)
-                if urls.fits_request_line(whole):
+                # Who may not have our tracks has to be told before they are announced.
+                if urls.fits_request_line(whole) and not (tracks and self._publisher.permissions.restricted):
                     self._offer_in_join, url = True, whole
         self._session.start(self._signal, resume=self._life.state is State.RESUMING, now=now)
         self.outbox.append(OpenSignal(self._signal, url, self._credentials.headers(now), self.options.open_timeout))
@@ -849,6 +864,7 @@ class RoomEngine:
             update = proto.rtc.UpdateParticipantMetadata(metadata=self.options.metadata)
             self._session.send("update_metadata", update, now)
             self._due["session"] = NOW
+        self._publisher.permissions.say(now)
         if not self._offer_in_join:
             self._publisher.announce(now)  # ahead of the offer that has their sections
             self._due["session"] = NOW
@@ -874,7 +890,7 @@ class RoomEngine:
                 state.apply_mute(message.sid, message.muted)
                 self._publisher.handle_mute(message.sid)
             case "track_published":
-                self._publisher.handle_published(message)
+                self._publisher.handle_published(message, now)
             case "track_unpublished":
                 state.apply_track_unpublished(message)
                 self._publisher.handle_unpublished(message.track_sid, self._transports, now)

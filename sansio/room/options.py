@@ -25,6 +25,8 @@ class EngineOptions:
     """
 
     auto_subscribe: bool = True
+    allow_pause: bool = False
+    """Let the server pause videos that the way to us has no room for, instead of sending all of them badly."""
     single_peer_connection: bool | None = None
     metadata: str = ""
     attributes: tuple[tuple[str, str], ...] = ()

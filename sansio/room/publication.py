@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..base import limits
-from ..types import AudioFeature, Dimensions, EncryptionType, StreamState, TrackKind, TrackSource
+from ..types import AudioFeature, Dimensions, EncryptionType, StreamState, SubscriptionStatus, TrackKind, TrackSource
 
 if TYPE_CHECKING:
     from ..proto import models
@@ -77,19 +77,27 @@ class TrackPublication:
 class RemoteTrackPublication(TrackPublication):
     """A track of a remote participant.
 
-    ``subscribed`` tells whether its media comes here; ``subscription_allowed`` whether the publisher lets us have it;
-    ``stream_state`` whether the server has paused it.
+    ``subscribed`` tells whether its media comes here, ``desired`` whether it is to; ``subscription_allowed`` whether
+    the publisher lets us have it; ``stream_state`` whether the server has paused it.
     """
 
-    __slots__ = ("subscription_allowed", "stream_state")
+    __slots__ = ("desired", "subscription_allowed", "stream_state")
 
     participant: RemoteParticipant
 
     def __init__(self, participant: RemoteParticipant, sid: str) -> None:
         super().__init__(sid)
         self.participant = participant
+        self.desired = True
         self.subscription_allowed = True
         self.stream_state = StreamState.ACTIVE
+
+    @property
+    def subscription_status(self) -> SubscriptionStatus:
+        """Where the subscription stands."""
+        if self.subscribed:
+            return SubscriptionStatus.SUBSCRIBED
+        return SubscriptionStatus.DESIRED if self.desired else SubscriptionStatus.UNSUBSCRIBED
 
     def _update(self, info: models.TrackInfo) -> None:
         self._describe(info)

@@ -18,6 +18,7 @@ from ..base.limits import LOCAL_TRACKS
 from ..peer.media import Sending
 from ..rtp.sender import RtpSender
 from ..types import TrackKind, VideoQuality
+from .permissions import TrackPermissions
 from .requests import Requests
 from .state import RoomState
 from .track import RIDS, LocalTrack, TrackDescription
@@ -41,6 +42,7 @@ class Publisher:
         self._requests = requests
         self._entropy = entropy
         self._send = send
+        self.permissions = TrackPermissions(send)
         self.placed = False
         """Whether the first offer of the session is made: what is published before that stands in it."""
         self._tracks: dict[str, LocalTrack] = {}
@@ -132,7 +134,7 @@ class Publisher:
 
     # ------------------------------------------------------------------ what the server says
 
-    def handle_published(self, response: rtc.TrackPublishedResponse) -> None:
+    def handle_published(self, response: rtc.TrackPublishedResponse, now: float) -> None:
         """The server has accepted a track."""
         track = self._tracks.get(response.cid)
         if track is None or track.withdrawn:
@@ -145,7 +147,9 @@ class Publisher:
             publication.track = track.description.owner or track
             track.publication = publication
         else:
+            previous = track.publication.sid
             self._state.rename_local_publication(track.publication, info)
+            self.permissions.rename(previous, info.sid, now)
         self._requests.done("add_track", track.cid, track.publication)
 
     def handle_response(self, response: rtc.RequestResponse, transports: Transports, now: float) -> None:

@@ -91,6 +91,7 @@ class RoomState:
         "counters",
         "on_unpublish",
         "on_left",
+        "_auto_subscribe",
         "_factories",
         "_outbox",
         "_emit",
@@ -102,7 +103,7 @@ class RoomState:
         "_mentioned",
     )
 
-    def __init__(self, outbox: deque[Any], factories: Factories | None = None) -> None:
+    def __init__(self, outbox: deque[Any], factories: Factories | None = None, *, auto_subscribe: bool = True) -> None:
         self.name = ""
         self.sid = ""
         self.metadata = ""
@@ -122,6 +123,7 @@ class RoomState:
         self.on_left: list[Callable[[RemoteParticipant], None]] = []
         """Called after the event for somebody who has left."""
         self._factories = factories or Factories()
+        self._auto_subscribe = auto_subscribe
         self._outbox = outbox
         self._emit: Callable[[Event], None] = outbox.append
         self._remote: dict[str, RemoteParticipant] = {}
@@ -387,6 +389,7 @@ class RoomState:
                     self.counters.add("too_many_tracks")
                     continue
                 publication = self._factories.remote_publication(participant, sid)
+                publication.desired = self._auto_subscribe
                 publication._update(track)
                 publications[sid] = publication
                 self._emit(events.TrackPublished(publication, participant))
@@ -462,11 +465,13 @@ class RoomState:
 
     def rename_local_publication(self, publication: LocalTrackPublication, info: models.TrackInfo) -> None:
         """A track of ours was published anew, in a new session: the same publication under another sid."""
-        own = self.local_participant._publications
-        own.pop(publication.sid, None)
+        own, previous = self.local_participant._publications, publication.sid
+        own.pop(previous, None)
         publication.sid = info.sid
         publication._update(info)
+        publication.subscribed = False
         own[info.sid] = publication
+        self._emit(events.LocalTrackRepublished(publication, previous, self.local_participant))
 
     def set_local_muted(self, sid: str, muted: bool) -> None:
         """We have muted or unmuted a track of ours."""

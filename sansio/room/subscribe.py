@@ -14,7 +14,7 @@ from .. import events, proto
 from ..base.errors import LocalProtocolError
 from ..peer.media import TrackMapped, TrackUnmapped
 from ..rtp.receiver import RtpReceiver
-from ..types import TrackKind, VideoQuality
+from ..types import SubscriptionStatus, TrackKind, VideoQuality
 from .publication import RemoteTrackPublication
 from .state import RoomState
 from .track import RemoteTrack
@@ -66,8 +66,10 @@ class Subscriptions:
             del self._waiting[sid]
             track = self._tracks[sid] = self._make(publication, mapped.receiver)
             self._by_receiver[mapped.receiver] = track
+            before = publication.subscription_status
             publication.track, publication.subscribed = track, True
             self._outbox.append(events.TrackSubscribed(track, publication, publication.participant))
+            self._tell_status(publication, before)
 
     def handle_unmapped(self, unmapped: TrackUnmapped) -> None:
         """A section does not carry its track any more."""
@@ -90,8 +92,16 @@ class Subscriptions:
         del self._by_receiver[track.receiver]
         track.ended = reason
         track.receiver.end(reason)
+        before = publication.subscription_status
         publication.track, publication.subscribed = None, False
         self._outbox.append(events.TrackUnsubscribed(track, publication, publication.participant))
+        self._tell_status(publication, before)
+
+    def _tell_status(self, publication: RemoteTrackPublication, before: SubscriptionStatus) -> None:
+        status = publication.subscription_status
+        if status is not before:
+            event = events.TrackSubscriptionStatusChanged(publication, status, publication.participant)
+            self._outbox.append(event)
 
     def end_all(self, reason: str) -> None:
         """The peer connections are gone, and every track with them."""
@@ -115,6 +125,9 @@ class Subscriptions:
     def set_subscribed(self, publication: RemoteTrackPublication, subscribed: bool) -> rtc.UpdateSubscription:
         """The request for a track to come here, or not."""
         self._wanted[publication.sid] = subscribed
+        before = publication.subscription_status
+        publication.desired = subscribed
+        self._tell_status(publication, before)
         request = proto.rtc.UpdateSubscription(track_sids=[publication.sid], subscribe=subscribed)
         request.participant_tracks.add(participant_sid=publication.participant.sid, track_sids=[publication.sid])
         return request

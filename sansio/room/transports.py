@@ -546,6 +546,13 @@ class Transports:
                 transport.touch_media()
                 self.due = peer.due = NOW
 
+    def request_keyframe(self, receiver: RtpReceiver) -> None:
+        """Have a video begin anew."""
+        receiver.request_keyframe()
+        for peer in self._peers:
+            peer.connection.transport.touch_media()
+            self.due = peer.due = NOW
+
     @property
     def carried(self) -> tuple[str, ...]:
         """The sids of the tracks that sections carry."""

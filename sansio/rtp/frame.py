@@ -34,6 +34,19 @@ class Frame:
         self.lost = lost
         self.payload_type = payload_type
 
+    def after(self, lost: int) -> Frame:
+        """The same frame with so many more missing before it."""
+        return Frame(
+            self.data,
+            self.timestamp,
+            self.time,
+            self.ntp_time,
+            self.arrival,
+            self.keyframe,
+            self.lost + lost,
+            self.payload_type,
+        )
+
     def __repr__(self) -> str:
         kind = "key frame, " if self.keyframe else ""
         return (

@@ -504,6 +504,9 @@ class RtpReceiver:
             delay,
         )
 
+    def request_keyframe(self) -> None:
+        """Ask the sender of a video for a key frame, as soon as the last request is old enough."""
+
     @property
     def dimensions(self) -> tuple[int, int]:
         """Width and height of a video in pixels, zeros where there are none."""

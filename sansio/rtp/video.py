@@ -206,7 +206,6 @@ class VideoReceiver(RtpReceiver):
     # ------------------------------------------------------------------ requests for key frames
 
     def request_keyframe(self) -> None:
-        """Ask the sender for a key frame, as soon as the last request is old enough."""
         self._request_keyframe()
 
     def _request_keyframe(self) -> None:

@@ -34,6 +34,7 @@ from sansio.room.state import RoomState
 from sansio.room.track import LocalTrack
 from sansio.rtp.format import Format
 from sansio.rtp.packet import build_rtp
+from sansio.rtp.payload import vp8
 from sansio.rtp.session import RtpSession
 from sansio.types import DisconnectReason, RequestReason, TrackKind, TrackSource, VideoQuality
 from trio_client import (
@@ -403,8 +404,6 @@ async def test_frames_are_read_until_the_track_ends(stage):
     got = []
     with track.frames(capacity=10) as frames:
         assert track.receiver.capacity == 10
-        with pytest.raises(LocalProtocolError, match="being read"):
-            track.frames()
         async with trio.open_nursery() as nursery:
 
             async def read():
@@ -437,6 +436,98 @@ async def test_a_reader_that_is_closed_or_forgotten_makes_room_for_another(stage
     with trio.move_on_after(1) as scope:
         await anext(track.frames())
     assert scope.cancelled_caught  # nothing was kept
+
+
+def drain(frames):
+    """What waits: the timestamps in frames, and what is told as lost before each."""
+    found = []
+    while (frame := frames.read()) is not None:
+        found.append((frame.timestamp // 960, frame.lost))
+    return found
+
+
+@on_stage
+async def test_every_reader_gets_every_frame_at_its_own_pace(stage):
+    track = stage.subscribe()
+    first = track.frames(capacity=5)
+    stage.receive(track, 1)
+    second, third = track.frames(), track.frames(capacity=3)
+    assert track.receiver.capacity == 50
+    for sequence in range(2, 9):
+        stage.receive(track, sequence)
+    assert drain(first) == [(4, 3), (5, 0), (6, 0), (7, 0), (8, 0)]
+    assert drain(third) == [(6, 4), (7, 0), (8, 0)]
+    assert [(await anext(second)).timestamp // 960 for _ in range(2)] == [2, 3]
+    third.close()
+    assert drain(third) == []
+    stage.receive(track, 9)
+    assert drain(first) == [(9, 0)]
+    second.close()
+    assert track.receiver.capacity == 5  # one is left, which reads from the receiver itself
+    for sequence in range(10, 17):
+        stage.receive(track, sequence)
+    assert drain(first) == [(12, 2), (13, 0), (14, 0), (15, 0), (16, 0)]
+    assert stage.engine.calls == [("enable", "TR_b", True)]
+    last = track.frames()
+    stage.receive(track, 17)
+    stage.end(track)
+    for frames in (first, last):
+        assert [frame.timestamp // 960 async for frame in frames] == [17]
+        assert frames.ended == "unpublished"
+    assert first.read() is None
+
+
+def picture(stage, track, number, keyframe=False):
+    """A VP8 picture of one packet comes."""
+    (payload,) = vp8.packetize(bytes([0 if keyframe else 1]) + b"picture", 1000, number)
+    data = build_rtp(96 | 0x80, number, number * 960, 8, b"", payload)
+    stage.engine.rtp.receive_rtp(data, trio.current_time())
+    if stage.engine.rtp.outbox:
+        stage.engine.rtp.outbox.clear()
+        stage.deliver(TrackReadable(track))
+
+
+@on_stage
+async def test_every_reader_of_pictures_begins_with_a_key_frame(stage):
+    stage.engine.rtp.set_formats([Format(96, "vp8", 90000, pli=True)])
+    receiver = stage.engine.rtp.add_receiver("video", 0.0, ssrc=8)
+    stage.engine.rtp.set_enabled(receiver, False, 0.0)
+    track = make_remote_track(stage.session, stage.bob_voice, receiver)
+    first = track.frames(capacity=3)
+    picture(stage, track, 1, True)
+    late = track.frames(capacity=3)
+    assert stage.engine.calls == [("enable", "TR_b", True), ("request_keyframe", track)]
+    picture(stage, track, 2)
+    assert drain(late) == []
+    picture(stage, track, 3, True)
+    assert drain(late) == [(3, 1)]
+    for number in (4, 5, 6):
+        picture(stage, track, number)
+    picture(stage, track, 7, True)
+    assert drain(first) == [(7, 6)]
+    for number in (8, 9):
+        picture(stage, track, number)
+    assert drain(first) == [(8, 0), (9, 0)]
+    assert drain(late) == [(7, 3), (8, 0), (9, 0)]
+    picture(stage, track, 10, True)
+    for number in (11, 12, 13):
+        picture(stage, track, number)  # the last one finds no room, and no key frame to go on with
+    assert stage.engine.calls[2:] == [("request_keyframe", track)] * 3
+    assert drain(late) == []
+    first.close()
+    picture(stage, track, 14)
+    assert drain(late) == []  # alone, and still without a key frame
+    picture(stage, track, 15, True)
+    picture(stage, track, 16)
+    picture(stage, track, 17, True)
+    assert drain(late) == [(15, 5), (16, 0), (17, 0)]
+    gone = track.frames()
+    for number, keyframe in ((18, False), (19, True), (20, False), (21, False)):
+        picture(stage, track, number, keyframe)
+    assert drain(late) == [(19, 1), (20, 0), (21, 0)]
+    assert drain(gone) == [(19, 1), (20, 0), (21, 0)]
+    track.ended = "unsubscribed"
+    track.request_keyframe()
 
 
 @on_stage

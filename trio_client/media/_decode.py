@@ -270,7 +270,7 @@ def decode_audio(
     Frames have ``frame_ms`` milliseconds, or as much as the sender has put into a packet, which is 20 as a rule. Sound
     that was lost, or left out in silence (DTX), is made up by the decoder when what follows is there, up to ``fill``
     seconds at once; a longer pause only shows as ``gap`` of the next frame. ``capacity``: see ``RemoteTrack.frames``.
-    One reader a track at a time.
+
     """
     return DecodedAudio(track, sample_rate, channels, frame_ms, capacity, fill)
 
@@ -294,7 +294,7 @@ class DecodedVideo(_Decoded):
             await self._checkpoint()
         while not ready:
             batch = [await self._frames.__anext__()]
-            while len(batch) < BATCH and (more := self._track.read()) is not None:
+            while len(batch) < BATCH and (more := self._frames.read()) is not None:
                 batch.append(more)
             format = self._track.receiver.format
             codec = self._codec if format is None else format.codec
@@ -321,6 +321,6 @@ def decode_video(track: RemoteVideoTrack, *, capacity: int | None = None) -> Dec
 
     ``time`` of a picture is in seconds since the track's first frame, and its ``opaque`` the encoded frame, with
     ``ntp_time``, ``lost`` and ``keyframe``. Pictures are decoded in a worker thread. ``capacity``: see
-    ``RemoteTrack.frames``. One reader a track at a time.
+    ``RemoteTrack.frames``.
     """
     return DecodedVideo(track, capacity)
