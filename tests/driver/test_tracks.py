@@ -16,6 +16,7 @@ from sansio.events import (
     Connected,
     Disconnected,
     LocalTrackLayersChanged,
+    LocalTrackSubscribed,
     LocalTrackUnpublished,
     ParticipantConnected,
     TrackSubscribed,
@@ -43,6 +44,7 @@ from trio_client import (
     LocalAudioTrack,
     LocalProtocolError,
     LocalVideoTrack,
+    ParticipantTrackPermission,
     PublishOptions,
     RequestRejected,
     VideoLayer,
@@ -563,6 +565,23 @@ async def test_what_is_asked_of_a_remote_publication(stage):
     assert (name, subscribed) == ("set_subscribed", False)
     last = dict(settings[-1][2:])
     assert last == {"enabled": False, "quality": VideoQuality.LOW, "width": 320, "height": 180, "fps": 5}
+
+
+@on_stage
+async def test_who_may_have_our_tracks(stage):
+    rule = ParticipantTrackPermission("bob", allowed_track_sids=["TR_own"])
+    stage.me.set_track_subscription_permissions(allow_all_participants=False, participant_permissions=[rule])
+    assert stage.engine.calls == [("set_track_permissions", False, [rule])]
+
+
+@on_stage
+async def test_a_subscriber_is_waited_for(stage):
+    publication = LocalTrackPublication(stage.session, stage.me, "TR_own")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publication.wait_for_subscription)
+        await trio.testing.wait_all_tasks_blocked()
+        publication.subscribed = True
+        stage.deliver(LocalTrackSubscribed(publication, stage.me))
 
 
 # ------------------------------------------------------------------ the first events

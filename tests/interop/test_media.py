@@ -19,6 +19,7 @@ from trio_client import (
     LocalVideoTrack,
     TrackMuted,
     TrackSubscribed,
+    TrackSubscriptionPermissionChanged,
     TrackUnsubscribed,
     VideoLayer,
     VideoQuality,
@@ -476,6 +477,61 @@ def test_nothing_comes_unless_it_is_asked_for(server, room, native, single):
                 event = await anext(events)
             assert event.publication is publication
             await anext(event.track.frames())
+
+    run(scenario)
+
+
+@MODES
+def test_whom_we_let_have_our_tracks(server, room, native, single):
+    peer = native("them")
+
+    async def scenario() -> None:
+        async with (
+            joined(server, room, single=single) as ours,
+            joined(server, room, "other", single=single) as other,
+            other.events(TrackSubscriptionPermissionChanged, TrackUnsubscribed, TrackSubscribed) as seen,
+        ):
+            track = LocalAudioTrack("voice")
+            publication = await ours.local_participant.publish_track(track)
+            with trio.fail_after(5):
+                await publication.wait_for_subscription()
+            event = await anext(seen)
+            assert isinstance(event, TrackSubscribed)
+            rule = trio_client.ParticipantTrackPermission("them", allowed_track_sids=[publication.sid])
+            ours.local_participant.set_track_subscription_permissions(
+                allow_all_participants=False, participant_permissions=[rule]
+            )
+            told = [await anext(seen) for _ in range(2)]
+            assert {type(event) for event in told} == {TrackSubscriptionPermissionChanged, TrackUnsubscribed}
+            assert not event.publication.subscription_allowed
+            assert event.publication.subscription_status is trio_client.SubscriptionStatus.DESIRED
+            ours.local_participant.set_track_subscription_permissions(allow_all_participants=True)
+            async for event in seen:
+                if isinstance(event, TrackSubscribed):
+                    break
+            assert event.publication.subscription_allowed
+            assert publication.subscribed
+            await peer.await_("track_subscribed")
+            assert not any(event["event"] == "track_unsubscribed" for event in peer.events)
+
+    run(scenario)
+
+
+def test_two_readers_of_one_track(server, room, native):
+    native("them").call("publish_video")
+
+    async def scenario() -> None:
+        async with joined(server, room) as ours, ours.events(TrackSubscribed) as events:
+            track = (await anext(events)).track
+            first = track.frames()
+            for _ in range(5):
+                await anext(first)
+            second = track.frames()
+            frame = await anext(second)
+            assert frame.keyframe
+            stamps = [frame.timestamp] + [(await anext(second)).timestamp for _ in range(9)]
+            same = [frame.timestamp async for frame in first if frame.timestamp == stamps[-1] and first.close() is None]
+            assert same == stamps[-1:]
 
     run(scenario)
 

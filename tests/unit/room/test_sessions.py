@@ -293,10 +293,12 @@ def test_every_declared_event_is_emitted_by_some_session():
     room.apply_subscription_response(proto.rtc.SubscriptionResponse(track_sid="TR_1", err=1))
     own = room.add_local_publication(track("TR_own"))
     room.set_layers_wanted(own, (True, False))
+    room.rename_local_publication(own, track("TR_new"))
     room.disconnected(DisconnectReason.CLIENT_INITIATED)
     seen.update(map(type, room.events()))
     data = proto.models.DataPacket(user=proto.models.UserPacket(payload=b"x"))
     seen.add(type(DataReceiver(room).receive(data.SerializeToString(), True, 0.0)))
     engine_only = {events.TokenRefreshed, events.SignalReconnecting, events.Reconnecting, events.Reconnected}
-    engine_only |= {events.TrackSubscribed, events.TrackUnsubscribed, events.DataUnacknowledged}
+    engine_only |= {events.TrackSubscribed, events.TrackUnsubscribed, events.TrackSubscriptionStatusChanged}
+    engine_only |= {events.DataUnacknowledged}
     assert set(events.ALL) - seen == engine_only

@@ -11,12 +11,13 @@ from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import LOCAL_TRACKS, PENDING_REQUESTS, SIGNAL_QUEUE
 from sansio.peer.media import SendingStarted
 from sansio.room.engine import RequestDone, RequestFailed, TrackKeyframeWanted, TrackReadable, TrackStarted
+from sansio.room.permissions import ParticipantTrackPermission
 from sansio.room.publish import PUBLISH_TIMEOUT
 from sansio.room.track import RemoteTrack, TrackDescription, VideoLayer
 from sansio.rtp.rtcp import PictureLoss, encode_rtcp
 from sansio.rtp.session import KeyframeWanted
 from sansio.sdp.media import parse_sdp
-from sansio.types import RequestReason, TrackKind, TrackSource, VideoQuality
+from sansio.types import RequestReason, SubscriptionStatus, TrackKind, TrackSource, VideoQuality
 from tests.unit.room.build import info, join, track, update
 from tests.unit.room.desk import join_request
 from tests.unit.room.studio import OPUS_FRAME, Studio
@@ -656,6 +657,123 @@ def test_what_the_user_wants_goes_to_the_server():
     assert (second.disabled, second.quality, second.width) == (False, 0, 0)
     with pytest.raises(LocalProtocolError, match="65535"):
         studio.engine.set_track_settings(publication, studio.now, fps=-1)
+
+
+def test_where_a_subscription_stands_is_told():
+    studio = Studio(auto_subscribe=False)
+    studio.say(update=update(BOB))
+    publication = studio.engine.state.remote_publication("PA_bob", "TR_b")
+    assert publication.subscription_status is SubscriptionStatus.UNSUBSCRIBED
+    studio.engine.set_subscribed(publication, True, studio.now)
+    studio.engine.set_subscribed(publication, True, studio.now)
+    studio.tracks = TRACKS
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    assert publication.subscription_status is SubscriptionStatus.SUBSCRIBED
+    studio.engine.set_subscribed(publication, False, studio.now)
+    studio.tracks = {}
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    told = studio.events(events.TrackSubscriptionStatusChanged)
+    assert [event.status.value for event in told] == ["desired", "subscribed", "unsubscribed"]
+    assert {event.publication for event in told} == {publication}
+    other, _ = subscribed()
+    other.tracks = {}
+    other.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    other.negotiate()
+    assert other.events(events.TrackSubscriptionStatusChanged)[-1].status is SubscriptionStatus.DESIRED
+
+
+def test_a_key_frame_can_be_asked_for():
+    studio = Studio()
+    studio.say(update=update(BOB))
+    studio.tracks = {"1": ("PA_bob|TR_b", "TR_b", 77), "4": ("PA_bob|TR_v", "TR_v", 88)}
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    sound, picture = [event.track for event in studio.events(events.TrackSubscribed)]
+    studio.engine.enable_track(picture, True, studio.now)
+    studio.engine.request_keyframe(sound, studio.now)
+    studio.engine.request_keyframe(picture, studio.now)
+    studio.turn()
+    assert picture.stats().keyframe_requests == 1
+
+
+# ------------------------------------------------------------------ who may have our tracks
+
+
+def permissions(studio):
+    return [
+        (
+            said.all_participants,
+            [(p.participant_identity, p.all_tracks, list(p.track_sids)) for p in said.track_permissions],
+        )
+        for said in studio.sent("subscription_permission")
+    ]
+
+
+def test_who_may_subscribe_is_told_again_to_a_server_that_has_forgotten():
+    studio = Studio()
+    own = published(studio)
+    rules = [ParticipantTrackPermission("bob", allowed_track_sids=["TR_own"]), ParticipantTrackPermission("eve", True)]
+    studio.engine.set_track_permissions(False, rules, studio.now)
+    studio.turn()
+    said = (False, [("bob", False, ["TR_own"]), ("eve", True, [])])
+    assert permissions(studio) == [said]
+    studio.closed()
+    studio.wait(1)
+    studio.opened()
+    studio.say(reconnect=rtc.ReconnectResponse())
+    studio.say(update=update(BOB))
+    studio.wait(1)
+    assert permissions(studio) == [said] * 2
+    studio.say(leave=rtc.LeaveRequest(action=rtc.LeaveRequest.RECONNECT, reason=models.STATE_MISMATCH))
+    studio.wait(1)
+    studio.begin()
+    request = join_request(studio.found(OpenSignal)[-1].url)
+    assert not request.HasField("publisher_offer")  # the server has to know who may have the tracks before the tracks
+    assert not request.add_track_requests
+    before = len(studio.sent())
+    studio.join()
+    order = [kind for kind in studio.sent()[before:] if kind in ("subscription_permission", "add_track", "offer")]
+    assert order == ["subscription_permission", "add_track", "offer"]
+    studio.connect()
+    accept(studio, "TR_new")
+    assert permissions(studio)[2:] == [said, (False, [("bob", False, ["TR_new"]), ("eve", True, [])])]
+    (event,) = studio.events(events.LocalTrackRepublished)
+    assert (event.publication, event.previous_sid, event.publication.sid) == (own.publication, "TR_own", "TR_new")
+
+
+def test_what_everybody_may_have_need_not_be_told():
+    studio = Studio()
+    studio.engine.set_track_permissions(True, [ParticipantTrackPermission("bob", True)], studio.now)
+    studio.turn()
+    studio.closed()
+    studio.wait(1)
+    studio.opened()
+    studio.say(reconnect=rtc.ReconnectResponse())
+    studio.wait(1)
+    assert permissions(studio) == [(True, [("bob", True, [])])]
+
+
+def test_permissions_that_cannot_be():
+    studio = Studio()
+    for permission in (ParticipantTrackPermission(""), ParticipantTrackPermission("bob", allowed_track_sids=[5])):
+        with pytest.raises(LocalProtocolError):
+            studio.engine.set_track_permissions(False, [permission], studio.now)
+    studio.turn()
+    assert permissions(studio) == []
+    early = Studio(connect=False)
+    with pytest.raises(LocalProtocolError, match="not connected"):
+        early.engine.set_track_permissions(True, [], early.now)
+
+
+def test_the_server_may_be_let_pause_videos():
+    for allow in (False, True):
+        studio = Studio(connect=False, allow_pause=allow)
+        studio.start()
+        settings = join_request(studio.found(OpenSignal)[0].url).connection_settings
+        assert settings.subscriber_allow_pause is allow
+        assert settings.HasField("subscriber_allow_pause")
 
 
 # ------------------------------------------------------------------ reconnecting
