@@ -51,6 +51,8 @@ from ._core import (
     RoomEvent,
     RoomMetadataChanged,
     RoomUpdated,
+    RpcError,
+    RpcErrorCode,
     Scenario,
     ServerInfo,
     SignalReconnecting,
@@ -100,6 +102,7 @@ from ._options import ConnectOptions, IceOptions, PublishOptions, TokenSource, T
 from ._participant import LocalParticipant, RemoteParticipant
 from ._publication import LocalTrackPublication, RemoteTrackPublication
 from ._room import Room, RoomStats
+from ._rpc import RpcCodec, RpcInvocationData
 from ._subscription import Subscription
 from ._tracks import (
     EncodedFrame,
@@ -188,6 +191,10 @@ __all__ = [
     "RoomNotFound",
     "RoomStats",
     "RoomUpdated",
+    "RpcCodec",
+    "RpcError",
+    "RpcErrorCode",
+    "RpcInvocationData",
     "Scenario",
     "ServerInfo",
     "ServerUnreachable",

@@ -87,6 +87,7 @@ from sansio.room import publication as core_publication
 from sansio.room import track as core_track
 from sansio.room.permissions import ParticipantTrackPermission
 from sansio.room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
+from sansio.room.rpc_error import RpcError, RpcErrorCode
 from sansio.room.stream_info import (
     ByteStreamInfo,
     StreamError,
@@ -134,6 +135,7 @@ if TYPE_CHECKING:
     )
     from sansio.room.options import EngineOptions
     from sansio.room.requests import RequestDone, RequestError, RequestFailed
+    from sansio.room.rpc import RpcCancelled, RpcInvocation, RpcInvoked
     from sansio.room.state import Factories, RoomState
     from sansio.room.stream_in import IncomingStream, StreamOpened, StreamReadable
     from sansio.room.stream_out import OutgoingStream
@@ -229,6 +231,11 @@ __all__ = [
     "RoomMetadataChanged",
     "RoomState",
     "RoomUpdated",
+    "RpcCancelled",
+    "RpcError",
+    "RpcErrorCode",
+    "RpcInvocation",
+    "RpcInvoked",
     "RtpReceiver",
     "Scenario",
     "SendSignal",
@@ -318,6 +325,9 @@ _LATER = {
     "OutgoingStream": "room.stream_out",
     "StreamOpened": "room.stream_in",
     "StreamReadable": "room.stream_in",
+    "RpcCancelled": "room.rpc",
+    "RpcInvocation": "room.rpc",
+    "RpcInvoked": "room.rpc",
     "TurnServerConfig": "ice.paths",
     "explain_url": "signal.urls",
     "opus": "rtp.payload",

@@ -22,10 +22,14 @@ from ._subscription import CAPACITY, EventKey, H, Handler, Listeners, Overflow, 
 if TYPE_CHECKING:
     from ._core import ByteStreamInfo, TextStreamInfo
     from ._publication import LocalTrackPublication
+    from ._rpc import RpcCodec, RpcHandler
     from ._session import Session
     from ._tracks import LocalTrack
 
 E = TypeVar("E", bound=Event)
+Q = TypeVar("Q")
+A = TypeVar("A")
+R = TypeVar("R", bound="RpcHandler")
 
 
 def _new_listeners(session: Session, left: DisconnectReason | None) -> Listeners:
@@ -260,6 +264,56 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
             on_progress=on_progress,
             header={**header, "stream_id": stream_id},
         )
+
+    @overload
+    async def perform_rpc(
+        self, identity: str, method: str, payload: str = "", response_timeout: float = 15.0
+    ) -> str: ...
+    @overload
+    async def perform_rpc(
+        self, identity: str, method: str, payload: Q, response_timeout: float = 15.0, *, codec: RpcCodec[Q, A]
+    ) -> A: ...
+    async def perform_rpc(
+        self,
+        identity: str,
+        method: str,
+        payload: Any = "",
+        response_timeout: float = 15.0,
+        *,
+        codec: RpcCodec[Any, Any] | None = None,
+    ) -> Any:
+        """Call a method of a participant, and return its answer.
+
+        ``response_timeout``: seconds to wait for the answer. With a ``codec`` the payload is what that encodes, and the
+        answer what it decodes; else both are text, which has at most 15 360 bytes where one of the two clients is old.
+
+        Raises RpcError: what the method raised, or one of RpcErrorCode, at once when the participant leaves, and after
+        7 s when it does not acknowledge the call. Raises DisconnectedError when the room ends. Cancelled, the call is
+        forgotten: the other side may have carried it out, and its answer is dropped.
+        """
+        return await self._session.rpc.perform(identity, method, payload, response_timeout, codec)
+
+    @overload
+    def register_rpc_method(self, method: str, handler: R, *, codec: RpcCodec[Any, Any] | None = None) -> R: ...
+    @overload
+    def register_rpc_method(self, method: str, *, codec: RpcCodec[Any, Any] | None = None) -> Callable[[R], R]: ...
+    def register_rpc_method(self, method: str, handler: Any = None, *, codec: RpcCodec[Any, Any] | None = None) -> Any:
+        """Answer calls to a method with what ``handler(data: RpcInvocationData)`` returns; a decorator without one.
+
+        An async handler is a task of the room, cancelled when nobody waits for its answer any more: at its deadline,
+        when the caller leaves, when the room ends. A sync one is called at once. An RpcError that it raises goes to the
+        caller; any other exception is logged, and the caller gets APPLICATION_ERROR: one bad call does not end a room.
+        With a ``codec`` the handler gets objects and returns objects. A second handler for a method takes the place of
+        the first.
+        """
+        if handler is None:
+            return lambda handler: self.register_rpc_method(method, handler, codec=codec)
+        self._session.rpc.register(method, handler, codec)
+        return handler
+
+    def unregister_rpc_method(self, method: str) -> None:
+        """Answer no more calls to a method; those under way go on. Does nothing if it is not registered."""
+        self._session.rpc.unregister(method)
 
     async def publish_track(
         self,

@@ -32,6 +32,9 @@ from ._core import (
     RequestError,
     RequestFailed,
     RequestReason,
+    RpcCancelled,
+    RpcError,
+    RpcInvoked,
     Scenario,
     StreamOpened,
     StreamReadable,
@@ -44,6 +47,7 @@ from ._core import (
 )
 from ._data_streams import Streams
 from ._errors import DataTooLarge, DisconnectedError, NotAcknowledged, RequestRejected
+from ._rpc import RpcDesk
 from ._subscription import Hub, Listeners
 
 if TYPE_CHECKING:
@@ -98,6 +102,7 @@ class Session:
         self.leaving = False
         self.hub = Hub(self.spawn, self.crash, self._resume_data)
         self.listeners = Listeners(self.hub, room=True)
+        self.rpc = RpcDesk(self)
         self._operations: dict[int, _Operation] = {}
         self._conditions: list[_Condition] = []
         self._senders: tuple[deque[trio.Event], deque[trio.Event]] = (deque(), deque())  # lossy, reliable
@@ -138,6 +143,10 @@ class Session:
                 self._pull_data()
             case DataWritable(reliable=reliable):
                 self._wake_sender(reliable)
+            case RpcInvoked(invocation=invocation):
+                self.rpc.serve(invocation)
+            case RpcCancelled(invocation=invocation):
+                self.rpc.cancel(invocation)
             case RequestDone(token=token, result=result):
                 if (operation := self._operations.pop(token, None)) is not None:
                     operation.result = result
@@ -407,7 +416,9 @@ class Session:
             self.engine.cancel(token, trio.current_time())
             self.driver.pump()
 
-    def _rejected(self, error: RequestError) -> Exception:
+    def _rejected(self, error: RequestError | RpcError) -> Exception:
+        if isinstance(error, RpcError):
+            return error
         if error.reason is RequestReason.ROOM_ENDED and self._disconnected:  # else a new session has replaced it
             return DisconnectedError(self.reason)
         return RequestRejected(error.reason, error.message)

@@ -44,6 +44,11 @@ class Entropy:
         """A uniform integer of ``bits`` bits."""
         return int.from_bytes(self.bytes((bits + 7) // 8), "big") & ((1 << bits) - 1)
 
+    def uuid(self) -> str:
+        """A random UUID, version 4 (RFC 9562 section 5.4)."""
+        text = f"{self.uint(128) & ~(0xF << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62:032x}"
+        return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
     def random(self) -> float:
         """A uniform float in [0, 1)."""
         return self.uint(53) / (1 << 53)

@@ -202,6 +202,18 @@ STREAM_TOPICS = 4096
 """Topics of streams that are listened for."""
 STREAMS_OUT = 4096
 """Streams of ours under way at a time."""
+RPC_CALLS = 4096
+"""Calls of ours that wait for their answers."""
+RPC_INVOCATIONS = 1024
+"""Calls of others that are being answered at a time; more are refused."""
+RPC_INVOCATIONS_PER_CALLER = 512
+"""Those of one caller among them."""
+RPC_REPLIES = 1024
+"""Acknowledgements and short answers that wait to be sent before further calls are dropped unanswered."""
+RPC_NAME = 1024
+"""Bytes of the name of a method, or of the identity that is called."""
+RPC_PAYLOAD = 4 << 20
+"""Bytes of payload of a call or an answer that comes as a stream."""
 
 # ---- sfu
 SFU_PARTICIPANTS = 1024

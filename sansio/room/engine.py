@@ -29,7 +29,7 @@ from ..base.contract import (
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError
-from ..base.limits import SIGNAL_TOKEN
+from ..base.limits import RPC_PAYLOAD, SIGNAL_TOKEN
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..events import DataReceived, Reconnected, Reconnecting, SignalReconnecting, TokenRefreshed
@@ -60,9 +60,11 @@ from .permissions import ParticipantTrackPermission
 from .publication import RemoteTrackPublication
 from .publish import Publisher
 from .requests import RequestDone, RequestError, RequestFailed, Requests
+from .rpc import DEFAULT_TIMEOUT, REQUEST_TOPIC, RESPONSE_TOPIC, Rpc, RpcInvocation
+from .rpc_error import RpcError
 from .state import Factories, RoomState
 from .stream_in import IncomingStreams
-from .stream_out import OutgoingStreams
+from .stream_out import CAP_DEFLATE, OutgoingStreams
 from .subscribe import Subscriptions, track_settings
 from .track import LocalTrack, RemoteTrack, TrackDescription
 from .transports import DataWritable, Hold, Transports, TransportsFailed, TransportsProven, TransportsUp
@@ -71,6 +73,8 @@ if TYPE_CHECKING:
     from ..proto import models, rtc
 
 MAX_ROUNDS = 64
+CLIENT_PROTOCOL = 2
+"""What we tell others that we read: calls by stream (1), streams in one packet (2)."""
 LEAVE_GRACE = 1.0
 """Seconds that a session whose media has failed waits for the server to say why."""
 RESYNC_TIME = 1.0
@@ -170,10 +174,16 @@ class RoomEngine:
         self._subscriptions = Subscriptions(self.state, self.outbox, (factories or Factories()).remote_track)
         self.streams_in = IncomingStreams(self.outbox, self._hold, max_bytes=self.options.max_stream_bytes)
         self.streams_out = OutgoingStreams(self.state, entropy.fork("streams"), wall)
+        self._rpc = rpc = Rpc(self.state, self.outbox, entropy.fork("rpc"), self.streams_out.send_text)
+        self.streams_in.intercept(REQUEST_TOPIC, rpc.handle_request_stream, RPC_PAYLOAD)
+        self.streams_in.intercept(RESPONSE_TOPIC, rpc.handle_response_stream, RPC_PAYLOAD)
         self._receiver.handlers.update(
             stream_header=self.streams_in.handle_header,
             stream_chunk=self.streams_in.handle_chunk,
             stream_trailer=self.streams_in.handle_trailer,
+            rpc_request=rpc.handle_request,
+            rpc_ack=rpc.handle_ack,
+            rpc_response=rpc.handle_response,
         )
         self.state.on_left.append(self._participant_left)
         self._first_answer = False
@@ -399,6 +409,7 @@ class RoomEngine:
 
     def _participant_left(self, participant: RemoteParticipant) -> None:
         self.streams_in.participant_left(participant.identity, participant.sid, self._now)
+        self._rpc.participant_left(participant.identity)
 
     def read_data(self) -> DataReceived | None:
         """The next received data packet, or None. Unread reliable data closes the SCTP window to the server."""
@@ -454,7 +465,49 @@ class RoomEngine:
         """Forget a request: its answer will be ignored, and a track that it was to publish is ended."""
         self._requests.cancel(token)
         self._awaited = deque([entry for entry in self._awaited if entry[1] != token])
+        self._rpc.cancel(token)
         self._publisher.cancel(token, self._transports, now)
+
+    # ------------------------------------------------------------------ the user's operations: calls
+
+    def perform_rpc(
+        self, identity: str, method: str, payload: str, now: float, *, response_timeout: float = DEFAULT_TIMEOUT
+    ) -> int:
+        """Call a method of a participant: RequestDone brings the answer, RequestFailed an RpcError.
+
+        Raises RpcError when it is certain from the start that the call must fail.
+        """
+        now = self._time(now)
+        self._check_connected()
+        token = self._requests.number()
+        self._rpc.call(token, identity, method, payload, response_timeout, now)
+        self._pump_rpc(now)
+        return token
+
+    def register_rpc_method(self, method: str, handler: object) -> None:
+        """Take calls to a method, each told by RpcInvoked with this handler. It takes the place of an earlier one."""
+        self._rpc.methods[method] = handler
+
+    def unregister_rpc_method(self, method: str) -> None:
+        """Take no more calls to a method; those under way go on."""
+        self._rpc.methods.pop(method, None)
+
+    def rpc_respond(self, invocation: RpcInvocation, payload: str, now: float) -> None:
+        """Answer a call. Does nothing when nobody waits for it any more."""
+        now = self._time(now)
+        self._rpc.respond(invocation, payload, now)
+        self._pump_rpc(now)
+
+    def rpc_fail(self, invocation: RpcInvocation, error: RpcError | None, now: float) -> None:
+        """Let a call fail, with APPLICATION_ERROR if no error is given. Does nothing when nobody waits any more."""
+        now = self._time(now)
+        self._rpc.fail(invocation, error, now)
+        self._pump_rpc(now)
+
+    def _pump_rpc(self, now: float) -> None:
+        """Calls and answers go before all other data. What finds no room is tried again when something has left."""
+        if self._joined and not self.closed:
+            self._rpc.pump(self._transports, now)
 
     # ------------------------------------------------------------------ the user's operations: media
 
@@ -571,9 +624,9 @@ class RoomEngine:
         now = self._time(now)
         if self.closed:
             return INF
-        due, transports, streams = self._due, self._transports, self.streams_in
+        due, transports, streams, rpc = self._due, self._transports, self.streams_in, self._rpc
         for _ in range(MAX_ROUNDS):
-            first = min(transports.due, streams.due, *due.values())
+            first = min(transports.due, streams.due, rpc.due, *due.values())
             if first > now:
                 return first
             if due["session"] <= now:
@@ -586,6 +639,10 @@ class RoomEngine:
                 return INF
             if streams.due <= now:
                 streams.advance(now)
+            if rpc.due <= now:
+                rpc.advance(now)
+            if rpc.waiting:
+                self._pump_rpc(now)
             if due["requests"] <= now:
                 due["requests"] = self._requests.advance(now)
                 self._publisher.sweep(self._transports, now)
@@ -603,7 +660,8 @@ class RoomEngine:
 
     def why_due(self) -> str:
         """Which part produced the current deadline."""
-        due = {"transports": self._transports.due, "streams": self.streams_in.due, **self._due}
+        parts = {"transports": self._transports.due, "streams": self.streams_in.due, "rpc": self._rpc.due}
+        due = {**parts, **self._due}
         return min(due, key=lambda name: due[name])
 
     def _advance_self(self, now: float) -> float:
@@ -702,6 +760,7 @@ class RoomEngine:
         if not new.accepted:  # nothing was taken over that could still be acknowledged
             self._fail_awaited(RequestReason.UNACKNOWLEDGED)
             self.streams_out.restarted()
+            self._rpc.restarted()
         self._close_transports(now)
         self._transports = new
         self._transports.gather(self._interfaces, loopback=urls.is_loopback(self.url), now=now)
@@ -792,6 +851,8 @@ class RoomEngine:
             subscriber_allow_pause=self.options.allow_pause,
             metadata=self.options.metadata,
             attributes=dict(self.options.attributes),
+            client_protocol=CLIENT_PROTOCOL,
+            capabilities=(CAP_DEFLATE,),
         )
         if self._life.state is State.RESUMING:
             sid = self.state.local_participant.sid
@@ -1006,6 +1067,7 @@ class RoomEngine:
         self._session.leave(now)
         self._flush_session()
         self._subscriptions.end_all("disconnected")
+        self._rpc.ended()
         self._publisher.suspend()
         if self._connected:
             self.state.disconnected(reason, "" if self._stopping else self._failure)
@@ -1041,6 +1103,7 @@ class RoomEngine:
             "signal": {"rtt": self._session.rtt, **self._session.counters.snapshot()},
             "engine": self.counters.snapshot(),
             "streams": self.streams_in.diagnostics(),
+            "rpc": self._rpc.diagnostics(),
             "transports": self._transports.diagnostics(),
         }
 

@@ -10,15 +10,31 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+URGENT_BUDGET = 1 << 18
+"""Bytes of urgent packets that may wait."""
+
 
 class Lane:
     """Packets, encoded and not numbered, for one of the channels.
 
-    ``budget``: bytes that may wait before the lane says no; it says yes again at a quarter of that. ``high`` and
-    ``low``: the thresholds of what SCTP is given ahead of its sending. ``refused``: somebody was told no.
+    ``budget``: bytes that may wait before the lane says no; it says yes again at a quarter of that. Urgent packets
+    have a budget of their own: ``urgent_full``. ``high`` and ``low``: the thresholds of what SCTP is given ahead of its
+    sending. ``refused``: somebody was told no.
     """
 
-    __slots__ = ("reliable", "budget", "high", "low", "bytes", "full", "refused", "_urgent", "_waiting")
+    __slots__ = (
+        "reliable",
+        "budget",
+        "high",
+        "low",
+        "bytes",
+        "urgent_bytes",
+        "full",
+        "urgent_full",
+        "refused",
+        "_urgent",
+        "_waiting",
+    )
 
     def __init__(self, *, reliable: bool, budget: int, high: int, low: int) -> None:
         self.reliable = reliable
@@ -26,7 +42,9 @@ class Lane:
         self.high = high
         self.low = low
         self.bytes = 0
+        self.urgent_bytes = 0
         self.full = False
+        self.urgent_full = False
         self.refused = False
         self._urgent: deque[bytes] = deque()
         self._waiting: deque[bytes] = deque()
@@ -37,9 +55,15 @@ class Lane:
     def put(self, data: bytes, urgent: bool) -> None:
         """Queue one packet."""
         (self._urgent if urgent else self._waiting).append(data)
-        self.bytes += len(data)
-        if self.bytes > self.budget:
-            self.full = True
+        self._count(urgent, len(data))
+
+    def _count(self, urgent: bool, size: int) -> None:
+        if urgent:
+            self.urgent_bytes += size
+            self.urgent_full = self.urgent_bytes > URGENT_BUDGET
+        else:
+            self.bytes += size
+            self.full = self.bytes > (self.budget >> 2 if self.full else self.budget)
 
     @property
     def urgent(self) -> bool:
@@ -53,22 +77,20 @@ class Lane:
 
     def pop(self) -> bytes:
         """The packet that goes next."""
+        urgent = bool(self._urgent)
         data = (self._urgent or self._waiting).popleft()
-        self.bytes -= len(data)
-        if self.full and self.bytes <= self.budget >> 2:
-            self.full = False
+        self._count(urgent, -len(data))
         return data
 
     def restore(self, packets: Sequence[tuple[bytes, bool]]) -> None:
         """Packets, and which are urgent, that were taken come back, before those of their kind."""
         for data, urgent in reversed(packets):
             (self._urgent if urgent else self._waiting).appendleft(data)
-            self.bytes += len(data)
-        self.full = self.full or self.bytes > self.budget
+            self._count(urgent, len(data))
 
     def clear(self) -> None:
         """Nothing waits any more."""
         self._urgent.clear()
         self._waiting.clear()
-        self.bytes = 0
-        self.full = False
+        self.bytes = self.urgent_bytes = 0
+        self.full = self.urgent_full = False

@@ -20,6 +20,7 @@ from ..base.counters import Counters
 from ..base.errors import LocalProtocolError, RemoteProtocolError
 from ..base.limits import PENDING_REQUESTS
 from ..types import DisconnectReason, RequestReason
+from .rpc_error import RpcError
 
 if TYPE_CHECKING:
     from ..proto import rtc
@@ -47,7 +48,7 @@ class RequestFailed:
     """The operation ``token`` has failed."""
 
     token: int
-    error: RequestError
+    error: RequestError | RpcError
 
 
 class _Pending:

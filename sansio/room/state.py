@@ -89,6 +89,7 @@ class RoomState:
         "remote_participants",
         "active_speakers",
         "counters",
+        "on_left",
         "on_unpublish",
         "on_left",
         "_auto_subscribe",

@@ -591,6 +591,7 @@ class Transports:
         """See RoomEngine.publish_data."""
         lane = self._lanes[reliable]
         if not self._has_room(lane):
+            lane.refused = True
             return False
         data = self._sender.encode(
             payload, reliable=reliable, topic=topic, destination_identities=destination_identities
@@ -601,7 +602,8 @@ class Transports:
     def send_packet(self, packet: models.DataPacket, reliable: bool, urgent: bool, now: float) -> bool:
         """See RoomEngine.send_packet."""
         lane = self._lanes[reliable]
-        if not self._has_room(lane):
+        if not (self.urgent_room if urgent and reliable else self._has_room(lane)):
+            lane.refused = True
             return False
         self._send(lane, self._sender.finish(packet, reliable=reliable), urgent, now)
         return True
@@ -609,10 +611,14 @@ class Transports:
     def _has_room(self, lane: Lane) -> bool:
         peer = self._publisher
         assert peer is not None
-        if lane.full or peer.connection.transport.association.state > ESTABLISHED:
-            lane.refused = True
-            return False
-        return True
+        return not lane.full and peer.connection.transport.association.state <= ESTABLISHED
+
+    @property
+    def urgent_room(self) -> bool:
+        """Whether the reliable channel takes an urgent packet."""
+        peer = self._publisher
+        assert peer is not None
+        return not self._lanes[True].urgent_full and peer.connection.transport.association.state <= ESTABLISHED
 
     def _send(self, lane: Lane, data: bytes, urgent: bool, now: float) -> None:
         """To the channel at once if nothing is before it, else in line."""
@@ -627,7 +633,7 @@ class Transports:
             return
         self._give(channels, channel, data, lane.reliable, urgent, now)
         peer.connection.transport.touch_data()
-        peer.due = NOW
+        self.due = peer.due = NOW
 
     def _give(
         self, channels: DataChannels, channel: int, data: bytes, reliable: bool, urgent: bool, now: float
@@ -655,7 +661,7 @@ class Transports:
                 self._give(channels, channel, lane.pop(), lane.reliable, urgent, now)
             transport.touch_data()
             peer.due = NOW
-        if lane.refused and not lane.full:
+        if lane.refused and not lane.full and not lane.urgent_full:
             lane.refused = False
             self.outbox.append(DataWritable(lane.reliable))
 

@@ -19,7 +19,7 @@ PROGRAMS = {"devserver"}
 GUIDE = [
     page for page in sorted((Path(__file__).parents[2] / "docs" / "guide").glob("*.md")) if page.stem not in PROGRAMS
 ]
-NEEDED = {"connecting", "data", "events", "reconnecting", "streams"}
+NEEDED = {"connecting", "data", "events", "reconnecting", "rpc", "streams"}
 """Pages that have code: a page that loses all of its blocks fails here."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import uuid
 from collections import Counter
 
 import pytest
@@ -89,3 +90,10 @@ def test_token_draws_from_its_alphabet():
 
 def test_repr_tells_nothing_of_the_seed():
     assert repr(Entropy(b"seed")) == "Entropy(...)"
+
+
+def test_uuids_are_of_version_4_and_all_different():
+    entropy = Entropy(b"seed")
+    made = [uuid.UUID(entropy.uuid()) for _ in range(100)]
+    assert {(one.version, one.variant) for one in made} == {(4, uuid.RFC_4122)}
+    assert len(set(made)) == 100
