@@ -285,7 +285,7 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
         """Call a method of a participant, and return its answer.
 
         ``response_timeout``: seconds to wait for the answer. With a ``codec`` the payload is what that encodes, and the
-        answer what it decodes; else both are text, which has at most 15 360 bytes where one of the two clients is old.
+        answer what it decodes; else both are text, of at most 15 360 bytes where the other client is old.
 
         Raises RpcError: what the method raised, or one of RpcErrorCode, at once when the participant leaves, and after
         7 s when it does not acknowledge the call. Raises DisconnectedError when the room ends. Cancelled, the call is
