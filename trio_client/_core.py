@@ -105,11 +105,14 @@ from sansio.types import (
     Dimensions,
     DisconnectReason,
     EncryptionType,
+    LinkStats,
     ParticipantKind,
     ParticipantState,
     Permissions,
+    ReceiverStats,
     RequestReason,
     Scenario,
+    SenderStats,
     ServerInfo,
     StreamState,
     SubscriptionError,
@@ -144,7 +147,6 @@ if TYPE_CHECKING:
     from sansio.rtp.frame import Frame
     from sansio.rtp.payload import opus
     from sansio.rtp.receiver import RtpReceiver
-    from sansio.rtp.stats import ReceiverStats, SenderStats
     from sansio.sfu.server import RefuseSignal, ServerOptions, SfuServer
     from sansio.sfu.token import Claims, mint
     from sansio.signal.refusal import Refusal, RefusalKind
@@ -185,6 +187,7 @@ __all__ = [
     "Interface",
     "IsSpeakingChanged",
     "JoinFailed",
+    "LinkStats",
     "LocalProtocolError",
     "LocalTrackLayersChanged",
     "LocalTrackPublication",
@@ -301,8 +304,6 @@ _LATER = {
     "mint": "sfu.token",
     "Frame": "rtp.frame",
     "MediaClock": "rtp.clock",
-    "ReceiverStats": "rtp.stats",
-    "SenderStats": "rtp.stats",
     "TrackKeyframeWanted": "room.engine",
     "TrackReadable": "room.engine",
     "TrackStarted": "room.engine",

@@ -9,6 +9,7 @@ import trio
 from ._core import VideoQuality, core_publication
 
 if TYPE_CHECKING:
+    from ._core import ReceiverStats, SenderStats
     from ._participant import LocalParticipant, RemoteParticipant
     from ._session import Session
 
@@ -32,6 +33,11 @@ class LocalTrackPublication(core_publication.LocalTrackPublication):
         await trio.lowlevel.checkpoint()
         self._session.set_muted(self, False)
 
+    def stats(self) -> SenderStats | None:
+        """Counters of what was sent of the track, of all layers together; None while nothing can be."""
+        stats: SenderStats | None = self.track.stats() if self.track is not None else None
+        return stats
+
     async def wait_for_subscription(self) -> None:
         """Wait until somebody has subscribed to the track. Raises DisconnectedError when the room ends before."""
         await self._session.wait_until(lambda: self.subscribed)
@@ -49,6 +55,11 @@ class RemoteTrackPublication(core_publication.RemoteTrackPublication):
         self._quality: VideoQuality | None = None
         self._dimensions = (0, 0)
         self._fps = 0
+
+    def stats(self) -> ReceiverStats | None:
+        """Counters of what came of the track, None unless it is subscribed."""
+        stats: ReceiverStats | None = self.track.stats() if self.track is not None else None
+        return stats
 
     def set_subscribed(self, subscribed: bool) -> None:
         """Ask for the track, or for it to come no longer. TrackSubscribed or TrackUnsubscribed follows."""

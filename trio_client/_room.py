@@ -16,6 +16,7 @@ from ._data_streams import ByteStreamReader, StreamHandler, StreamReaders, TextS
 from ._subscription import CAPACITY, EventKey, H, Handler, Overflow, Subscription
 
 if TYPE_CHECKING:
+    from ._core import LinkStats, ReceiverStats, SenderStats
     from ._participant import LocalParticipant, RemoteParticipant
     from ._session import Session
 
@@ -26,11 +27,17 @@ E = TypeVar("E", bound=Event)
 class RoomStats:
     """Counters of a room since it was joined.
 
+    ``sent`` has what was sent of our tracks, by sid, a tuple of one SenderStats a layer; ``received`` what came of the
+    tracks of others, by sid; ``links`` how media fares on the way, for each peer connection.
+
     ``datagrams_*`` and ``bytes_*`` count UDP datagrams and what they hold. ``data_unheard`` counts data packets that
     nobody listened for. ``driver`` counts what sockets dropped, by reason. ``core`` has the counters of every layer
     of the core.
     """
 
+    sent: Mapping[str, tuple[SenderStats, ...]]
+    received: Mapping[str, ReceiverStats]
+    links: tuple[LinkStats, ...]
     datagrams_sent: int
     datagrams_received: int
     bytes_sent: int
@@ -237,9 +244,12 @@ class Room:
     # ------------------------------------------------------------------ looking inside
 
     def stats(self) -> RoomStats:
-        """Counters of every layer."""
+        """Counters of every track and every layer. They are a copy, made now."""
         session, driver = self._session, self._session.driver
         return RoomStats(
+            sent=session.engine.sent_stats(),
+            received=session.engine.received_stats(),
+            links=session.engine.link_stats(),
             datagrams_sent=driver.sent,
             datagrams_received=driver.received,
             bytes_sent=driver.sent_bytes,

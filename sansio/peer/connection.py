@@ -25,6 +25,7 @@ from ..ice.candidate import Candidate, parse_candidate
 from ..sctp.association import SctpOptions
 from ..sdp.build import LocalTransport, build_answer, build_offer
 from ..sdp.media import Fingerprint, SdpSession, parse_sdp
+from ..types import LinkStats
 from .media import PeerMedia
 from .transport import PeerTransport
 
@@ -267,7 +268,20 @@ class PeerConnection:
             },
             "dtls": {"profile": transport.profile, **transport.dtls.counters.snapshot()},
             "sctp": transport.association.counters.snapshot(),
+            "rtp": transport.rtp.counters.snapshot(),
+            "srtp": transport.srtp_receiver.counters.snapshot() if transport.srtp_receiver is not None else {},
         }
+
+    def link_stats(self, target: str) -> LinkStats:
+        """How media fares on the way."""
+        rtp = self.transport.rtp
+        return LinkStats(
+            target=target,
+            rtt=rtp.rtt,
+            estimate=rtp.bandwidth,
+            acknowledged=rtp.sent.acknowledged,
+            missing=rtp.sent.missing,
+        )
 
 
 def _choose_fingerprint(fingerprints: tuple[Fingerprint, ...]) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from .. import proto
 from ..base.contract import (
@@ -51,7 +51,16 @@ from ..signal.session import (
     SignalResumed,
     SignalSession,
 )
-from ..types import ConnectionState, DisconnectReason, RequestReason, Scenario, VideoQuality
+from ..types import (
+    ConnectionState,
+    DisconnectReason,
+    LinkStats,
+    ReceiverStats,
+    RequestReason,
+    Scenario,
+    SenderStats,
+    VideoQuality,
+)
 from .credentials import Credentials
 from .data import DataReceiver, unacknowledged
 from .options import EngineOptions
@@ -1095,6 +1104,18 @@ class RoomEngine:
 
     # ------------------------------------------------------------------ diagnostics
 
+    def sent_stats(self) -> dict[str, tuple[SenderStats, ...]]:
+        """What was sent of our tracks: by sid, the counters of each layer, the lowest first."""
+        return self._publisher.stats()
+
+    def received_stats(self) -> dict[str, ReceiverStats]:
+        """What came of the subscribed tracks of others, by sid."""
+        return self._subscriptions.stats()
+
+    def link_stats(self) -> tuple[LinkStats, ...]:
+        """How media fares on the way of each peer connection."""
+        return self._transports.link_stats()
+
     def diagnostics(self) -> dict[str, Any]:
         """Counters of every layer and the candidate pairs, JSON-ready and without any secret."""
         return {
@@ -1105,6 +1126,8 @@ class RoomEngine:
             "streams": self.streams_in.diagnostics(),
             "rpc": self._rpc.diagnostics(),
             "transports": self._transports.diagnostics(),
+            "sent": {sid: [asdict(layer) for layer in layers] for sid, layers in self.sent_stats().items()},
+            "received": {sid: asdict(stats) for sid, stats in self.received_stats().items()},
         }
 
 

@@ -17,7 +17,7 @@ from ..base.errors import LocalProtocolError
 from ..base.limits import LOCAL_TRACKS
 from ..peer.media import Sending
 from ..rtp.sender import RtpSender
-from ..types import TrackKind, VideoQuality
+from ..types import SenderStats, TrackKind, VideoQuality
 from .permissions import TrackPermissions
 from .requests import Requests
 from .state import RoomState
@@ -222,6 +222,14 @@ class Publisher:
                 del self._pending[token]
                 if track.publication is None:
                     self._withdraw(track, transports, now)
+
+    def stats(self) -> dict[str, tuple[SenderStats, ...]]:
+        """By the sid of the track: counters of each layer that can be sent, the lowest first."""
+        return {
+            track.publication.sid: tuple([sender.stats() for sender in track.senders])
+            for track in self._tracks.values()
+            if track.publication is not None
+        }
 
     # ------------------------------------------------------------------ reconnecting
 

@@ -14,7 +14,7 @@ from .. import events, proto
 from ..base.errors import LocalProtocolError
 from ..peer.media import TrackMapped, TrackUnmapped
 from ..rtp.receiver import RtpReceiver
-from ..types import SubscriptionStatus, TrackKind, VideoQuality
+from ..types import ReceiverStats, SubscriptionStatus, TrackKind, VideoQuality
 from .publication import RemoteTrackPublication
 from .state import RoomState
 from .track import RemoteTrack
@@ -102,6 +102,10 @@ class Subscriptions:
         if status is not before:
             event = events.TrackSubscriptionStatusChanged(publication, status, publication.participant)
             self._outbox.append(event)
+
+    def stats(self) -> dict[str, ReceiverStats]:
+        """By the sid of the track."""
+        return {sid: track.stats() for sid, track in self._tracks.items()}
 
     def end_all(self, reason: str) -> None:
         """The peer connections are gone, and every track with them."""

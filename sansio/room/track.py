@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from ..base.errors import LocalProtocolError
-from ..rtp.stats import total_stats
-from ..types import TrackKind, TrackSource, VideoQuality
+from ..types import TrackKind, TrackSource, VideoQuality, total_stats
 
 if TYPE_CHECKING:
     from ..peer.media import Sending
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from ..rtp.frame import Frame
     from ..rtp.receiver import RtpReceiver
     from ..rtp.sender import RtpSender
-    from ..rtp.stats import ReceiverStats, SenderStats
+    from ..types import ReceiverStats, SenderStats
     from .publication import LocalTrackPublication, RemoteTrackPublication
 
 MOST_PIXELS = 65535

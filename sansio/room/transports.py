@@ -34,6 +34,7 @@ from ..rtp.receiver import RtpReceiver
 from ..rtp.session import FrameReadable, KeyframeWanted
 from ..sctp.association import ESTABLISHED, HeartbeatAcked
 from ..sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable, DataChannels
+from ..types import LinkStats
 from .data import DataReceiver, DataSender, Unacknowledged
 from .lane import Lane
 from .options import EngineOptions
@@ -913,6 +914,10 @@ class Transports:
         """How each relay and each TCP connection fared."""
         return [report for peer in self._peers for report in peer.paths.report()]
 
+    def link_stats(self) -> tuple[LinkStats, ...]:
+        """How media fares on the way of each peer connection."""
+        return tuple([peer.connection.link_stats(_target_name(peer)) for peer in self._peers])
+
     def diagnostics(self) -> dict[str, Any]:
         """Counters of every layer, JSON-ready."""
         return {
@@ -920,7 +925,7 @@ class Transports:
             "data": self._receiver.counters.snapshot(),
             "peers": [
                 {
-                    "target": "publisher" if peer.target == PUBLISHER else "subscriber",
+                    **asdict(peer.connection.link_stats(_target_name(peer))),
                     **peer.connection.diagnostics(),
                     "paths": [asdict(report) for report in peer.paths.report()],
                     "verdict": path_verdict(peer.connection.transport.pairs_report(), peer.paths.report()),
@@ -928,6 +933,10 @@ class Transports:
                 for peer in self._peers
             ],
         }
+
+
+def _target_name(peer: _Peer) -> str:
+    return "publisher" if peer.target == PUBLISHER else "subscriber"
 
 
 def _silent(peer: _Peer, now: float) -> bool:

@@ -1,5 +1,6 @@
 """RTP and RTCP (RFC 3550): packets, payload formats, receivers, senders, feedback, and the session that joins them."""
 
+from ..types import ReceiverStats, SenderStats
 from .audio import AudioReceiver
 from .feedback import PacketResult
 from .format import CODECS, ExtensionIds, Format
@@ -8,7 +9,6 @@ from .packet import RtpPacket
 from .receiver import FrameReadable, RtpReceiver
 from .sender import RtpSender
 from .session import KeyframeWanted, RtpSession, StreamEnded, TrackSeen
-from .stats import ReceiverStats, SenderStats
 from .video import VideoReceiver
 
 __all__ = [

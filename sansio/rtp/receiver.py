@@ -16,11 +16,11 @@ from ..base.contract import INF
 from ..base.counters import Counters
 from ..base.limits import RTP_MISSING
 from ..base.wallclock import NTP_EPOCH
+from ..types import ReceiverStats
 from .format import Format
 from .frame import Frame
 from .packet import RtpPacket
 from .rtcp import Nack, ReportBlock, RtcpPacket
-from .stats import ReceiverStats
 
 MAX_DROPOUT = 3000
 """A sequence number further ahead or behind is a restart of the source when the next follows it (RFC 3550 A.1)."""

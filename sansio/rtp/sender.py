@@ -11,6 +11,7 @@ from ..base.counters import Counters
 from ..base.errors import LocalProtocolError
 from ..base.limits import RTP_HISTORY_AUDIO, RTP_HISTORY_VIDEO
 from ..base.wallclock import WallClock
+from ..types import SenderStats
 from .clock import MediaClock
 from .feedback import SentRecorder
 from .format import ExtensionIds, Format
@@ -19,7 +20,6 @@ from .packet import MARKER, ONE_BYTE, TWO_BYTE, build_rtp, element, needs_two_by
 from .payload import h264, opus, vp8
 from .payload.red import MOST_COPY, MOST_OFFSET, encode_red
 from .rtcp import ReportBlock, SenderReport
-from .stats import SenderStats
 
 MOST_PACKET = 1200
 """Bytes of an RTP packet, so that with SRTP, UDP and tunnels below it fits any path."""

@@ -29,7 +29,17 @@ from trio_client import (
 from trio_client._connect import connect_error
 from trio_client._core import MediaFailure, Refusal, RefusalKind
 
-HEAVY = ("asyncio", "aioice", "livekit", "google.protobuf", "OpenSSL", "cryptography", "trio_websocket", "ifaddr")
+HEAVY = (
+    "asyncio",
+    "aioice",
+    "livekit",
+    "google.protobuf",
+    "OpenSSL",
+    "cryptography",
+    "trio_websocket",
+    "ifaddr",
+    "sansio.rtp",
+)
 
 
 def test_importing_is_cheap():

@@ -603,6 +603,8 @@ def test_attributes_stats_and_diagnostics():
             assert stats.datagrams_sent > 5
             assert stats.datagrams_received > 5
             assert stats.bytes_received > stats.datagrams_received
+            assert (stats.sent, stats.received) == ({}, {})
+            assert [link.target for link in stats.links] == ["publisher"]
             report = json.loads(alice.diagnostics())
             assert report["room"] == {"name": "room", "sid": alice.sid, "state": "CONNECTED"}
             assert report["participant"]["identity"] == "alice"

@@ -195,6 +195,7 @@ async def test_publishing_and_writing(stage):
         await track.write(OPUS_FRAME)
     publication = await publish(stage, track)
     assert track.publication is publication
+    assert publication.stats() is None
     description = stage.engine.tracks[1].description
     assert (description.codec, description.name, description.source) == ("opus", "voice", TrackSource.MICROPHONE)
     assert (description.stereo, description.dtx, description.red) == (True, False, False)
@@ -205,6 +206,7 @@ async def test_publishing_and_writing(stage):
         await trio.testing.wait_all_tasks_blocked()
         assert not stage.engine.writes  # not negotiated yet
         core = stage.start(1)
+    assert publication.stats() is track.stats() is core.sender()
     assert await track.write(EncodedFrame(data=b"x", timestamp=5, duration=960, level=10, voice=True))
     assert stage.engine.writes == [
         (core, OPUS_FRAME, {"layer": 0}),
@@ -556,6 +558,10 @@ async def test_a_forgotten_reader_is_none(stage):
 @on_stage
 async def test_what_is_asked_of_a_remote_publication(stage):
     publication = stage.bob_voice
+    assert publication.stats() is None
+    publication.track = stage.subscribe()
+    assert publication.stats() == publication.track.stats()
+    stage.engine.calls.clear()
     publication.set_subscribed(False)
     publication.set_enabled(False)
     publication.set_video_quality(VideoQuality.LOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import json
 import math
 from fractions import Fraction
 
@@ -515,6 +516,60 @@ def test_whom_we_let_have_our_tracks(server, room, native, single):
             assert not any(event["event"] == "track_unsubscribed" for event in peer.events)
 
     run(scenario)
+
+
+@MODES
+def test_statistics(server, room, native, single):
+    packets = tone()
+    peer = native("them")
+    peer.call("publish_video")
+    peer.call("publish_audio")
+
+    async def scenario() -> None:
+        voice = LocalAudioTrack("voice")
+        options = ConnectOptions(single_peer_connection=single)
+        token = server.token(room, "ours")
+        async with (
+            trio_client.connect(server.url, token, publish=[voice], options=options) as ours,
+            ours.events(TrackSubscribed) as events,
+        ):
+            ours.start_soon(play, voice, packets)
+            tracks = [(await anext(events)).track for _ in range(2)]
+            for track in tracks:
+                ours.start_soon(read, track)
+            await trio.sleep(4)
+            stats = ours.stats()
+            assert list(stats.sent) == [voice.publication.sid]
+            assert sorted(stats.received) == sorted([track.sid for track in tracks])
+            (sent,) = stats.sent[voice.publication.sid]
+            assert sent.codec in ("opus", "red")
+            assert sent.frames > 100
+            assert sent.lost == 0
+            assert sent.rtt is not None
+            assert sent.bitrate > 10_000
+            for received in stats.received.values():
+                assert received.packets > 5  # silence takes few
+                assert received.lost == 0
+                assert received.fraction_lost == 0
+                assert received.jitter > 0
+                assert received.rtt is not None
+                assert received.bitrate > 0
+                assert received.frames_dropped == 0
+            (video,) = [received for received in stats.received.values() if received.width]
+            assert (video.codec, video.width, video.height, video.keyframes) == ("vp8", 320, 240, 1)
+            assert [link.target for link in stats.links] == (["publisher"] if single else ["publisher", "subscriber"])
+            assert all(link.rtt is not None for link in stats.links)
+            told = json.loads(ours.diagnostics())["core"]
+            assert told["sent"][voice.publication.sid][0]["packets"] >= sent.packets
+            assert voice.publication.stats().frames >= sent.frames
+            print(stats.sent, stats.received, stats.links, sep="\n")
+
+    run(scenario)
+
+
+async def read(track: trio_client.RemoteTrack) -> None:
+    async for _ in track.frames():
+        pass
 
 
 def test_two_readers_of_one_track(server, room, native):

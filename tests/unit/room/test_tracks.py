@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from attrs import evolve
 
@@ -14,7 +16,7 @@ from sansio.room.engine import RequestDone, RequestFailed, TrackKeyframeWanted, 
 from sansio.room.permissions import ParticipantTrackPermission
 from sansio.room.publish import PUBLISH_TIMEOUT
 from sansio.room.track import RemoteTrack, TrackDescription, VideoLayer
-from sansio.rtp.rtcp import PictureLoss, encode_rtcp
+from sansio.rtp.rtcp import PictureLoss, Remb, encode_rtcp
 from sansio.rtp.session import KeyframeWanted
 from sansio.sdp.media import parse_sdp
 from sansio.types import RequestReason, SubscriptionStatus, TrackKind, TrackSource, VideoQuality
@@ -696,6 +698,32 @@ def test_a_key_frame_can_be_asked_for():
     studio.engine.request_keyframe(picture, studio.now)
     studio.turn()
     assert picture.stats().keyframe_requests == 1
+
+
+def test_what_flowed_is_counted():
+    studio, got = subscribed()
+    own = published(studio, CAM)
+    studio.engine.enable_track(got, True, studio.now)
+    studio.engine.write_frame(own, VP8_KEY, studio.now)
+    studio.send(77)
+    studio.engine._transports._publisher.connection.transport.rtp.receive_rtcp(
+        encode_rtcp([Remb(1, 250_000, (own.senders[0].ssrc,))]), studio.now
+    )
+    (layers,) = studio.engine.sent_stats().values()
+    assert [layer.codec for layer in layers] == ["vp8"]
+    received = studio.engine.received_stats()
+    assert (list(received), received["TR_b"].codec, received["TR_b"].frames) == (["TR_b"], "opus", 1)
+    (link,) = studio.engine.link_stats()
+    assert (link.target, link.estimate, link.missing) == ("publisher", 250_000, 0)
+    told = json.loads(json.dumps(studio.engine.diagnostics()))
+    assert told["sent"]["TR_own"][0]["frames"] == 1
+    assert told["received"]["TR_b"]["packets"] == 1
+    assert told["transports"]["peers"][0]["estimate"] == 250_000
+    assert told["transports"]["peers"][0]["srtp"] == {}
+    studio.engine.unpublish_track("TR_own", studio.now)
+    assert studio.engine.sent_stats() == {}
+    dual = Studio(single=False)
+    assert [link.target for link in dual.engine.link_stats()] == ["publisher", "subscriber"]
 
 
 # ------------------------------------------------------------------ who may have our tracks
