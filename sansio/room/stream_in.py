@@ -172,10 +172,8 @@ class IncomingStream:
         self._limit = limit + self._length
         self._finished = finished
         self._told = True
-        parts, self._parts = self._parts, deque()
-        for part in parts:
-            part.hold.release()
-        self._home.charge(self, -self._unread, now)
+        parts = list(self._parts)
+        self._release(now)
         if self._more or self._tail:
             self._gather(0, b"", now)
         for part in parts:
@@ -369,16 +367,21 @@ class IncomingStream:
             self.whole = whole
         self._finish(None, now)
 
-    def _finish(self, error: StreamError | None, now: float) -> None:
-        home = self._home
-        self.done = True
-        self.error = error
+    def _release(self, now: float) -> None:
+        """Nothing waits to be read any more."""
         for part in self._parts:
             part.hold.release()
         self._parts.clear()
         if self._header_hold is not None:
             self._header_hold.release()
             self._header_hold = None
+        self._home.charge(self, -self._unread, now)
+
+    def _finish(self, error: StreamError | None, now: float) -> None:
+        home = self._home
+        self.done = True
+        self.error = error
+        self._release(now)
         self._versions.clear()
         self._tail, self._more, self._inflate = b"", False, None
         home.gathered -= self._cost
@@ -386,7 +389,6 @@ class IncomingStream:
         if self._gathered is not None:
             self._gathered = {}
             self._told = False
-        home.charge(self, -self._unread, now)
         home.forget(self)
         if self._finished is not None:
             self._finished(self, now)
