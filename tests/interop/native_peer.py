@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import sys
 from typing import Any
@@ -22,6 +23,11 @@ def say(**fields: Any) -> None:
 
 def text(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def pattern(size: int) -> bytes:
+    """Bytes that do not repeat soon, and do not shrink by compression."""
+    return b"".join([hashlib.sha256(b"%d" % number).digest() for number in range(-(-size // 32))])[:size]
 
 
 def facts(participant: rtc.Participant) -> dict[str, Any]:
@@ -186,6 +192,50 @@ class Peer:
     async def silence(self, source: rtc.AudioSource) -> None:
         while True:
             await source.capture_frame(rtc.AudioFrame(bytes(960), 48000, 1, 480))
+
+    # ---- streams
+
+    async def hear_streams(self, topic: str) -> None:
+        """Read every stream of a topic; tell of its end, with a digest of what it held."""
+        self.room.register_text_stream_handler(topic, lambda reader, identity: self.start(self.drain(reader, identity)))
+        self.room.register_byte_stream_handler(topic, lambda reader, identity: self.start(self.drain(reader, identity)))
+
+    async def drain(self, reader: Any, identity: str) -> None:
+        say(event="stream_opened", identity=identity)
+        digest, size, pieces, error = hashlib.sha256(), 0, 0, None
+        try:
+            async for piece in reader:
+                data = piece.encode() if isinstance(piece, str) else piece
+                digest.update(data)
+                size, pieces = size + len(data), pieces + 1
+        except rtc.StreamError as failure:
+            error = failure.description
+        info = {**vars(reader.info)}
+        say(event="stream", identity=identity, info=info, size=size, pieces=pieces, sha=digest.hexdigest(), error=error)
+
+    async def send_text(self, text: str, topic: str, attributes: dict[str, str], to: list[str] | None = None) -> None:
+        await self.room.local_participant.send_text(
+            text, topic=topic, attributes=attributes, destination_identities=to or []
+        )
+
+    async def stream_text(self, parts: list[str], topic: str, reason: str | None = "") -> None:
+        """Write a text in parts; ``reason`` None leaves it open."""
+        writer = await self.room.local_participant.stream_text(topic=topic)
+        for part in parts:
+            await writer.write(part)
+        if reason is not None:
+            await writer.aclose(reason=reason, attributes={"end": "yes"})
+
+    async def send_bytes(self, size: int, topic: str, name: str, chunk: int = 0) -> None:
+        """A pattern of bytes: as a whole, or written in chunks."""
+        data = pattern(size)
+        if not chunk:
+            await self.room.local_participant.send_bytes(data, topic=topic, name=name)
+            return
+        writer = await self.room.local_participant.stream_bytes(name, topic=topic, total_size=size)
+        for start in range(0, size, chunk):
+            await writer.write(data[start : start + chunk])
+        await writer.aclose()
 
     async def leave(self) -> None:
         await self.room.disconnect()

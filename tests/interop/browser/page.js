@@ -72,6 +72,31 @@ room.on(RoomEvent.TrackSubscribed, (track) => { if (listening) watch(track); });
 const find = (sid) => [...room.remoteParticipants.values()]
   .map((participant) => participant.trackPublications.get(sid)).find((publication) => publication);
 
+const sha = async (data) => new Uint8Array(await crypto.subtle.digest('SHA-256', data));
+const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+// The bytes of `pattern` in ../native_peer.py.
+const pattern = async (size) => {
+  const data = new Uint8Array(Math.ceil(size / 32) * 32);
+  for (let number = 0; number * 32 < size; number += 1) {
+    data.set(await sha(new TextEncoder().encode(String(number))), number * 32);
+  }
+  return data.subarray(0, size);
+};
+const drain = async (reader, identity) => {
+  window.tell({ event: 'stream_opened', identity });
+  const found = [];
+  let error = null;
+  try {
+    for await (const piece of reader) found.push(typeof piece === 'string' ? new TextEncoder().encode(piece) : piece);
+  } catch (failure) {
+    error = String(failure);
+  }
+  const data = new Uint8Array(await new Blob(found).arrayBuffer());
+  const { id, mimeType, ...rest } = reader.info;
+  const info = JSON.parse(JSON.stringify({ stream_id: id, mime_type: mimeType, ...rest }));
+  window.tell({ event: 'stream', identity, info, size: data.length, pieces: found.length, sha: hex(await sha(data)), error });
+};
+
 const who = () => ({
   local: facts(room.localParticipant),
   remote: [...room.remoteParticipants.values()].map(facts),
@@ -110,5 +135,24 @@ window.commands = {
   },
   listen: () => { listening = true; },
   set_video_quality: ({ sid, quality }) => find(sid).setVideoQuality(quality),
+  hear_streams({ topic }) {
+    room.registerTextStreamHandler(topic, (reader, { identity }) => drain(reader, identity));
+    room.registerByteStreamHandler(topic, (reader, { identity }) => drain(reader, identity));
+  },
+  send_text: ({ text, topic, attributes, to }) => room.localParticipant.sendText(
+    text, { topic, attributes, destinationIdentities: to || [] }),
+  async stream_text({ parts, topic, reason = '' }) {
+    const writer = await room.localParticipant.streamText({ topic });
+    for (const part of parts) await writer.write(part);
+    if (reason !== null) await writer.close();
+  },
+  async send_bytes({ size, topic, name, chunk = 0 }) {
+    const data = await pattern(size);
+    const writer = await room.localParticipant.streamBytes({ name, topic, totalSize: size });
+    for (let start = 0; start < size; start += chunk || size) {
+      await writer.write(data.subarray(start, start + (chunk || size)));
+    }
+    await writer.close();
+  },
   leave: () => room.disconnect(),
 };
