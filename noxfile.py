@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "docs", "package", "interop", "sim", "oldest", "unit"]
+nox.options.sessions = ["lint", "types", "docs", "package", "interop", "sim", "commands", "oldest", "unit"]
 nox.options.reuse_existing_virtualenvs = True
 nox.needs_version = ">=2024.4"
 
@@ -67,6 +67,12 @@ def types(session: nox.Session) -> None:
 def sim(session: nox.Session) -> None:
     """Whole sessions in virtual time, and the same trace from every run of one seed."""
     python(session, "-m", "pytest", "tests/sim", *session.posargs, extras="test,media")
+
+
+@nox.session
+def commands(session: nox.Session) -> None:
+    """The command line, and whole programs of the documentation, each in processes of its own."""
+    python(session, "-m", "pytest", "-n", "2", "tests/commands", *session.posargs, extras="test,media")
 
 
 @nox.session

@@ -20,7 +20,7 @@ autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "**/.pytest_cache"]
 
 html_theme = "alabaster"
 html_theme_options = {"page_width": "1040px"}

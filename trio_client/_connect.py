@@ -20,6 +20,7 @@ from ._errors import (
     ServerUnreachable,
     TokenRejected,
 )
+from ._network import current_network
 from ._options import ConnectOptions, PublishOptions, TokenSource, TurnServer
 from ._room import Room
 from ._subscription import Handler
@@ -79,16 +80,14 @@ def connect(
     tracks = [_to_publish(item) for item in publish]
 
     async def prepare(session: Session) -> None:
-        from ._core import DtlsIdentity, EngineOptions, Factories, RoomEngine, TurnServerConfig
+        from ._core import EngineOptions, Factories, RoomEngine, TurnServerConfig
         from ._driver import Driver
-        from ._entropy import system_entropy, system_wall
         from ._participant import LocalParticipant, RemoteParticipant
         from ._publication import LocalTrackPublication, RemoteTrackPublication
-        from ._signal import WebSocketLink
-        from ._streams import TcpStream
         from ._tracks import make_remote_track
 
-        wall = system_wall()
+        network = current_network.get()
+        wall = network.wall()
         engine = RoomEngine(
             url,
             token if isinstance(token, str) else await token(),
@@ -113,10 +112,11 @@ def connect(
                 renew_token=not isinstance(token, str),
                 flush_timeout=options.close_timeout / 2,
                 max_stream_bytes=options.max_stream_bytes,
+                **network.engine_options(),
             ),
-            entropy=system_entropy(),
+            entropy=network.entropy(),
             wall=wall,
-            identity=DtlsIdentity.generate(wall.unix),
+            identity=network.identity(wall),
             factories=Factories(
                 local_participant=lambda: LocalParticipant(session),
                 remote_participant=lambda identity, sid: RemoteParticipant(session, identity, sid),
@@ -130,8 +130,7 @@ def connect(
         driver = Driver(
             engine,
             session,
-            open_stream=lambda request: TcpStream(request, options.ssl_context),
-            open_link=lambda request: WebSocketLink(request, options.ssl_context),
+            **network.doors(options),
             token_source=None if isinstance(token, str) else token,
         )
         session.attach(engine, driver)

@@ -124,6 +124,7 @@ from sansio.types import (
 
 if TYPE_CHECKING:
     from sansio.dtls import DtlsIdentity
+    from sansio.dtls.plain import PlainEngine, plain_identity
     from sansio.ice.paths import TurnServerConfig
     from sansio.ice.verdict import pair_line, path_table, path_verdict, way_line
     from sansio.proto import models
@@ -150,7 +151,7 @@ if TYPE_CHECKING:
     from sansio.sfu.server import RefuseSignal, ServerOptions, SfuServer
     from sansio.sfu.token import Claims, mint
     from sansio.signal.refusal import Refusal, RefusalKind
-    from sansio.signal.urls import explain_url
+    from sansio.signal.urls import UnusableToken, UrlError, explain_url
 
 __all__ = [
     "INF",
@@ -215,6 +216,7 @@ __all__ = [
     "ParticipantState",
     "ParticipantTrackPermission",
     "Permissions",
+    "PlainEngine",
     "ReceiverStats",
     "ReconnectPolicy",
     "Reconnected",
@@ -278,6 +280,8 @@ __all__ = [
     "Transmit",
     "TurnServerConfig",
     "UnacknowledgedPacket",
+    "UnusableToken",
+    "UrlError",
     "VideoLayer",
     "VideoQuality",
     "WallClock",
@@ -292,11 +296,14 @@ __all__ = [
     "pair_line",
     "path_table",
     "path_verdict",
+    "plain_identity",
     "preload_core",
     "way_line",
 ]
 
 _LATER = {
+    "PlainEngine": "dtls.plain",
+    "plain_identity": "dtls.plain",
     "Claims": "sfu.token",
     "RefuseSignal": "sfu.server",
     "ServerOptions": "sfu.server",
@@ -330,6 +337,8 @@ _LATER = {
     "RpcInvocation": "room.rpc",
     "RpcInvoked": "room.rpc",
     "TurnServerConfig": "ice.paths",
+    "UnusableToken": "signal.urls",
+    "UrlError": "signal.urls",
     "explain_url": "signal.urls",
     "opus": "rtp.payload",
     "pair_line": "ice.verdict",

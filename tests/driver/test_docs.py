@@ -14,7 +14,7 @@ import trio_client
 
 from .simnet import run, sim_net
 
-PROGRAMS = {"devserver"}
+PROGRAMS = {"devserver", "testing"}
 """Pages whose blocks are whole programs, with sockets of their own: test_programs.py runs them."""
 GUIDE = [
     page for page in sorted((Path(__file__).parents[2] / "docs" / "guide").glob("*.md")) if page.stem not in PROGRAMS

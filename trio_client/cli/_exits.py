@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import IntEnum
 
+from .._core import UnusableToken, UrlError
 from .._errors import (
     ConnectError,
     DisconnectedError,
@@ -94,6 +95,8 @@ def _explain(error: BaseException) -> Failure | None:
             return error
         case KeyboardInterrupt():
             return Failure(Exit.INTERRUPTED, "")
+        case UnusableToken() | UrlError():
+            return Failure(Exit.USAGE, f"{str(error)[:1].upper()}{str(error)[1:]}.")
         case ConnectError():
             lines = [str(error), *error.report.pairs, *error.report.ways]
             return Failure(_CONNECT.get(type(error), Exit.REFUSED), "\n  ".join(lines))

@@ -245,6 +245,10 @@ def test_failures(url, capsys, monkeypatch):
     assert failed(["join", "wss://example.com"], capsys)[0] == Exit.USAGE
     assert failed(["join", url, "--key", "k"], capsys)[0] == Exit.USAGE
     assert failed(["load", url, "token"], capsys)[0] == Exit.USAGE
+    assert failed(["join", url, "no token"], capsys)[0] == Exit.USAGE
+    code, text = failed(["join", "ftp://127.0.0.1"], capsys)
+    assert code == Exit.USAGE
+    assert "the scheme ws" in text
     assert failed(["join", url, "nonsense"], capsys)[0] == Exit.TOKEN_REJECTED
     assert failed(["join", url, "--key", "k", "--secret", "s"], capsys)[0] == Exit.TOKEN_REJECTED
     code, text = failed(["join", "ws://127.0.0.1:9"], capsys)

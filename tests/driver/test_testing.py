@@ -1,0 +1,208 @@
+"""What users' own tests stand on: rooms in virtual time, and the development server in a thread."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import trio
+
+import trio_client
+from trio_client import (
+    ConnectOptions,
+    DataReceived,
+    DisconnectedError,
+    IceOptions,
+    MediaFailed,
+    ParticipantConnected,
+    Reconnected,
+    RoomNotFound,
+    ServerUnreachable,
+    TokenRejected,
+    TurnServer,
+)
+from trio_client.testing import BackgroundServer, Simulation
+
+MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
+
+
+# ------------------------------------------------------------------ virtual time
+
+
+@MODES
+def test_rooms_in_virtual_time(single):
+    sim = Simulation(latency=0.05)
+    options = ConnectOptions(single_peer_connection=single)
+
+    async def scenario(answer):
+        await trio.sleep(2 * 24 * 3600)  # tokens are made for the time that it is
+        begun = trio.current_time()
+        async with sim.connect("ann", options=options) as ann:
+            assert 0.2 < trio.current_time() - begun < 1
+            with ann.events(ParticipantConnected, DataReceived) as events:
+                async with sim.connect("bob", options=options) as bob:
+                    assert sim.identities() == ["ann", "bob"]
+                    assert isinstance(await anext(events), ParticipantConnected)
+                    await bob.local_participant.publish_data(b"hello")
+                    assert (await anext(events)).payload == b"hello"
+            await ann.wait_until(lambda: not ann.remote_participants)
+        return answer
+
+    assert sim.run(scenario, 42) == 42
+
+
+def test_reliable_data_over_a_lossy_network():
+    sim = Simulation(seed=1)
+
+    async def scenario():
+        async with sim.connect("ann") as ann, sim.connect("bob") as bob:
+            sim.loss = 0.3
+            with bob.events(DataReceived) as got:
+                for number in range(50):
+                    await ann.local_participant.publish_data(bytes([number]))
+                for number in range(50):
+                    assert (await anext(got)).payload == bytes([number])
+        return ann.stats()
+
+    assert sim.run(scenario).datagrams_sent > 50
+
+
+def test_bad_days():
+    sim = Simulation()
+
+    async def scenario():
+        async with sim.connect("ann") as ann:
+            await trio.sleep(1)
+            with ann.events(Reconnected) as back:
+                assert sim.cut("ann")
+                assert (await anext(back)).resumed
+            assert not sim.cut("nobody")
+            sim.loss = 1.0
+            await trio.sleep(60)
+            assert ann.state.name != "CONNECTED"
+            sim.loss = 0.0
+            await ann.wait_until(lambda: ann.state.name == "CONNECTED")
+            assert sim.remove("ann")
+            with pytest.raises(DisconnectedError):
+                await ann.wait_until(lambda: False)
+            assert not sim.remove("ann")
+
+    sim.run(scenario)
+
+
+def test_joins_that_fail():
+    sim = Simulation(auto_create=False)
+
+    async def scenario():
+        for url, token, error in (
+            (sim.url, "nonsense", TokenRejected),
+            (sim.url, sim.token("ann"), RoomNotFound),
+            ("ws://elsewhere", sim.token("ann"), ServerUnreachable),
+        ):
+            with pytest.raises(error):
+                async with trio_client.connect(url, token):
+                    pass
+        with pytest.raises(trio.TooSlowError), trio.fail_after(0.03):
+            async with trio_client.connect(sim.url, sim.token("ann")):
+                pass
+
+    sim.run(scenario)
+    assert Simulation(auto_create=False).token("ann") == sim.token("ann")
+
+
+def test_there_is_udp_only():
+    """Relays, and names of servers, lead nowhere."""
+    sim = Simulation()
+    servers = [TurnServer("turn:turn.example:3478?transport=tcp", "u", "p"), "stun:stun.example"]
+    literal = [TurnServer("turn:10.9.9.9:3478?transport=tcp", "u", "p")]
+
+    async def scenario():
+        async with sim.connect("ann", options=ConnectOptions(ice=IceOptions(servers=servers))):
+            pass
+        relayed = ConnectOptions(ice=IceOptions(servers=literal, policy="relay"))
+        with pytest.raises(MediaFailed):
+            async with sim.connect("ann", options=relayed):
+                pass
+
+    sim.run(scenario)
+
+
+def test_what_leaves_a_simulation():
+    sim = Simulation()
+
+    async def scenario():
+        async with sim.connect("ann"):
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        sim.run(scenario)
+    with pytest.raises(RuntimeError, match="does not run"):
+        sim.identities()
+
+    async def outside():
+        """The next run of Trio is the system's again."""
+        with pytest.raises(ServerUnreachable):
+            async with trio_client.connect("ws://127.0.0.1:9", sim.token("ann")):
+                pass
+
+    trio.run(outside)
+
+
+# ------------------------------------------------------------------ in a thread
+
+
+def test_a_server_in_a_thread():
+    with BackgroundServer(keys={"k": "s" * 32}) as server:
+        assert server.url in repr(server)
+        assert server.keys == {"k": "s" * 32}
+
+        async def scenario():
+            with trio.fail_after(20):
+                async with trio_client.connect(server.url, server.token("ann", room="r")) as room:
+                    assert server.identities("r") == ["ann"]
+                    with room.events(Reconnected) as back:
+                        assert server.cut("ann", "r")
+                        assert (await anext(back)).resumed
+                    assert server.remove("ann", "r")
+                    with pytest.raises(DisconnectedError):
+                        await room.wait_until(lambda: False)
+                assert not server.cut("ann", "r")
+
+        trio.run(scenario)
+        with pytest.raises(ZeroDivisionError):
+            server._call(lambda: 1 / 0)
+    assert "trio-livekit development server" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_server_that_cannot_start():
+    with BackgroundServer() as first:
+        port = int(first.url.rpartition(":")[2])
+        with pytest.raises(OSError, match="in use"), BackgroundServer(port=port):
+            pass
+
+
+def test_a_server_that_breaks():
+    """What goes wrong in the thread is raised at the end of the block, unless that fails by itself."""
+
+    def breaks(server):
+        server._server._machine.advance = lambda now: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            server.remove("nobody")
+        server._trio.run_sync_soon(server._server._sleep.cancel)
+        server._thread.join(20)
+
+    def scenario():
+        with BackgroundServer() as server:
+            breaks(server)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        scenario()
+    assert caught.group_contains(ZeroDivisionError)
+
+    def fails():
+        with BackgroundServer() as server:
+            breaks(server)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
