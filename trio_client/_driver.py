@@ -28,7 +28,7 @@ from ._core import (
     SendSignal,
     Transmit,
 )
-from ._net import list_interfaces, resolve
+from ._net import NetworkNews, list_interfaces, open_news, resolve
 from ._options import TokenSource
 from ._ports import DATAGRAM_BYTES, PAUSE, Pace, Port, PortFactory, open_udp
 from ._signal import Link, LinkFactory, SignalError, WebSocketLink
@@ -44,9 +44,9 @@ BACKLOG = 256
 MAX_TURNS = 10_000
 """Rounds of one pump; more is a bug."""
 WATCH = 10.0
-"""Seconds between two looks at the addresses of this host."""
-LOOK_AGAIN = 1.0
-"""The same when datagrams cannot be sent."""
+"""Seconds between two looks at the addresses of this host, where the kernel tells nothing."""
+LOOK_AGAIN = 0.2
+"""The same when the kernel tells something, or datagrams cannot be sent."""
 
 
 class Sink(Protocol):
@@ -82,6 +82,7 @@ class Driver:
         open_link: LinkFactory = WebSocketLink,
         lookup: Callable[[str], Awaitable[list[str]]] = resolve,
         interfaces: Callable[[], list[Interface]] = list_interfaces,
+        open_news: Callable[[], NetworkNews | None] = open_news,
         token_source: TokenSource | None = None,
     ) -> None:
         self.engine = engine
@@ -95,6 +96,7 @@ class Driver:
         self._open_link = open_link
         self._lookup = lookup
         self._list_interfaces = interfaces
+        self._open_news = open_news
         self._token_source = token_source
         self.running = trio.Event()
         self._nursery: trio.Nursery
@@ -106,6 +108,7 @@ class Driver:
         self._pumping = False
         self._again = False
         self._doubt = trio.Event()
+        self._routed = False
         self._sleep = trio.CancelScope()
         self._due = INF
         self._perform: dict[type[Any], Callable[[Any], None]] = {
@@ -132,6 +135,9 @@ class Driver:
     @trio.lowlevel.enable_ki_protection
     def start(self) -> None:
         """Let the engine begin, and watch the addresses of this host from now on."""
+        news = self._open_news()  # before the first look, so that nothing is missed between the two
+        if news is not None:
+            self._nursery.start_soon(self._listen, news, name="trio_client network news")
         interfaces = self._list_interfaces()
         self.engine.start(interfaces, trio.current_time())
         self._nursery.start_soon(self._watch, interfaces, name="trio_client networks")
@@ -203,17 +209,32 @@ class Driver:
             self._due = INF
             self.pump()
 
+    async def _listen(self, news: NetworkNews) -> None:
+        """Note what the kernel tells, until the driver is shut."""
+        try:
+            while True:
+                await news.wait()
+                self._routed = True
+                self._doubt.set()
+                await trio.sleep(LOOK_AGAIN)  # a change comes in several pieces
+        finally:
+            news.close()
+
     async def _watch(self, interfaces: list[Interface]) -> None:
-        """Tell the engine when addresses come or go: looked up now and then, and when sending fails."""
+        """Tell the engine when addresses or routes have changed.
+
+        They are looked at when the kernel tells of a change, when sending fails, and now and then.
+        """
         while True:
             with trio.move_on_after(WATCH):
                 await self._doubt.wait()
+            self._doubt = trio.Event()
+            routed, self._routed = self._routed, False
             found = self._list_interfaces()
-            if set(found) != set(interfaces):
+            if routed or set(found) != set(interfaces):
                 interfaces = found
                 self.engine.networks_changed(found, trio.current_time())
                 self.pump()
-            self._doubt = trio.Event()
             await trio.sleep(LOOK_AGAIN)
 
     # ------------------------------------------------------------------ datagrams out

@@ -31,6 +31,49 @@ def list_interfaces() -> list[Interface]:
     return found
 
 
+class NetworkNews:
+    """The kernel's word that links, addresses or routes have changed. Linux only: elsewhere ``open_news`` gives None."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    async def wait(self) -> None:
+        """Return when something has changed."""
+        await trio.lowlevel.wait_readable(self._sock)
+        try:
+            while True:
+                self._sock.recv(_NEWS_BYTES)
+        except BlockingIOError:
+            pass
+        except OSError:  # too much at once: that something has changed is all that counts
+            pass
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+_NEWS_BYTES = 65536
+_NEWS_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+"""RTMGRP_LINK, and IFADDR and ROUTE of IPv4 and IPv6 (rtnetlink(7))."""
+
+
+def open_news() -> NetworkNews | None:
+    """News of the kernel from now on; None when there is none to be had."""
+    family = getattr(socket, "AF_NETLINK", None)
+    if family is None:
+        return None
+    try:
+        sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    except OSError:
+        return None
+    try:
+        sock.bind((0, _NEWS_GROUPS))
+    except OSError:
+        sock.close()
+        return None
+    return NetworkNews(sock)
+
+
 async def resolve(host: str) -> list[str]:
     """The addresses of a host, best first; empty when there is none.
 

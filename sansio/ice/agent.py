@@ -146,6 +146,8 @@ class IceAgent:
         self._consent_at = INF  # next consent check; INF while one is under way
         self._consent_next = INF
         self._consent_missed = 0
+        self._doubted_at = INF  # since when the selected pair is in doubt
+        self._probe_at = INF
 
         self._credentials = self._new_credentials()
 
@@ -253,6 +255,7 @@ class IceAgent:
             del self._early[key]
         if self._selected is not None and self._selected.local.port == port:
             self._unselect()
+            self._begin_doubt(self._now)
 
     def set_remote_credentials(self, ufrag: str, pwd: str, now: float, *, lite: bool = False) -> None:
         """The peer's description arrived. The same credentials again change nothing; others mean that it restarted."""
@@ -331,6 +334,13 @@ class IceAgent:
         if pair is not None:
             pair.blocked = True
             pair.last_error = error
+            if pair is self._selected:
+                self._begin_doubt(self._now)
+
+    def doubt(self, now: float) -> None:
+        """The network has changed: whether the selected pair still works is to be found out at once."""
+        now = self._enter(now)
+        self._begin_doubt(now)
 
     def note_inbound(self, now: float) -> None:
         """Authenticated data came from the peer; once a burst is enough."""
@@ -537,15 +547,22 @@ class IceAgent:
         pair.heard = True
         pair.blocked = False
         pair.last_error = ""
+        rebound = False
         if mapped is not None:
-            pair.mapped = self._name_mapped(pair.local, mapped)
+            before, pair.mapped = pair.mapped, self._name_mapped(pair.local, mapped)
+            rebound = before is not None and before.transport_address != pair.mapped.transport_address
         self._accept_source(pair.local.port, pair.remote.addr)
         if pair is self._selected:
             self._consent_ok = now
             self._consent_missed = 0
+            if transaction.first_sent >= self._doubted_at:
+                self._doubted_at = self._probe_at = INF
             if check.consent:
                 self._consent_at = self._consent_next
         if check.consent:
+            if rebound and self.controlling and pair is self._current:
+                # A NAT on the way has forgotten us: the peer answers to our new address, but sends to the old one.
+                self._nominate(pair, now)
             return
         if pair.state != SUCCEEDED:
             self._pairs.taken(pair)
@@ -612,8 +629,10 @@ class IceAgent:
             return INF
         consent_at = self._run_consent(now)
         self._decide(now)
+        if now >= self._probe_at:
+            self._probe(now)
         check_at = self._send_checks(now)
-        self._due = min(self._transactions.next, watch_at, consent_at, self._decide_at, check_at)
+        self._due = min(self._transactions.next, watch_at, consent_at, self._probe_at, self._decide_at, check_at)
         return self._due
 
     def _enter(self, now: float) -> float:
@@ -631,10 +650,9 @@ class IceAgent:
             check = transaction.owner
             pair = check.pair
             if check.consent:
-                self._consent_at = now
+                self._consent_at = min(self._consent_at, now)
                 self._consent_missed += 1
-                if pair is self._current:
-                    self._probe_others(pair)
+                self._begin_doubt(now)
             elif pair.state == IN_PROGRESS:
                 pair.state = FAILED
                 pair.last_error = pair.last_error or "no answer"
@@ -662,6 +680,7 @@ class IceAgent:
             return INF
         if now >= disconnects or self._selected is None:
             self._set_state(_DISCONNECTED)
+            self._begin_doubt(now)
             return fails
         self._set_state(_CONNECTED)
         return min(disconnects, fails)
@@ -678,6 +697,7 @@ class IceAgent:
                 pair.last_error = pair.last_error or "no answer"
         self._unselect()
         self._transactions.clear()
+        self._doubted_at = self._probe_at = INF
         self._set_state(_FAILED)
 
     def _run_consent(self, now: float) -> float:
@@ -692,11 +712,29 @@ class IceAgent:
             self._send_check(pair, now, consent=True)
         return self._consent_at
 
-    def _probe_others(self, silent: Pair) -> None:
-        """The selected pair has missed an answer: see which other pairs still work."""
-        for pair in self._pairs.all():
-            if pair is not silent and pair.state in (SUCCEEDED, FAILED):
+    def _begin_doubt(self, now: float) -> None:
+        """The selected pair may be dead. After a restart there are checks enough."""
+        if self._doubted_at == INF and self.state in (_CONNECTED, _DISCONNECTED):
+            self._doubted_at = self._probe_at = now
+
+    def _probe(self, now: float) -> None:
+        """Check the pair in doubt and the best others again, with the credentials in hand."""
+        self._probe_at = now + self._options.probe_interval
+        current = self._current
+        if current is not None and not any(
+            check.owner.pair is current and check.first_sent == now for check in self._transactions
+        ):
+            self._send_check(current, now, consent=True)
+        others = [pair for pair in self._pairs.all() if pair is not current][: self._options.probes]
+        for pair in others:
+            if pair.state in (SUCCEEDED, FAILED):
                 self._pairs.trigger(pair)
+        for transaction in self._transactions:
+            check = transaction.owner
+            waited = now - transaction.last_sent >= self._options.probe_interval - _ROUNDING
+            if waited and not check.consent and check.pair in others and transaction.left:
+                self._transactions.sent_again(transaction, now)
+                self._transmit(transaction)
 
     # ---------------------------------------------------------------- checks
 
@@ -782,11 +820,15 @@ class IceAgent:
         if not self.controlling or not self._credentials.complete:
             return
         current = self._current
-        silent = current is not None and self._consent_missed >= 2
+        silent = current is not None and now >= self._doubted_at + max(self._options.doubt, 3 * current.rtt)
         top: Pair | None = None
         best: Pair | None = None
         for pair in self._pairs.all():
-            if pair.state == FAILED or pair.blocked or (silent and pair is current):
+            if (
+                pair.state == FAILED
+                or pair.blocked
+                or (silent and (pair is current or pair.validated_at < self._doubted_at))
+            ):
                 continue
             top = top or pair
             if pair.state == SUCCEEDED:
@@ -862,6 +904,8 @@ class IceAgent:
         self._consent_ok = now
         self._consent_missed = 0
         self._consent_at = now + self._jitter.uniform(0.8 * interval, 1.2 * interval)
+        if self._doubted_at < INF:
+            self._doubted_at = now  # it has to show first that it is better
         self.outbox.append(
             PairSelected(
                 local=pair.mapped or pair.local.base,
@@ -912,6 +956,7 @@ class IceAgent:
         self._peer_nomination = 0
         self._search_from = INF
         self._decide_at = INF
+        self._doubted_at = self._probe_at = INF
 
     def _switch_role(self, controlling: bool) -> None:
         self.controlling = controlling

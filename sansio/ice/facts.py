@@ -34,9 +34,11 @@ class IceOptions:
     interval while no round trip is known, later twice the round trip within ``rto_min`` and ``rto_max``; it doubles
     ``retransmissions`` times. ``stream_timeout`` is how long a check on a stream may take.
 
-    ``consent_interval`` is varied by a fifth both ways; a check without answer after ``consent_timeout`` is followed by
-    the next at once, and the second of them makes a controlling agent move to another pair that answers. Silence of
-    the peer for ``disconnected_after`` and ``failed_after`` changes the state, no answer to a consent check for
+    ``consent_interval`` is varied by a fifth both ways; it is shorter than RFC 7675 has it, so that a healthy path is
+    never silent for ``disconnected_after``. Such a silence, a consent check without answer for ``consent_timeout``, a
+    failed sending or a changed network puts the selected pair in doubt: it and the best ``probes`` others are checked
+    every ``probe_interval`` seconds until it answers, and when it has not done so for ``doubt``, a controlling agent
+    nominates what does. Silence for ``failed_after`` ends the search, no answer to a consent check for
     ``consent_expiry`` ends sending (RFC 7675). ``connect_timeout`` bounds the search, from the last new candidate.
     """
 
@@ -50,6 +52,9 @@ class IceOptions:
     consent_interval: float = 1.9
     consent_timeout: float = 1.0
     consent_expiry: float = 30.0
+    probe_interval: float = 0.25
+    probes: int = 16
+    doubt: float = 0.5
     disconnected_after: float = 2.5
     failed_after: float = 15.0
     connect_timeout: float = 15.0

@@ -140,6 +140,11 @@ class PeerTransport:
         self.ice.send_failed(port, addr, error, now)
         self._ice_due = NOW
 
+    def doubt(self, now: float) -> None:
+        """The network has changed: find out at once whether the path in use still works."""
+        self.ice.doubt(now)
+        self._ice_due = NOW
+
     def add_remote(self, candidate: Candidate, now: float) -> None:
         """A remote candidate, from a description or trickled."""
         if candidate.protocol == TCP and candidate.tcptype == "passive" and not self.closed:

@@ -263,13 +263,18 @@ class RoomEngine:
         self._transports.due = NOW
 
     def networks_changed(self, interfaces: Sequence[Interface], now: float) -> None:
-        """The addresses of this host have changed: sockets follow, and the server is told of new candidates."""
+        """The addresses or routes of this host have changed.
+
+        Sockets follow the addresses, and the server is told of new candidates. Every path and the link are put to the
+        test at once, and a waiting attempt to reconnect is made.
+        """
         now = self._time(now)
         self._interfaces = tuple(interfaces)
         self._transports.networks_changed(interfaces, now)
         self._transports.due = NOW
+        self._session.check(now)
         self._life.hurry()
-        self._due["life"] = NOW
+        self._due["life"] = self._due["session"] = NOW
 
     def port_opened(self, port: int, address: Address, now: float) -> None:
         """OpenUdp succeeded; ``address`` is the bound one."""

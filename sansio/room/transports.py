@@ -221,11 +221,21 @@ class Transports:
             self._new_peer(SUBSCRIBER, now)
 
     def networks_changed(self, interfaces: Sequence[Interface], now: float) -> None:
-        """Open sockets on new addresses and close those whose address is gone."""
+        """Open sockets on new addresses and close those whose address is gone; every path in use is put to the test.
+
+        The same addresses again mean that a route has changed.
+        """
+        before = self._interfaces
         self._interfaces = tuple([interface for interface in interfaces if interface.loopback is self._loopback])
         for peer in self._peers:
             peer.gatherer.start(self._interfaces, now)
             peer.gather_due = NOW
+            if peer.up:
+                peer.connection.transport.doubt(now)
+                peer.due = NOW
+                if self._interfaces != before:
+                    peer.paths.reopen(now)
+                    self._heed_connected(peer, now)
 
     def fall_back_to_dual(self, now: float) -> None:
         """The server has no ``/rtc/v1``: two peer connections from here on."""
@@ -859,6 +869,8 @@ class Transports:
                     peer.paths.add_remote(candidate, now)
                 case IceStateChanged(state=IceState.CHECKING | IceState.DISCONNECTED):
                     peer.paths.reopen(now)  # the other ways may be needed again
+                case IceStateChanged(state=IceState.CONNECTED):
+                    self._heed_connected(peer, now)
                 case PairSelected(port=port):
                     peer.paths.selected(port, now)
                     self._heed_blocked(peer)
@@ -866,8 +878,13 @@ class Transports:
                         peer.connection.transport.path_restored(now)
                         if peer.proving:
                             peer.connection.transport.probe(now)
-                case _:
-                    pass  # changes of state and role in ICE
+
+    @staticmethod
+    def _heed_connected(peer: _Peer, now: float) -> None:
+        """A path works: the other ways are closed again some seconds from now."""
+        ice = peer.connection.transport.ice
+        if ice.state is IceState.CONNECTED:
+            peer.paths.selected(ice.selected_port, now)
 
     # ------------------------------------------------------------------ the end
 

@@ -117,6 +117,8 @@ class _State(enum.Enum):
 
 
 _LINK, _PING, _SILENCE = range(3)
+CHECK_TIMEOUT = 1.5
+"""Seconds in which a link must show that it has survived a change of the network."""
 
 
 class SignalSession:
@@ -141,6 +143,7 @@ class SignalSession:
         self._now = -INF
         self._ping_interval = 0.0
         self._ping_timeout = 0.0
+        self._patience = 0.0
         self._pings: deque[tuple[int, float]] = deque(maxlen=SIGNAL_PINGS)
         self._undecodable = 0
         self._early: list[ServerMessage] = []
@@ -232,6 +235,14 @@ class SignalSession:
         if self._state is not _State.DOWN:
             self._end(close=True)
 
+    def check(self, now: float) -> None:
+        """The network has changed: the server is asked at once, and has to answer within ``CHECK_TIMEOUT``."""
+        self._tick(now)
+        if self._state is _State.UP and self._ping_interval and self._ping_timeout:
+            self._ping()
+            self._patience = min(self._ping_timeout, CHECK_TIMEOUT)
+            self._timers.arm_earlier(_SILENCE, self._now + self._patience)
+
     # -------------------------------------------------------------- the driver's answers
 
     def handle_opened(self, now: float) -> None:
@@ -288,7 +299,7 @@ class SignalSession:
             waited = self._options.first_message_timeout if opened else self._options.open_timeout
             self._refuse(refusal_of_silence(waited, opened), close=True)
         if timers.due(_SILENCE, self._now):
-            self._lose(f"nothing came from the server for {self._ping_timeout:g} s", close=True)
+            self._lose(f"nothing came from the server for {self._patience:g} s", close=True)
         if timers.due(_PING, self._now):
             self._ping()
         return timers.next()
@@ -381,7 +392,8 @@ class SignalSession:
     def _rearm_silence(self) -> None:
         """Any message is a sign of life; without both values from the join there is no watch at all."""
         if self._ping_interval and self._ping_timeout and self.connected:
-            self._timers.arm(_SILENCE, self._now + self._ping_timeout)
+            self._patience = self._ping_timeout
+            self._timers.arm(_SILENCE, self._now + self._patience)
 
     # -------------------------------------------------------------- states
 

@@ -166,6 +166,8 @@ class SimNet:
     def __init__(self, *, latency: float = 0.01, auto_create: bool = True) -> None:
         self.latency = latency
         self.loss: Callable[[bytes], bool] = lambda data: False
+        self.news: Any = None
+        """What the driver gets as the kernel's news of the network."""
         self.accepting = True
         """Whether the server answers WebSocket handshakes."""
         self.ports: dict[tuple[str, int], SimPort] = {}
@@ -308,6 +310,7 @@ class SimNet:
                 open_link=self.open_link,
                 lookup=self.lookup,
                 interfaces=self.interfaces,
+                open_news=lambda: self.news,
                 token_source=token,
             )
             session.attach(engine, driver)

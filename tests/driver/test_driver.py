@@ -105,6 +105,21 @@ class Link:
         self.closed.set()
 
 
+class News:
+    """The kernel, when it tells something."""
+
+    def __init__(self) -> None:
+        self.told = trio.Event()
+        self.closed = False
+
+    async def wait(self) -> None:
+        await self.told.wait()
+        self.told = trio.Event()
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class Setting:
     def __init__(self) -> None:
         self.engine = Engine()
@@ -120,7 +135,9 @@ class Setting:
             open_link=self.open_link,
             lookup=self.lookup,
             interfaces=lambda: list(self.addresses),
+            open_news=lambda: self.news,  # type: ignore[arg-type, return-value]
         )
+        self.news: News | None = None
         self.addresses = [Interface("lo", "127.0.0.1", True)]
 
     def open_port(self, host: str, low: int, high: int) -> SimPort:
@@ -470,6 +487,26 @@ async def test_failing_sends_are_a_reason_to_look(s: Setting) -> None:
     assert len(s.said("networks_changed")) == 1
     await trio.sleep(1)
     assert s.said("networks_changed")[1] == ([],)
+
+
+@driving
+async def test_news_of_the_kernel_are_passed_on_at_once(s: Setting) -> None:
+    news = s.news = News()
+    s.driver.start()
+    await trio.sleep(3)
+    news.told.set()  # a route, for the addresses are the same
+    await trio.sleep(0.01)
+    assert s.said("networks_changed") == [([Interface("lo", "127.0.0.1", True)],)]
+    s.addresses = []
+    for _ in range(20):
+        news.told.set()
+        await trio.sleep(0.05)
+    await trio.sleep(1)
+    assert 3 <= len(s.said("networks_changed")) <= 8
+    assert s.said("networks_changed")[-1] == ([],)
+    s.driver.shut()
+    await trio.testing.wait_all_tasks_blocked()
+    assert news.closed
 
 
 # ------------------------------------------------------------------ the pump

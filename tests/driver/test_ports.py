@@ -7,7 +7,8 @@ import socket
 import pytest
 import trio
 
-from trio_client._net import list_interfaces, resolve
+from trio_client import _net
+from trio_client._net import NetworkNews, list_interfaces, open_news, resolve
 from trio_client._ports import open_udp
 
 
@@ -99,3 +100,64 @@ def test_resolving():
         assert await resolve("a" * 64 + ".example") == []
 
     trio.run(main)
+
+
+def test_news_of_the_kernel():
+    """Here a socket pair takes the kernel's part; the interop tests change a real network."""
+
+    async def main():
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        near.setblocking(False)
+        news = NetworkNews(near)
+        far.send(b"link")
+        far.send(b"route")
+        with trio.fail_after(5):
+            await news.wait()
+        with trio.move_on_after(0.05) as scope:
+            await news.wait()
+        assert scope.cancelled_caught
+        far.close()
+        news.close()
+        assert near.fileno() == -1
+
+    trio.run(main)
+
+
+def test_more_news_than_the_kernel_can_hold(monkeypatch):
+    class Overrun:
+        def recv(self, size):
+            raise OSError(105, "No buffer space available")
+
+    async def main():
+        async def readable(sock):
+            await trio.lowlevel.checkpoint()
+
+        monkeypatch.setattr(trio.lowlevel, "wait_readable", readable)
+        await NetworkNews(Overrun()).wait()  # type: ignore[arg-type]
+
+    trio.run(main)
+
+
+def test_systems_without_news(monkeypatch):
+    class Unbound:
+        closed = False
+
+        def __init__(self, *args):
+            pass
+
+        def bind(self, address):
+            raise OSError(1, "Operation not permitted")
+
+        def close(self):
+            Unbound.closed = True
+
+    class Refused:
+        def __init__(self, *args):
+            raise OSError(97, "Address family not supported by protocol")
+
+    for stand_in in (Unbound, Refused):
+        monkeypatch.setattr(_net.socket, "socket", stand_in)
+        assert open_news() is None
+    assert Unbound.closed
+    monkeypatch.delattr(_net.socket, "AF_NETLINK", raising=False)
+    assert open_news() is None

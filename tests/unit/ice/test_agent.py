@@ -925,6 +925,171 @@ class TestConsent:
         assert FAILED not in net.a.states()
 
 
+TWO = (("192.0.2.10", 5000), ("192.0.2.11", 5001))
+
+
+class Paths:
+    """A client with two addresses, and what the network does to each of them."""
+
+    def __init__(self, Net, candidate, **options):
+        self.dead = set()
+        self.net = net = Net(
+            fate=lambda source, destination, index: [] if {source, destination} & self.dead else [0.05]
+        )
+        for rank, address in enumerate(TWO):
+            net.add(net.a, candidate(*address, rank=rank))
+        net.add(net.b, candidate(*B))
+        net.connect()
+        net.run(5.0)
+        assert net.a.agent.selected_port == 1
+
+    def moved(self):
+        """The port in use, and since when."""
+        at, event = self.net.a.selections()[-1]
+        return event.port, at
+
+
+class TestDoubt:
+    def test_a_silent_path_gives_way_to_one_that_answers(self, Net, candidate):
+        paths = Paths(Net, candidate)
+        net, heard = paths.net, paths.net.a.agent._heard
+        paths.dead.add(TWO[0])
+        net.run(20.0)
+        port, at = paths.moved()
+        assert port == 2
+        assert heard + 2.5 <= at < heard + 3.3
+        assert net.b.agent.selected_addr == TWO[1]
+        assert net.a.agent.state == net.b.agent.state == CONNECTED
+        assert FAILED not in net.a.states()
+        assert net.a.agent._probe_at == INF
+
+    @pytest.mark.parametrize("sign", ["doubt", "send_failed", "remove_local"])
+    def test_a_sign_from_outside_is_not_waited_for(self, Net, candidate, sign):
+        paths = Paths(Net, candidate)
+        net, agent = paths.net, paths.net.a.agent
+        paths.dead.add(TWO[0])
+        if sign == "doubt":
+            agent.doubt(net.now)
+        elif sign == "send_failed":
+            agent.send_failed(1, B, "Network is unreachable", net.now)
+        else:
+            agent.remove_local(1, net.now)
+        net.a.due = -INF
+        start = net.now
+        net.run(20.0)
+        assert paths.moved()[0] == 2
+        assert paths.moved()[1] - start < (0.01 if sign == "remove_local" else 0.8)
+        assert net.b.agent.selected_addr == TWO[1]
+
+    def test_a_path_that_answers_is_kept(self, Net, candidate):
+        paths = Paths(Net, candidate)
+        net, agent = paths.net, paths.net.a.agent
+        agent.doubt(net.now)
+        net.a.due = -INF
+        net.run(30.0)
+        assert len(net.a.selections()) == 1
+        assert agent._doubted_at == INF
+
+    def test_everything_is_probed_until_something_answers(self, Net, candidate):
+        paths = Paths(Net, candidate)
+        net = paths.net
+        paths.dead |= {*TWO}
+        start = net.now
+        net.run(start + 12.0)
+        assert net.a.agent.state == DISCONNECTED
+        for address in TWO:
+            times = [
+                at for at, name, source, _, message in net.log
+                if name == "a" and source == address and message.type == stun.BINDING_REQUEST and at > start + 4
+            ]  # fmt: skip
+            gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+            assert max(gaps) <= 0.5
+            assert len(times) < 60
+        paths.dead.remove(TWO[1])
+        net.run(start + 13.0)
+        assert paths.moved()[0] == 2
+        assert net.a.agent.state == CONNECTED
+
+    def test_only_the_best_others_are_probed(self, Net, candidate):
+        net = Net(options=IceOptions(probes=3))
+        for rank in range(6):
+            net.add(net.a, candidate(f"192.0.2.{10 + rank}", 5000, rank=rank))
+        net.add(net.b, candidate(*B))
+        net.connect()
+        net.run(5.0)
+        net.fate = lambda source, destination, index: []
+        start = net.now
+        net.run(start + 10.0)
+        checked = {source for at, name, source, _, message in net.log
+                   if name == "a" and at > start + 4 and message.type == stun.BINDING_REQUEST}  # fmt: skip
+        assert len(checked) == 4
+
+    def test_the_second_choice_may_be_dead_too(self, Net, candidate):
+        """The port in use is taken away; the next best is nominated unseen, and given up again for one that answers."""
+        paths = Paths(Net, candidate)
+        net, agent = paths.net, paths.net.a.agent
+        net.add(net.a, candidate("192.0.2.12", 5002, rank=2))
+        net.trickle(net.a, net.b)
+        net.run(7.0)
+        paths.dead.add(TWO[1])
+        agent.remove_local(1, net.now)
+        net.a.due = -INF
+        start = net.now
+        net.run(start + 0.01)
+        assert paths.moved()[0] == 2
+        net.run(start + 1.0)
+        assert paths.moved()[0] == 3
+
+    def test_before_there_is_a_path_there_is_nothing_to_doubt(self, alone, candidate):
+        alone = alone()
+        alone.agent.doubt(0.0)
+        assert alone.agent._probe_at == INF
+        alone.connect(candidate)
+        alone.agent.close(alone.now)
+        alone.agent.doubt(alone.now)
+        assert alone.agent._probe_at == INF
+
+    def test_a_restart_ends_the_doubt(self, alone, candidate):
+        alone = alone().connect(candidate)
+        alone.agent.doubt(alone.now)
+        alone.agent.restart(alone.now)
+        assert alone.agent._probe_at == INF
+
+    def test_a_nat_that_forgets_us_is_told_to_the_peer(self, Net, candidate):
+        net = Net()
+        net.nat = {A: ("203.0.113.1", 100)}
+        net.add(net.a, candidate(*A))
+        net.add(net.b, candidate(*B))
+        net.introduce(net.a, net.b)
+        net.introduce(net.b, net.a, candidates=False)
+        net.run(5.0)
+        assert net.b.agent.selected_addr == ("203.0.113.1", 100)
+        net.nat[A] = ("203.0.113.1", 200)
+        net.run(9.0)
+        assert net.b.agent.selected_addr == ("203.0.113.1", 200)
+        net.run(40.0)
+        assert net.a.agent.state == net.b.agent.state == CONNECTED
+        (_, first), (_, second) = net.a.selections()
+        assert (first.addr, second.addr, second.local.port) == (B, B, 200)
+
+    def test_the_controlled_side_probes_but_does_not_choose(self, Net, candidate):
+        dead = set()
+        net = Net(
+            roles=(False, True), fate=lambda source, destination, index: [] if {source, destination} & dead else [0.05]
+        )
+        for rank, address in enumerate(TWO):
+            net.add(net.a, candidate(*address, rank=rank))
+        net.add(net.b, candidate(*B))
+        net.connect()
+        net.run(5.0)
+        assert net.b.agent.selected_addr == TWO[0]
+        dead.add(TWO[0])
+        net.run(20.0)
+        assert net.b.agent.selected_addr == TWO[1]
+        assert net.a.agent.selected_port == 2
+        assert net.a.agent.state == net.b.agent.state == CONNECTED
+
+
 class TestSearch:
     def test_no_answer_fails_after_the_last_candidate(self, alone, candidate):
         alone = alone()

@@ -754,6 +754,7 @@ def test_a_join_without_media_fails_after_its_time():
     assert desk.ended is None
     desk.wait(0.2)
     assert desk.failure == MediaFailure("the server did not answer our offer within 4 s")
+    assert desk.failure.verdict == ""
     assert desk.ended is DisconnectReason.MEDIA_FAILURE
     assert desk.sent() == ["leave"]
     assert desk.engine.state.connection is ConnectionState.DISCONNECTED

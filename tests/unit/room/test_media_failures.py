@@ -37,6 +37,7 @@ def test_no_datagram_gets_through(single):
         world.partition("alice", "server")
         error = failure(world, rooms)
         assert error.detail == "ICE: no candidate pair works"
+        assert error.verdict == "UDP is blocked; no TURN server was offered."
         assert len(error.pairs) == (1 if single else 2)
         for pair in error.pairs:
             assert (pair.local.type, pair.local.address) == ("host", "10.2.0.1")

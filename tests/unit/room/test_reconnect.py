@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from sansio import proto
-from sansio.base.contract import CloseSignal, Interface, NeedToken, OpenSignal, SendSignal
+from sansio.base.contract import INF, CloseSignal, Interface, NeedToken, OpenSignal, SendSignal
 from sansio.base.errors import LocalProtocolError
 from sansio.events import (
     Connected,
@@ -688,6 +688,72 @@ def test_only_the_path_whose_proof_is_late_is_mended():
         node.deliver = deliver
         world.run(talk.mended, limit=30)
         assert publisher.connection.transport.ice.local_ufrag == ufrag
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["old address gone", "old address dead"])
+def test_another_address_takes_over_when_the_network_changes(gone):
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        node = world.node("alice")
+        old, new = Interface("eth0", node.hosts[0]), Interface("wlan0", "10.8.0.1")
+        node.hosts = (*node.hosts, new.address)
+        talk.alice.networks_changed([old, new], world.now)
+        world.poke("alice")
+        world.run_for(5)
+        ice = talk.alice._transports._peers[0].connection.transport.ice
+        port, ufrag = ice.selected_port, ice.local_ufrag
+        assert node.ports[port][0] == old.address
+        talk.say(5)
+        if gone:
+            talk.alice.networks_changed([new], world.now)
+        else:
+            deliver = node.deliver
+            node.deliver = lambda number, *rest: None if number == port else deliver(number, *rest)
+            talk.alice.networks_changed([old, new], world.now)
+        world.poke("alice")
+        start = world.now
+        world.run(lambda: ice.selected_port not in (port, -1), limit=10)
+        assert world.now - start < 0.8
+        talk.say(5)
+        talk.hear_all()
+        assert world.now - start < 2
+        assert ice.local_ufrag == ufrag
+        assert talk.story() == ["Connected"]
+
+
+def test_a_link_that_does_not_survive_a_change_of_the_network_is_replaced_soon():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        world.run_for(2)
+        link = talk.rooms.outputs("alice", OpenSignal)[-1].signal
+        received = talk.alice.signal_received
+        talk.alice.signal_received = lambda signal, *rest: None if signal == link else received(signal, *rest)
+        talk.alice.networks_changed([Interface("eth0", world.node("alice").hosts[0])], world.now)
+        world.poke("alice")
+        start = world.now
+        world.run(talk.mended, limit=10)
+        assert world.now - start < 2
+        assert talk.rooms.outputs("alice", Reconnected)[0].resumed
+
+
+def test_ways_that_a_short_silence_has_opened_are_closed_again():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        paths = talk.alice._transports._peers[0].paths
+        world.run_for(15)
+        assert paths._settled
+        world.partition("alice", "server")
+        world.run_for(4)
+        assert not paths._settled
+        node = world.node("alice")
+        node.hosts = (*node.hosts, "10.8.0.1")
+        talk.alice.networks_changed([Interface("eth0", host) for host in node.hosts], world.now)
+        world.poke("alice")
+        world.run_for(0.1)
+        assert paths._settle_at == INF
+        world.partition("alice", "server", down=False)
+        world.run_for(13)
+        assert paths._settled
 
 
 def test_candidates_found_during_an_outage_are_not_told_and_do_no_harm():

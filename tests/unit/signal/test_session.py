@@ -279,6 +279,34 @@ def test_silence_ends_the_link() -> None:
     assert not session.connected
 
 
+def test_after_a_change_of_the_network_the_link_has_to_answer_soon() -> None:
+    session = joined()
+    session.advance(102.0)
+    drain(session)
+    session.check(102.0)
+    assert [kind for kind, _ in sent(drain(session))] == ["ping_req"]
+    assert session.advance(102.0) == 103.5
+    session.handle_message(response(pong=17), 102.1)
+    assert session.advance(103.5) == 107.0  # the next ping
+    drain(session)
+    session.check(104.0)
+    session.advance(105.5)
+    assert drain(session)[-1] == SignalLost("nothing came from the server for 1.5 s")
+    session.check(106.0)
+    assert session.advance(106.0) == INF
+
+
+def test_a_link_that_is_not_watched_is_not_checked() -> None:
+    session = new()
+    session.check(100.0)
+    session.start(1, resume=False, now=100.0)
+    session.handle_opened(100.0)
+    session.check(100.0)
+    session.handle_message(join(0, 0), 100.0)
+    session.check(100.0)
+    assert sent(drain(session)) == []
+
+
 def test_any_message_is_a_sign_of_life() -> None:
     session = joined()
     now = 100.2
