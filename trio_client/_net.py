@@ -32,7 +32,7 @@ def list_interfaces() -> list[Interface]:
 
 
 class NetworkNews:
-    """The kernel's word that links, addresses or routes have changed. Linux only: elsewhere ``open_news`` gives None."""
+    """The kernel's word that links, addresses or routes have changed, on Linux; elsewhere ``open_news`` gives None."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
