@@ -237,6 +237,41 @@ class Peer:
             await writer.write(data[start : start + chunk])
         await writer.aclose()
 
+    # ---- calls
+
+    async def serve(self) -> None:
+        """Answer calls from now on."""
+
+        async def echo(data: rtc.RpcInvocationData) -> str:
+            return data.payload
+
+        async def caller(data: rtc.RpcInvocationData) -> str:
+            return f"{data.caller_identity} {data.response_timeout:g}"
+
+        async def refuse(data: rtc.RpcInvocationData) -> str:
+            raise rtc.RpcError(4711, "no tea", data.payload)
+
+        async def out_of_order(data: rtc.RpcInvocationData) -> str:
+            raise ValueError("out of order")
+
+        async def sleep(data: rtc.RpcInvocationData) -> str:
+            await asyncio.sleep(3600)
+            return ""
+
+        methods = {"echo": echo, "caller": caller, "refuse": refuse, "break": out_of_order, "sleep": sleep}
+        for name, method in methods.items():
+            self.room.local_participant.register_rpc_method(name, method)
+
+    async def call(self, to: str, method: str, payload: str, response_timeout: float | None = None) -> dict[str, Any]:
+        """Call a method of somebody: the answer, or the error."""
+        try:
+            answer = await self.room.local_participant.perform_rpc(
+                destination_identity=to, method=method, payload=payload, response_timeout=response_timeout
+            )
+        except rtc.RpcError as error:
+            return {"code": error.code, "message": error.message, "data": error.data or ""}
+        return {"answer": answer}
+
     async def leave(self) -> None:
         await self.room.disconnect()
 

@@ -41,7 +41,7 @@ class Server:
         """A token to join; see ``tokens.join_token``."""
         return tokens.join_token(self.key, self.secret, room, identity, **options)
 
-    def api(self, method: str, room: str = "", **fields: Any) -> Any:
+    def api(self, method: str, room: str = "", /, **fields: Any) -> Any:
         """Call a method of the server's RoomService, for instance ``api("ListParticipants", "demo")``."""
         body = json.dumps({**({"room": room} if room else {}), **fields}).encode()
         request = urllib.request.Request(

@@ -154,5 +154,25 @@ window.commands = {
     }
     await writer.close();
   },
+  async serve() {
+    const methods = {
+      echo: async (data) => data.payload,
+      caller: async (data) => `${data.callerIdentity} ${data.responseTimeout / 1000}`,
+      refuse: async (data) => { throw new LivekitClient.RpcError(4711, 'no tea', data.payload); },
+      break: async () => { throw new Error('out of order'); },
+      sleep: () => new Promise(() => {}),
+    };
+    for (const [name, method] of Object.entries(methods)) room.registerRpcMethod(name, method);
+  },
+  async call({ to, method, payload, response_timeout: timeout }) {
+    try {
+      const answer = await room.localParticipant.performRpc({
+        destinationIdentity: to, method, payload, ...(timeout ? { responseTimeout: timeout * 1000 } : {}) });
+      return { answer };
+    } catch (error) {
+      if (error.code === undefined) throw error;
+      return { code: error.code, message: error.message, data: error.data || '' };
+    }
+  },
   leave: () => room.disconnect(),
 };
