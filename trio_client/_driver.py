@@ -30,7 +30,7 @@ from ._core import (
 )
 from ._net import NetworkNews, list_interfaces, open_news, resolve
 from ._options import TokenSource
-from ._ports import DATAGRAM_BYTES, PAUSE, Pace, Port, PortFactory, open_udp
+from ._ports import DATAGRAM_BYTES, MEDIA_PAUSE, PAUSE, Pace, Port, PortFactory, open_udp
 from ._signal import Link, LinkFactory, SignalError, WebSocketLink
 from ._streams import Stream, StreamError, StreamFactory, TcpStream
 
@@ -333,7 +333,7 @@ class Driver:
             with opened.scope:
                 while True:
                     if pace.steady:
-                        await trio.sleep(PAUSE)
+                        await trio.sleep(pace.pause)
                     else:
                         await port.wait_readable()
                     more = True
@@ -361,6 +361,8 @@ class Driver:
                                 return
                         total += count
                         self.pump()
+                        if count:
+                            pace.pause = MEDIA_PAUSE if 128 <= data[0] < 192 else PAUSE
                         pace.note(total, self.sent, now)
                         if more:
                             await trio.lowlevel.checkpoint()

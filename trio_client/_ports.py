@@ -25,6 +25,8 @@ STEADY = (800.0, 4000.0)
 ones are worth it, faster ones come in bursts anyway."""
 PAUSE = 0.002
 """Seconds that a socket with a steady stream is left alone, so that one wake-up serves several datagrams."""
+MEDIA_PAUSE = 0.004
+"""The same while media comes, which listeners hold back for longer than that anyway."""
 PACE_WINDOW = 0.02
 """Seconds over which the pace of a socket is judged."""
 
@@ -76,10 +78,11 @@ class Pace:
     Not while we send as much as we get: then what comes are acknowledgements that our own sending waits for.
     """
 
-    __slots__ = ("steady", "_since", "_received", "_sent")
+    __slots__ = ("pause", "steady", "_since", "_received", "_sent")
 
     def __init__(self) -> None:
         self.steady = False
+        self.pause = PAUSE
         self._since = self._received = self._sent = 0.0
 
     def note(self, received: int, sent: int, now: float) -> None:

@@ -125,12 +125,13 @@ class Session:
 
     def deliver(self, output: Any) -> None:
         """One output that is not for the driver."""
+        if type(output) is TrackReadable:  # for nearly every packet of media
+            output.track._wake()  # type: ignore[attr-defined]
+            return
         if isinstance(output, Event):
             self._emit(output)
             return
         match output:
-            case TrackReadable(track=track):
-                track._wake()  # type: ignore[attr-defined]
             case TrackStarted(track=track) | TrackKeyframeWanted(track=track):
                 track.description.owner._wake()
             case StreamReadable(stream=stream):

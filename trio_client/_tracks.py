@@ -350,7 +350,7 @@ class Frames:
             if track.ended:
                 self.ended = track.ended
                 break
-            await track._lot.park()
+            await track._park()
         raise StopAsyncIteration
 
     def read(self) -> Frame | None:
@@ -414,13 +414,13 @@ class Frames:
 class RemoteTrack(core_track.RemoteTrack):
     """A subscribed track of somebody else, from TrackSubscribed. ``ended`` says why it ended, empty while it lives."""
 
-    __slots__ = ("_lot", "_most", "_readers", "_reads", "_session")
+    __slots__ = ("_most", "_parked", "_readers", "_reads", "_session")
 
     def __init__(self, session: Session, publication: RemoteTrackPublication, receiver: RtpReceiver) -> None:
         super().__init__(publication, receiver)
         self._session = session
         self._readers: list[weakref.ref[Frames]] = []
-        self._lot = trio.lowlevel.ParkingLot()
+        self._parked: list[trio.lowlevel.Task] = []
         self._most = receiver.capacity
         self._reads = 0
 
@@ -497,10 +497,25 @@ class RemoteTrack(core_track.RemoteTrack):
             self._session.engine.request_keyframe(self, trio.current_time())
             self._session.driver.pump()
 
+    async def _park(self) -> None:
+        """Wait until there may be something to read. A ParkingLot does the same at several times the cost, and this
+        happens for each packet."""
+        task = trio.lowlevel.current_task()
+        self._parked.append(task)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
     def _wake(self) -> None:
         if len(self._readers) > 1:
             self._share()
-        self._lot.unpark_all()
+        if self._parked:
+            parked, self._parked = self._parked, []
+            for task in parked:
+                trio.lowlevel.reschedule(task)
 
 
 class RemoteAudioTrack(RemoteTrack):

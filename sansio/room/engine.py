@@ -1010,6 +1010,10 @@ class RoomEngine:
         outbox = self._transports.outbox
         while outbox and not self.closed:
             event = outbox.popleft()
+            if type(event) is FrameReadable:  # for nearly every packet of media
+                if (readable := self._subscriptions.track_of(event.receiver)) is not None:
+                    self.outbox.append(TrackReadable(readable))
+                continue
             match event:
                 case tuple():  # (kind, message): a signal request of the negotiation
                     if self._session.connected:
@@ -1022,9 +1026,6 @@ class RoomEngine:
                         self.state.connected()
                     self._subscriptions.connected()
                     self._trigger(Trigger.UP, now)
-                case FrameReadable(receiver=receiver):
-                    if (readable := self._subscriptions.track_of(receiver)) is not None:
-                        self.outbox.append(TrackReadable(readable))
                 case TrackMapped():
                     self._subscriptions.handle_mapped(event)
                 case TrackUnmapped():
