@@ -1,8 +1,30 @@
-"""Rooms, joins, signalling answers and data relay: the server of the simulator and of the development server.
+"""The server as one machine: rooms, signalling links, media and data of all clients, the HTTP API.
 
-A machine like every other. Its driver accepts WebSockets and tells ``signal_accepted`` with URL and headers *before*
-it answers the handshake; ``RefuseSignal`` or ``AcceptSignal`` says how to answer. All clients share one UDP port and
-are told apart by the STUN user name, later by their address.
+Its driver (the development server's, the simulator's) does this:
+
+**Signalling.** When somebody asks for a WebSocket at ``/rtc`` or ``/rtc/v1`` (any path with an Upgrade header will do),
+it allots a number and tells ``signal_accepted(signal, url, headers, now)``, ``url`` being the whole request target or
+URL, *before* it answers the handshake. One of ``AcceptSignal(signal)`` and ``RefuseSignal(signal, status, body)`` is in
+the outbox afterwards and says how to answer. Then ``signal_received(signal, data, now)`` for each binary message,
+``SendSignal(signal, data)`` to send one, ``CloseSignal(signal, code)`` to close when all before it is written,
+``DropSignal(signal)`` to cut without a close. ``signal_closed(signal, reason, now)`` when the link is gone for any
+reason, also after CloseSignal; what is still sent to it is thrown away.
+
+**Packets.** One UDP port, number ``PORT`` (1), for all clients: ``handle_datagram(PORT, data, addr, now)``; what goes out
+is in ``transmits`` as ``Transmit(port, data, addr)``. TCP connections to ``options.tcp_address`` (ICE/TCP, RFC 4571
+frames): the driver allots a number from 2 up (never used before) and tells ``stream_accepted(port, addr, now)``, then the
+bytes as they come, in any pieces, by the same ``handle_datagram(port, data, addr, now)``, and ``stream_closed(port, now)``
+at its end. A Transmit with that number holds bytes for the stream, framed already; ``ClosePort(port)`` in the outbox
+closes it (no answer).
+
+**HTTP.** Every other request: ``handle_http(method, target, headers, body, now)`` returns ``(status, headers, body)`` at
+once: health check at ``/``, ``/rtc/validate`` and ``/rtc/v1/validate``, RoomService by Twirp; 404 elsewhere. ``headers`` are
+pairs in any letter case.
+
+**Time.** ``advance(now)`` returns the next deadline. ``outbox`` further holds ``Note``s for a log. ``stop(now)`` tells every
+client that the server shuts down (leave with SERVER_SHUTDOWN) and closes its links; afterwards ``closed`` is true.
+
+Nothing is reported back for datagrams that could not be sent.
 """
 
 from __future__ import annotations

@@ -1,0 +1,86 @@
+"""What the server and its driver say to each other, and how the server is set up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from attrs import field, frozen
+
+from ..base.contract import Address
+from ..dtls.engine import EngineFactory, default_engine
+
+PORT = 1
+"""The one UDP port of the server. TCP connections have numbers of the driver's choice, from 2 up."""
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@frozen
+class AcceptSignal:
+    """Answer the WebSocket handshake with 101."""
+
+    signal: int
+
+
+@frozen
+class RefuseSignal:
+    """Answer the WebSocket handshake with an HTTP error."""
+
+    signal: int
+    status: int
+    body: str
+
+
+@frozen
+class DropSignal:
+    """Cut the TCP connection of a link without a closing handshake, as a crash would: scripted misbehaviour."""
+
+    signal: int
+
+
+@frozen
+class Note:
+    """Something for the log of a person who watches: ``what`` is one word such as "joined", "left", "published"."""
+
+    what: str
+    room: str
+    identity: str = ""
+    detail: str = ""
+
+
+class HttpResponse(NamedTuple):
+    """The answer to an HTTP request."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@frozen(kw_only=True)
+class ServerOptions:
+    """How a server behaves.
+
+    ``keys``: API key to secret. ``auto_create``: whether a join makes its room. ``path_v1``: whether ``/rtc/v1`` exists,
+    as it does not on old servers. ``resume``: whether clients that come back are known. ``more_addresses``: further
+    addresses at which the UDP port is reachable. ``tcp_address``: where TCP connections for ICE are taken, if anywhere.
+    ``udp``: whether the UDP port is announced. ``mock``: whether the ``lk.mock`` attribute of a token is heeded.
+    ``empty_timeout``, ``departure_timeout``: seconds for which a room stays that nobody has entered yet, or that
+    everybody has left. ``max_participants``: of one room, 0 for no limit.
+    """
+
+    keys: Mapping[str, str] = field(repr=False)
+    auto_create: bool = True
+    path_v1: bool = True
+    resume: bool = True
+    ping_interval: int = 5
+    ping_timeout: int = 15
+    more_addresses: tuple[Address, ...] = ()
+    tcp_address: Address | None = None
+    udp: bool = True
+    mock: bool = True
+    empty_timeout: float = 300.0
+    departure_timeout: float = 20.0
+    max_participants: int = 0
+    remote_unmute: bool = False
+    dtls_engine: EngineFactory = default_engine
