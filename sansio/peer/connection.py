@@ -207,7 +207,7 @@ class PeerConnection:
         media = remote.transport
         if media is None:
             raise ParseError("every section is rejected")
-        fingerprint = _choose_fingerprint(media.fingerprints)
+        fingerprint = choose_fingerprint(media.fingerprints)
         candidates = []
         for line in remote.candidates:
             try:
@@ -284,7 +284,7 @@ class PeerConnection:
         )
 
 
-def _choose_fingerprint(fingerprints: tuple[Fingerprint, ...]) -> tuple[str, str]:
+def choose_fingerprint(fingerprints: tuple[Fingerprint, ...]) -> tuple[str, str]:
     """The first fingerprint whose hash we know: a peer may announce several of one certificate (RFC 8122)."""
     for fingerprint in fingerprints:
         algorithm, value = fingerprint.algorithm, fingerprint.digest.hex(":").upper()
@@ -296,4 +296,4 @@ def _choose_fingerprint(fingerprints: tuple[Fingerprint, ...]) -> tuple[str, str
     raise ParseError("no fingerprint of a known kind")
 
 
-__all__ = ["NegotiationFailed", "PeerConnection"]
+__all__ = ["NegotiationFailed", "PeerConnection", "choose_fingerprint"]

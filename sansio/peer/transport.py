@@ -7,7 +7,7 @@ hand to RTP or SCTP. Everything owed (checks, flights, acknowledgements, bundles
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
 
@@ -53,13 +53,32 @@ class StreamOffered:
     candidate: Candidate
 
 
+class MediaMachine(Protocol):
+    """What handles the RTP and RTCP of a transport: a client's ``RtpSession``, or a server's relay.
+
+    ``rtp`` and ``rtcp`` hold what is to be protected and sent, ``outbox`` what the owner of the transport gets.
+    """
+
+    rtp: deque[bytes]
+    rtcp: deque[bytes]
+    outbox: deque[Any]
+
+    def skips(self, data: bytes) -> bool: ...
+    def receive_rtp(self, data: bytes, now: float) -> None: ...
+    def receive_rtcp(self, data: bytes, now: float) -> None: ...
+    def set_rtt(self, rtt: float) -> None: ...
+    def advance(self, now: float) -> float: ...
+    def close(self, now: float) -> None: ...
+
+
 class PeerTransport:
     """The packets of one peer connection: an ICE agent, a DTLS endpoint, RTP, and an SCTP association with channels.
 
     ``transmits`` is the owner's deque: final datagrams are appended to it directly. ``outbox`` carries
     TransportConnected, TransportFailed, the events of ICE, of ``rtp`` and those of the channels. ``channels`` exist
     once the remote description is known. ``profile`` names the SRTP profile; without one there is no media, and what
-    comes is counted. ``local_key`` and ``remote_key`` are its keys. ``wall`` and ``cname`` are for ``rtp``.
+    comes is counted. ``local_key`` and ``remote_key`` are its keys. ``wall`` and ``cname`` are for ``rtp``, the session of a client; a
+    server gives ``media`` in its place.
     """
 
     def __init__(
@@ -74,6 +93,7 @@ class PeerTransport:
         dtls_engine: EngineFactory = default_engine,
         wall: WallClock | None = None,
         cname: str = "-",
+        media: MediaMachine | None = None,
     ) -> None:
         self.transmits = transmits
         self.outbox: deque[Any] = deque()
@@ -81,7 +101,7 @@ class PeerTransport:
         self.ice = IceAgent(entropy.fork("ice"), controlling=controlling, options=ice_options or IceOptions())
         self.dtls = DtlsEndpoint(identity, entropy=entropy.fork("dtls"), engine=dtls_engine)
         self.association = SctpAssociation(entropy.fork("sctp"), options=sctp_options or SctpOptions())
-        self.rtp = RtpSession(entropy.fork("rtp"), wall or WallClock(), cname=cname)
+        self.media = media or RtpSession(entropy.fork("rtp"), wall or WallClock(), cname=cname)
         self.channels: DataChannels | None = None
         self.srtp_sender: SrtpSender | None = None
         self.srtp_receiver: SrtpReceiver | None = None
@@ -187,6 +207,12 @@ class PeerTransport:
             self._sctp_due = NOW
 
     @property
+    def rtp(self) -> RtpSession:
+        """The media of a client."""
+        assert isinstance(self.media, RtpSession)
+        return self.media
+
+    @property
     def connected(self) -> bool:
         """Whether DTLS is connected."""
         return self.dtls.connected
@@ -199,7 +225,7 @@ class PeerTransport:
         """Abort SCTP, say close_notify, stop ICE. What that sends is in ``transmits`` on return."""
         if self.closed:
             return
-        self.rtp.close(now)
+        self.media.close(now)
         if self.dtls.connected:
             self._flush_rtp()
             self.association.abort(now)
@@ -260,15 +286,15 @@ class PeerTransport:
         if len(data) > 1 and 192 <= data[1] < 224:  # RFC 5761 section 4: the types of RTCP
             plain = srtp.unprotect_rtcp(data)
             if plain is not None:
-                self.rtp.receive_rtcp(plain, now)
+                self.media.receive_rtcp(plain, now)
                 self._inbound = True
                 self._rtp_due = NOW
             return
-        if self.rtp.skips(data):
+        if self.media.skips(data):
             return
         plain = srtp.unprotect(data)
         if plain is not None:
-            self.rtp.receive_rtp(plain, now)
+            self.media.receive_rtp(plain, now)
             self._inbound = True  # only what is authenticated is a sign of life
             self._rtp_due = NOW
 
@@ -297,11 +323,11 @@ class PeerTransport:
             if self._sctp_due <= now:
                 self._sctp_due = self._advance_sctp(now)
             if self._rtp_due <= now:
-                self._rtp_due = self.rtp.advance(now)
+                self._rtp_due = self.media.advance(now)
                 self._flush_rtp()
-                if self.rtp.outbox:
-                    self.outbox.extend(self.rtp.outbox)
-                    self.rtp.outbox.clear()
+                if self.media.outbox:
+                    self.outbox.extend(self.media.outbox)
+                    self.media.outbox.clear()
         raise AssertionError("children never settle")
 
     def _drain_ice(self, now: float) -> None:
@@ -356,7 +382,7 @@ class PeerTransport:
                     if profile is not None:
                         self.srtp_sender = SrtpSender(profile, local)
                         self.srtp_receiver = SrtpReceiver(profile, remote)
-                    self.rtp.set_rtt(self.ice.rtt)
+                    self.media.set_rtt(self.ice.rtt)
                     self.association.start(now)
                     self._sctp_due = self._rtp_due = NOW
                     self.outbox.append(TransportConnected(profile, self.ice.rtt))
@@ -397,7 +423,7 @@ class PeerTransport:
             append(Transmit(port, seal(packets.popleft()), addr))
 
     def _flush_rtp(self) -> None:
-        rtp, rtcp = self.rtp.rtp, self.rtp.rtcp
+        rtp, rtcp = self.media.rtp, self.media.rtcp
         if not rtp and not rtcp:
             return
         srtp, addr = self.srtp_sender, self.ice.selected_addr
