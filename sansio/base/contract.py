@@ -141,6 +141,7 @@ class CloseSignal:
     """Close the WebSocket after what was sent before has been written. No answer is needed."""
 
     signal: int
+    code: int = 1000
 
 
 @frozen

@@ -232,3 +232,25 @@ SFU_HELD_DATA = 100_000
 """Bytes of reliable data held for a participant whose channels are not open yet."""
 SFU_SEND_BUFFER = 16 << 20
 """Bytes that wait on one channel to a participant who takes them more slowly than they come; more is dropped."""
+SFU_SOURCES = 256
+"""RTP sources that one peer connection of a client publishes."""
+SFU_SECTIONS = 1024
+"""Media sections of one peer connection of a client."""
+SFU_PENDING_TRACKS = 20
+"""Tracks that a participant has announced and not sent yet."""
+SFU_QUEUED_TRACKS = 3
+"""Announcements kept that repeat the name of a track which still exists."""
+SFU_TRACKS = 256
+"""Tracks of one participant."""
+SFU_CHOICES = 4096
+"""Tracks about which a participant has said whether or how it wants them."""
+SFU_ROOMS = 1024
+"""Rooms of the development server."""
+SFU_STREAMS = 1024
+"""TCP connections for ICE at a time."""
+SFU_HTTP_BODY = 1 << 20
+"""Bytes of the body of a request to the API."""
+SFU_GONE = 256
+"""Participants who left, remembered for those who come back on a new link."""
+SFU_PREFERENCES = 256
+"""Identities for which the kind of candidates is remembered."""

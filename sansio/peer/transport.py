@@ -77,8 +77,8 @@ class PeerTransport:
     ``transmits`` is the owner's deque: final datagrams are appended to it directly. ``outbox`` carries
     TransportConnected, TransportFailed, the events of ICE, of ``rtp`` and those of the channels. ``channels`` exist
     once the remote description is known. ``profile`` names the SRTP profile; without one there is no media, and what
-    comes is counted. ``local_key`` and ``remote_key`` are its keys. ``wall`` and ``cname`` are for ``rtp``, the session of a client; a
-    server gives ``media`` in its place.
+    comes is counted. ``local_key`` and ``remote_key`` are its keys. ``wall`` and ``cname`` are for
+    ``rtp``, the session of a client; a server gives ``media`` in its place.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ def same_codec(a: Codec, b: Codec) -> bool:
 def common_codecs(offered: tuple[Codec, ...], kind: str, first: str = "") -> tuple[Codec, ...]:
     """The offered codecs that are in the table, each with its retransmissions; that called ``first`` comes first."""
     table = AUDIO if kind == "audio" else VIDEO
-    known = [codec for codec in offered if any([same_codec(codec, ours) for ours in table])]
+    known = [codec for codec in offered if any(same_codec(codec, ours) for ours in table)]
     if first:
         known = [codec for codec in known if codec.name.lower() == first] + [
             codec for codec in known if codec.name.lower() != first

@@ -77,7 +77,12 @@ class DownTrack:
         self._history: list[tuple[int, bytes, int, list[float]] | None] = [None] * size
 
     def start(
-        self, out: deque[bytes], wake: Callable[[], None], codecs: tuple[Codec, ...], extensions: dict[str, int], now: float
+        self,
+        out: deque[bytes],
+        wake: Callable[[], None],
+        codecs: tuple[Codec, ...],
+        extensions: dict[str, int],
+        now: float,
     ) -> None:
         """Its section is negotiated: packets go to ``out``. ``codecs`` are those that the subscriber takes."""
         self._out, self._wake, self._codecs = out, wake, codecs
@@ -114,6 +119,15 @@ class DownTrack:
             if wanted is not None:
                 wanted.ask_keyframe(now)
                 self.track.touch()
+
+    def takes_something(self) -> bool:
+        """Whether the subscriber takes any codec that the publisher sends."""
+        media = self.track.media
+        if media is None:
+            return True
+        name = self.track.info.mime_type.partition("/")[2].lower()
+        sent = [codec for codec in media.codecs.values() if codec.name.lower() == name]
+        return not sent or any(self._format(codec)[0] >= 0 for codec in sent)
 
     # ------------------------------------------------------------------ packets
 

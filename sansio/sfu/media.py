@@ -12,15 +12,14 @@ from typing import Any
 
 from ..base.contract import INF, NOW
 from ..base.counters import Counters
-from ..base.errors import ParseError
 from ..base.entropy import Entropy
+from ..base.errors import ParseError
 from ..base.limits import RTCP_REFERENCES, SFU_SOURCES
 from ..base.wallclock import WallClock
 from ..rtp.feedback import ArrivalRecorder, encode_arrivals
 from ..rtp.packet import RtpPacket
 from ..rtp.rtcp import (
     CNAME,
-    MID as MID_ITEM,
     MOST_BLOCKS,
     ExtendedReport,
     FullIntra,
@@ -35,6 +34,9 @@ from ..rtp.rtcp import (
     TransportFeedback,
     decode_rtcp,
     encode_rtcp,
+)
+from ..rtp.rtcp import (
+    MID as MID_ITEM,
 )
 from ..sdp.codecs import AUDIO_LEVEL, MID, REPAIRED_RID, RID, TRANSPORT_CC
 from ..sdp.media import Codec
@@ -337,7 +339,7 @@ class MediaRelay:
         if blocks or answers:
             ntp = self._wall.ntp_at(now) if blocks else None
             self.rtcp.append(encode_rtcp([ReceiverReport(self._ssrc), ExtendedReport(self._ssrc, ntp, answers)]))
-        live = any([stream.live(now) for stream in self._sources.values()])
+        live = any(stream.live(now) for stream in self._sources.values())
         self._report_due = now + REPORT_INTERVAL * self._entropy.uniform(0.9, 1.1) if live else INF
 
     def _send_sender_reports(self, now: float) -> None:

@@ -65,7 +65,9 @@ class Plan:
 
 def write_description(side: LocalSide, plans: Sequence[Plan]) -> str:
     """The text of an offer or answer."""
-    session = Section([("v", "0"), ("o", f"- {side.session_id} {side.version} IN IP4 0.0.0.0"), ("s", "-"), ("t", "0 0")])
+    session = Section(
+        [("v", "0"), ("o", f"- {side.session_id} {side.version} IN IP4 0.0.0.0"), ("s", "-"), ("t", "0 0")]
+    )
     session.add("msid-semantic", "WMS *")
     session.add("fingerprint", str(side.fingerprint))
     session.add("extmap-allow-mixed")
@@ -142,7 +144,9 @@ def _add_media(part: Section, plan: Plan) -> None:
 # ------------------------------------------------------------------ what a section holds
 
 
-def answer_codecs(media: SdpMedia, *, publishing: bool, first: str = "", dtx: bool = False, stereo: bool = False) -> tuple[Codec, ...]:
+def answer_codecs(
+    media: SdpMedia, *, publishing: bool, first: str = "", dtx: bool = False, stereo: bool = False
+) -> tuple[Codec, ...]:
     """The codecs of an answer: those both know, with the feedback that the direction asks for.
 
     ``publishing``: the client sends in this section. ``dtx``, ``stereo``: what its Opus may be.

@@ -61,12 +61,13 @@ class HttpResponse(NamedTuple):
 class ServerOptions:
     """How a server behaves.
 
-    ``keys``: API key to secret. ``auto_create``: whether a join makes its room. ``path_v1``: whether ``/rtc/v1`` exists,
-    as it does not on old servers. ``resume``: whether clients that come back are known. ``more_addresses``: further
-    addresses at which the UDP port is reachable. ``tcp_address``: where TCP connections for ICE are taken, if anywhere.
-    ``udp``: whether the UDP port is announced. ``mock``: whether the ``lk.mock`` attribute of a token is heeded.
-    ``empty_timeout``, ``departure_timeout``: seconds for which a room stays that nobody has entered yet, or that
-    everybody has left. ``max_participants``: of one room, 0 for no limit.
+    ``keys``: API key to secret. ``auto_create``: whether a join makes its room. ``path_v1``: whether ``/rtc/v1``
+    exists, as it does not on old servers. ``resume``: whether clients that come back are known. ``more_addresses``:
+    further addresses at which the UDP port is reachable. ``tcp_address``: where TCP connections for ICE are taken, if
+    anywhere. ``udp``: whether the UDP port is announced. ``mock``: whether the ``lk.mock`` attribute of a token is
+    heeded. ``empty_timeout``, ``departure_timeout``: seconds for which a room stays that nobody has entered yet, or
+    that everybody has left. ``max_participants``: of one room, 0 for no limit. ``remote_unmute``: whether the API may
+    unmute tracks.
     """
 
     keys: Mapping[str, str] = field(repr=False)

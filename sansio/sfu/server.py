@@ -10,100 +10,91 @@ the outbox afterwards and says how to answer. Then ``signal_received(signal, dat
 ``DropSignal(signal)`` to cut without a close. ``signal_closed(signal, reason, now)`` when the link is gone for any
 reason, also after CloseSignal; what is still sent to it is thrown away.
 
-**Packets.** One UDP port, number ``PORT`` (1), for all clients: ``handle_datagram(PORT, data, addr, now)``; what goes out
-is in ``transmits`` as ``Transmit(port, data, addr)``. TCP connections to ``options.tcp_address`` (ICE/TCP, RFC 4571
-frames): the driver allots a number from 2 up (never used before) and tells ``stream_accepted(port, addr, now)``, then the
-bytes as they come, in any pieces, by the same ``handle_datagram(port, data, addr, now)``, and ``stream_closed(port, now)``
-at its end. A Transmit with that number holds bytes for the stream, framed already; ``ClosePort(port)`` in the outbox
-closes it (no answer).
+**Packets.** One UDP port, number ``PORT`` (1), for all clients: ``handle_datagram(PORT, data, addr, now)``; what goes
+out is in ``transmits`` as ``Transmit(port, data, addr)``. TCP connections to ``options.tcp_address`` (ICE/TCP, RFC 4571
+frames): the driver allots a number from 2 up (never used before) and tells ``stream_accepted(port, addr, now)``, then
+the bytes as they come, in any pieces, by the same ``handle_datagram(port, data, addr, now)``, and
+``stream_closed(port, now)`` at its end. A Transmit with that number holds bytes for the stream, framed already;
+``ClosePort(port)`` in the outbox closes it (no answer).
 
-**HTTP.** Every other request: ``handle_http(method, target, headers, body, now)`` returns ``(status, headers, body)`` at
-once: health check at ``/``, ``/rtc/validate`` and ``/rtc/v1/validate``, RoomService by Twirp; 404 elsewhere. ``headers`` are
-pairs in any letter case.
+**HTTP.** Every other request: ``handle_http(method, target, headers, body, now)`` returns ``(status, headers, body)``
+at once: health check at ``/``, ``/rtc/validate`` and ``/rtc/v1/validate``, RoomService by Twirp; 404 elsewhere.
+``headers`` are pairs in any letter case.
 
-**Time.** ``advance(now)`` returns the next deadline. ``outbox`` further holds ``Note``s for a log. ``stop(now)`` tells every
-client that the server shuts down (leave with SERVER_SHUTDOWN) and closes its links; afterwards ``closed`` is true.
+**Time.** ``advance(now)`` returns the next deadline. ``outbox`` further holds ``Note``s for a log. ``stop(now)`` tells
+every client that the server shuts down (leave with SERVER_SHUTDOWN) and closes its links; afterwards ``closed`` is
+true.
 
 Nothing is reported back for datagrams that could not be sent.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import evolve
 
 from .. import proto
-from ..base.contract import INF, NOW, Address, CloseSignal, SendSignal, Transmit
+from ..base.contract import INF, NOW, Address, ClosePort, CloseSignal, SendSignal, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import ParseError
-from ..base.limits import (
-    SFU_ADDRESSES,
-    SFU_ATTRIBUTES,
-    SFU_JOIN_REQUEST,
-    SFU_METADATA,
-    SFU_NAME,
-    SFU_PARTICIPANTS,
-)
+from ..base.limits import SFU_ADDRESSES, SFU_PARTICIPANTS, SFU_PREFERENCES, SFU_ROOMS, SFU_STREAMS
 from ..base.wallclock import WallClock
-from ..dtls.engine import EngineFactory, default_engine
 from ..dtls.identity import DtlsIdentity
 from ..ice import stun
 from ..ice.candidate import Candidate
-from .participant import ServerParticipant
-from .token import Claims, TokenError, verify
+from ..ice.framing import FrameReader, frame
+from . import api, mock
+from .joining import Knock, Refused, read_knock
+from .options import PORT, AcceptSignal, DropSignal, Headers, HttpResponse, Note, RefuseSignal, ServerOptions
+from .participant import DATA_TRACK, LOSSY, REFRESH_INTERVAL, RELIABLE, ServerParticipant, Setting
+from .requests import handle_request
+from .room import Room
+from .token import Claims, mint
 
-if TYPE_CHECKING:
-    from ..proto import rtc
+__all__ = [
+    "PORT",
+    "AcceptSignal",
+    "DropSignal",
+    "HttpResponse",
+    "Note",
+    "RefuseSignal",
+    "ServerOptions",
+    "SfuServer",
+]
 
 RESUME_TIME = 5.0
 """Seconds that a client whose media has failed has to come back."""
-PORT = 1
-"""The one UDP port of the server."""
+NAME_TIME = 30.0
+"""Seconds that a new TCP connection has to say whose it is."""
+VERSION = "0.0.0-development"
+PROTOCOL = 17
+SHORT_TOKEN = 600.0
+"""Seconds that a refreshed token is valid at least."""
+CODECS = (
+    *("audio/PCMU", "audio/PCMA", "audio/opus", "audio/red"),
+    *("video/VP8", "video/H264", "video/VP9", "video/AV1", "video/H265", "video/rtx"),
+)
+UDP_PRIORITY = 2130706431
+TCP_PRIORITY = 1671430143
+"""Those of LiveKit's server: TCP is the second choice."""
+
+Owner = tuple[ServerParticipant, int]
 
 
-@frozen
-class AcceptSignal:
-    """Answer the WebSocket handshake with 101."""
+class _Stream:
+    """A TCP connection for ICE; it has an owner once its first frame has named one."""
 
-    signal: int
+    __slots__ = ("addr", "due", "owner", "reader")
 
-
-@frozen
-class RefuseSignal:
-    """Answer the WebSocket handshake with an HTTP error."""
-
-    signal: int
-    status: int
-    body: str
-
-
-@frozen(kw_only=True)
-class ServerOptions:
-    """``keys``: API key to secret. ``path_v1``: whether ``/rtc/v1`` exists, as it does not on old servers.
-    ``resume``: whether clients that come back are known."""
-
-    keys: Mapping[str, str] = field(repr=False)
-    auto_create: bool = True
-    path_v1: bool = True
-    resume: bool = True
-    ping_interval: int = 5
-    ping_timeout: int = 15
-    dtls_engine: EngineFactory = default_engine
-
-
-class _Room:
-    def __init__(self, name: str, sid: str) -> None:
-        self.name = name
-        self.sid = sid
-        self.participants: dict[str, ServerParticipant] = {}
+    def __init__(self, addr: Address, now: float) -> None:
+        self.addr = addr
+        self.reader = FrameReader()
+        self.owner: Owner | None = None
+        self.due = now + NAME_TIME
 
 
 class SfuServer:
@@ -121,114 +112,202 @@ class SfuServer:
         self.transmits: deque[Transmit] = deque()
         self.outbox: deque[Any] = deque()
         self.counters = Counters()
+        self.closed = False
         self._options = options
         self._entropy = entropy
         self._wall = wall
-        self._identity = identity
-        self._candidate = Candidate("1", 1, "udp", 2130706431, address[0], address[1], "host")
-        self._rooms: dict[str, _Room] = {}
+        self._ready: dict[ServerParticipant, None] = {}
+        self._setting = Setting(
+            outbox=self.outbox, ready=self._ready, identity=identity, engine=options.dtls_engine, wall=wall
+        )
+        self._candidate = Candidate("1", 1, "udp", UDP_PRIORITY, address[0], address[1], "host")
+        self._rooms: dict[str, Room] = {}
         self._signals: dict[int, ServerParticipant] = {}
-        self._ufrags: dict[str, tuple[ServerParticipant, int]] = {}
-        self._addresses: dict[Address, tuple[ServerParticipant, int]] = {}
+        self._ufrags: dict[str, Owner] = {}
+        self._addresses: dict[Address, Owner] = {}
+        self._streams: dict[int, _Stream] = {}
         self._dues: dict[ServerParticipant, float] = {}
+        self._scripts: dict[int, tuple[mock.Script, float]] = {}
+        self._armed: dict[str, tuple[str, float]] = {}
+        self._preferences: dict[tuple[str, str], int] = {}
         self._joins = 0
         self._now = NOW
 
     # ------------------------------------------------------------------ signalling links
 
-    def signal_accepted(self, signal: int, url: str, headers: tuple[tuple[str, str], ...], now: float) -> None:
+    def signal_accepted(self, signal: int, url: str, headers: Headers, now: float) -> None:
         """Somebody asks for a WebSocket."""
         now = self._time(now)
         try:
-            join, single = self._parse(url)
-            claims = self._authorise(headers, url, now)
-            if (join.metadata or join.participant_attributes) and not claims.can_update_own_metadata:
-                raise _Refused(401, "no permissions to access the room")
-        except _Refused as refused:
+            knock = self._admit(url, headers, now)
+            self._check_limits(knock)
+        except Refused as refused:
             self.outbox.append(RefuseSignal(signal, refused.status, refused.body))
             return
-        if join.reconnect:
-            self.outbox.append(AcceptSignal(signal))
-            self._resume(signal, claims, join.participant_sid, now)
-        elif claims.room not in self._rooms and not self._options.auto_create:
-            self.outbox.append(RefuseSignal(signal, 404, "requested room does not exist"))
-        elif len(self._dues) >= SFU_PARTICIPANTS:
-            self.outbox.append(RefuseSignal(signal, 503, "node limits reached"))
+        script = self._script(knock.claims)
+        if script is not None and self._misbehaves(signal, script, knock, now):
+            return
+        if knock.join.reconnect:
+            self._resume(signal, knock.claims, knock.join.participant_sid, now)
         else:
             self.outbox.append(AcceptSignal(signal))
-            self._join(signal, claims, join, single, now)
+            self._join(signal, knock.claims, knock.join, knock.single, now)
 
-    def _parse(self, url: str) -> tuple[rtc.JoinRequest, bool]:
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise _Refused(400, "cannot read the address") from None
-        query = parse_qs(parts.query)
-        if parts.path.endswith("/rtc/v1") and self._options.path_v1:
-            if "join_request" not in query:
-                raise _Refused(400, "join_request is required")
-            return _decode_join(query["join_request"][0]), True
-        if parts.path.endswith("/rtc"):
-            return _decode_query(query), False
-        raise _Refused(404, "404 page not found")
+    def _admit(self, url: str, headers: Headers, now: float) -> Knock:
+        """What the handshake and its validation check alike. Raises Refused."""
+        if self.closed:
+            raise Refused(503, "server is shutting down")
+        knock = read_knock(url, headers, self._options, self._wall.unix_at(now))
+        script = self._script(knock.claims)
+        if script is not None and script.mode in mock.REFUSALS:
+            raise Refused(*mock.REFUSALS[script.mode])
+        if not knock.join.reconnect and knock.claims.room not in self._rooms and not self._options.auto_create:
+            raise Refused(404, "requested room does not exist")
+        return knock
 
-    def _authorise(self, headers: tuple[tuple[str, str], ...], url: str, now: float) -> Claims:
-        token = ""
-        for name, value in headers:
-            if name.lower() == "authorization":
-                if not value.startswith("Bearer "):
-                    raise _Refused(401, "invalid authorization header. Must start with Bearer ")
-                token = value[7:]
-        token = token or parse_qs(urlsplit(url).query).get("access_token", [""])[0]
-        if not token:
-            raise _Refused(401, "no permissions to access the room")
-        try:
-            claims = verify(token, self._options.keys, self._wall.unix_at(now))
-        except TokenError as error:
-            raise _Refused(401, str(error)) from None
-        if not claims.room_join:
-            raise _Refused(401, "permissions denied")
-        if not claims.identity or not claims.room:
-            raise _Refused(400, "identity cannot be empty" if not claims.identity else "room name cannot be empty")
-        return claims
+    def _check_limits(self, knock: Knock) -> None:
+        if knock.join.reconnect:
+            return
+        room = self._rooms.get(knock.claims.room)
+        if len(self._dues) >= SFU_PARTICIPANTS or not self.has_place(knock.claims.room):
+            raise Refused(503, "node limits reached")
+        if room is None or knock.claims.identity in room.participants:
+            return
+        if 0 < room.info.max_participants <= len(room.participants):
+            raise Refused(503, "room max participants exceeded")
 
-    def _join(self, signal: int, claims: Claims, join: rtc.JoinRequest, single: bool, now: float) -> None:
-        old = self._find(claims.room, claims.identity)
+    def _script(self, claims: Claims) -> mock.Script | None:
+        return mock.script_of(claims) if self._options.mock else None
+
+    def _misbehaves(self, signal: int, script: mock.Script, knock: Knock, now: float) -> bool:
+        """Scripts in which there is no session; others are noted for later."""
+        mode = script.mode
+        if mode == "leave_first_message" or (mode == "leave_during_reconnect" and knock.join.reconnect):
+            self.outbox.append(AcceptSignal(signal))
+            self._send_leave(signal, script.action)
+            return True
+        if mode == "no_first_message":
+            self.outbox.append(AcceptSignal(signal))
+            return True
+        if mode == "close_before_join":
+            self.outbox.append(AcceptSignal(signal))
+            self._scripts[signal] = (script, now + mock.BEFORE_JOIN)
+            return True
+        due = now + mock.WHEN_CONNECTED if mode.endswith("_when_connected") else INF
+        self._scripts[signal] = (script, due)
+        return False
+
+    def _send_leave(self, signal: int, action: int) -> None:
+        leave = proto.rtc.LeaveRequest(reason=proto.models.SERVER_SHUTDOWN)
+        leave.action = action  # type: ignore[assignment]
+        response = proto.rtc.SignalResponse(leave=leave)
+        self.outbox.append(SendSignal(signal, response.SerializeToString(deterministic=True)))
+
+    def _run_script(self, signal: int, now: float) -> None:
+        script, _ = self._scripts[signal]
+        if script.mode in ("close_before_join", "close_when_connected"):
+            self.outbox.append(CloseSignal(signal, mock.CLOSE_CODE))
+        elif script.mode == "drop_when_connected":
+            self.outbox.append(DropSignal(signal))
+        else:
+            self._send_leave(signal, script.action)
+        self._scripts[signal] = (script, INF)
+        if script.mode != "leave_when_connected":
+            self.signal_closed(signal, "script", now)
+
+    # ------------------------------------------------------------------ joining and coming back
+
+    def _join(self, signal: int, claims: Claims, join: Any, single: bool, now: float) -> None:
+        room = self._rooms.get(claims.room)
+        if room is None:
+            room = self.create_room(proto.room.CreateRoomRequest(name=claims.room), now)
+        old = room.participants.get(claims.identity)
         if old is not None:
             self._dismiss(old, proto.models.DUPLICATE_IDENTITY, now)
         self._joins += 1
-        room = self._rooms.get(claims.room)
-        if room is None:
-            room = self._rooms[claims.room] = _Room(claims.room, "RM_" + self._entropy.token(12, _ALNUM))
         participant = ServerParticipant(
-            "PA_" + self._entropy.token(12, _ALNUM),
+            "PA_" + self._entropy.token(12, ALNUM),
             claims,
             signal,
-            self.outbox,
             self._entropy.fork(f"participant {self._joins}"),
-            self._identity,
-            self._options.dtls_engine,
-            self._candidate,
-            PORT,
+            self._setting,
+            join,
             single=single,
             now=now,
         )
-        participant.info.joined_at = int(self._wall.unix_at(now))
-        participant.info.metadata = join.metadata or participant.info.metadata
-        participant.info.attributes.update(join.participant_attributes)
-        others = list(room.participants.values())
-        room.participants[claims.identity] = participant
+        participant.add_candidates(self._candidates(claims), now)
+        others = room.visible()
+        room.enter(participant, now)
         self._signals[signal] = participant
         self._dues[participant] = NOW
         self._learn_ufrags(participant)
         self._send_join(room, participant, others)
+        self.refresh_token(participant, now)
+        self.outbox.append(Note("joined", room.name, claims.identity))
+        if not claims.hidden:
+            room.announce_to_others(participant)
         if not single:
-            participant.offer_subscriber(now)
-        elif join.HasField("publisher_offer"):
+            participant.offer_subscriber()
+        for request in join.add_track_requests:
+            handle_request(self, participant, proto.rtc.SignalRequest(add_track=request), now)
+        room.reconcile_all(participant, now)
+        if join.HasField("publisher_offer"):
             participant.handle_offer(join.publisher_offer, now)
+        self._learn_ufrags(participant)
+
+    def _candidates(self, claims: Claims) -> list[tuple[Candidate, int]]:
+        """Our addresses, as far as this client is to use them."""
+        options = self._options
+        found = []
+        if options.udp and self._preferences.get((claims.room, claims.identity), 0) != TCP_PREFERRED:
+            udp = self._candidate
+            found.append((udp, PORT))
+            for place, (host, port) in enumerate(options.more_addresses, 2):
+                found.append((evolve(udp, foundation=str(place), address=host, port=port), PORT))
+        if options.tcp_address is not None:
+            found.append((self._tcp_candidate(options.tcp_address), -1))
+        return found
+
+    def _tcp_candidate(self, address: Address) -> Candidate:
+        return Candidate("100", 1, "tcp", TCP_PRIORITY, address[0], address[1], "host", tcptype="passive")
+
+    def _send_join(self, room: Room, participant: ServerParticipant, others: list[ServerParticipant]) -> None:
+        models = proto.models
+        response = proto.rtc.JoinResponse()
+        response.room.CopyFrom(room.info)
+        response.participant.CopyFrom(participant.info)
+        response.other_participants.extend([other.info for other in others])
+        response.server_version = VERSION
+        response.subscriber_primary = not participant.single and participant.claims.can_subscribe
+        preference = self._preferences.get((room.name, participant.claims.identity), 0)
+        response.fast_publish = participant.claims.can_publish and not preference
+        if preference:
+            response.client_configuration.SetInParent()
+            if preference == TLS_PREFERRED:
+                response.client_configuration.force_relay = models.ClientConfigSetting.ENABLED
+        interval, timeout = self._options.ping_interval, self._options.ping_timeout
+        if participant.signal in self._scripts:
+            interval, timeout = mock.PING_INTERVAL, mock.PING_TIMEOUT
+        response.ping_interval, response.ping_timeout = interval, timeout
+        self._describe(response.server_info)
+        response.sif_trailer = room.trailer
+        for mime in ("video/VP8", "video/H264", "video/VP9", "video/AV1", "audio/opus", "audio/red"):
+            response.enabled_publish_codecs.append(models.Codec(mime=mime))
+        participant.send("join", response)
+
+    def _describe(self, info: Any) -> None:
+        info.edition = proto.models.ServerInfo.Standard
+        info.version = VERSION
+        info.protocol = PROTOCOL
+        info.node_id = "ND_development"
 
     def _resume(self, signal: int, claims: Claims, sid: str, now: float) -> None:
         """A client comes back on a new link: it is the same session if its media still lives."""
+        armed, until = self._armed.pop(sid, ("", NOW))
+        if armed == "no messages" and now < until:
+            self.outbox.append(RefuseSignal(signal, 500, "connection closed by media"))
+            return
+        self.outbox.append(AcceptSignal(signal))
         participant = self._find(claims.room, claims.identity)
         if participant is None or participant.sid != sid or not participant.active or not self._options.resume:
             leave = proto.rtc.LeaveRequest(action=proto.rtc.LeaveRequest.RECONNECT, reason=proto.models.STATE_MISMATCH)
@@ -236,39 +315,34 @@ class SfuServer:
             self.outbox.append(SendSignal(signal, response.SerializeToString(deterministic=True)))
             self.outbox.append(CloseSignal(signal))
             return
-        if participant.signal:
-            self._signals.pop(participant.signal, None)
-            self.outbox.append(CloseSignal(participant.signal))
+        self._signals.pop(participant.hang_up(), None)
         participant.signal = signal
         participant.lost_due = INF
         self._signals[signal] = participant
         self._dues[participant] = NOW
-        participant.send("reconnect", proto.rtc.ReconnectResponse(last_message_seq=participant.last_sequence))
-        infos = [other.info for other in self._rooms[claims.room].participants.values() if not other.claims.hidden]
-        participant.send("update", proto.rtc.ParticipantUpdate(participants=infos))
+        reconnect = proto.rtc.ReconnectResponse(last_message_seq=participant.last_sequence)
+        self._describe(reconnect.server_info)
+        participant.send("reconnect", reconnect)
+        room = participant.room
+        gone = [info for info, at in room.gone.values() if at >= participant.seen_at]
+        if gone:
+            participant.send("update", proto.rtc.ParticipantUpdate(participants=gone))
+        shown = [other.info for other in room.participants.values() if other is participant or not other.claims.hidden]
+        participant.send("update", proto.rtc.ParticipantUpdate(participants=shown))
+        participant.send("room_update", proto.rtc.RoomUpdate(room=room.info))
         if not participant.single:
             participant.restart_subscriber(now)
             self._learn_ufrags(participant)
+        self.refresh_token(participant, now)
+        self.outbox.append(Note("resumed", room.name, claims.identity))
+        if armed and now < until:
+            self._signals.pop(participant.hang_up(), None)
 
     def _learn_ufrags(self, participant: ServerParticipant) -> None:
         """Packets are led by them; those of before an ICE restart come from addresses that are known already."""
         self._ufrags = {ufrag: owner for ufrag, owner in self._ufrags.items() if owner[0] is not participant}
         for peer in participant.peers:
             self._ufrags[peer.connection.transport.ice.local_ufrag] = (participant, peer.target)
-
-    def _send_join(self, room: _Room, participant: ServerParticipant, others: list[ServerParticipant]) -> None:
-        response = proto.rtc.JoinResponse()
-        response.room.sid, response.room.name = room.sid, room.name
-        response.room.num_participants = len(room.participants)
-        response.participant.CopyFrom(participant.info)
-        response.other_participants.extend([other.info for other in others if not other.claims.hidden])
-        response.subscriber_primary = not participant.single
-        response.fast_publish = True
-        response.ping_interval = self._options.ping_interval
-        response.ping_timeout = self._options.ping_timeout
-        response.server_info.version = "0.0.0-development"
-        response.server_info.protocol = 17
-        participant.send("join", response)
 
     # ------------------------------------------------------------------ messages of clients
 
@@ -279,81 +353,39 @@ class SfuServer:
         if participant is None:
             return
         self._dues[participant] = NOW
+        participant.seen_at = now
         try:
             request = proto.rtc.SignalRequest.FromString(data)
         except proto.DecodeError:
             # LiveKit's server ends the session over a message that it cannot decode.
-            self._hang_up(participant, now)
+            self._hang_up(participant, proto.models.SIGNAL_CLOSE, now)
             return
-        kind = request.WhichOneof("message")
-        match kind:
-            case "offer":
-                participant.handle_offer(request.offer, now)
-                self._learn_ufrags(participant)  # the offer may have restarted ICE
-            case "answer":
-                participant.handle_answer(request.answer, now)
-            case "trickle":
-                participant.handle_trickle(request.trickle, now)
-            case "ping_req":
-                pong = proto.rtc.Pong(last_ping_timestamp=request.ping_req.timestamp)
-                pong.timestamp = int(self._wall.unix_at(now) * 1000)
-                participant.send("pong_resp", pong)
-            case "update_metadata":
-                self._update_metadata(participant, request.update_metadata)
-            case "leave":
-                self._dismiss(participant, proto.models.CLIENT_INITIATED, now)
-            case _:
-                self.counters.add("request_ignored")
-
-    def _update_metadata(self, participant: ServerParticipant, update: rtc.UpdateParticipantMetadata) -> None:
-        response = proto.rtc.RequestResponse(request_id=update.request_id)
-        info = participant.info
-        attributes = {**info.attributes, **update.attributes}
-        attributes = {name: value for name, value in attributes.items() if value}
-        if not participant.claims.can_update_own_metadata:
-            response.reason = proto.rtc.RequestResponse.NOT_ALLOWED
-            response.message = "does not have permission to update own metadata"
-        elif (
-            len(update.name) > SFU_NAME
-            or len(update.metadata) > SFU_METADATA
-            or sum([len(name) + len(value) for name, value in attributes.items()]) > SFU_ATTRIBUTES
-        ):
-            response.reason = proto.rtc.RequestResponse.LIMIT_EXCEEDED
-            response.message = "name, metadata or attributes too long"
-        if response.reason:
-            participant.send("request_response", response)
+        script = self._scripts.get(signal)
+        if script is not None and script[0].mode == "no_pong" and request.WhichOneof("message") in ("ping", "ping_req"):
             return
-        info.name = update.name or info.name
-        info.metadata = update.metadata or info.metadata
-        info.attributes.clear()
-        info.attributes.update(attributes)
-        info.version += 1
-        self._announce(self._rooms[participant.claims.room], participant)
-        participant.send("request_response", response)
+        handle_request(self, participant, request, now)
+        if participant in self._dues:
+            self._learn_ufrags(participant)  # an offer may have restarted ICE
 
     def signal_closed(self, signal: int, reason: str, now: float) -> None:
         """A client's WebSocket is gone. Its session lives on while its media does, as with LiveKit's server."""
         now = self._time(now)
+        self._scripts.pop(signal, None)
         participant = self._signals.pop(signal, None)
         if participant is None:
             return
         participant.signal = 0
         if not participant.active:
-            self._forget(participant, now)
+            self._forget(participant, proto.models.SIGNAL_CLOSE, now)
+        else:
+            self._dues[participant] = NOW
 
     # ------------------------------------------------------------------ coming and going
-
-    def _announce(self, room: _Room, participant: ServerParticipant) -> None:
-        if participant.claims.hidden:
-            return
-        update = proto.rtc.ParticipantUpdate(participants=[participant.info])
-        for other in room.participants.values():
-            other.send("update", update)
 
     def _dismiss(self, participant: ServerParticipant, reason: Any, now: float) -> None:
         """Tell a client why its session is over, and end it."""
         participant.send("leave", proto.rtc.LeaveRequest(reason=reason))
-        self._hang_up(participant, now)
+        self._hang_up(participant, reason, now)
 
     def _lose(self, participant: ServerParticipant, now: float) -> None:
         """A client's media has failed: it has some seconds to resume. Without a link it is gone."""
@@ -361,32 +393,32 @@ class SfuServer:
         participant.lost_due = now + RESUME_TIME if participant.signal else now
         actions = proto.rtc.LeaveRequest
         participant.send("leave", actions(action=actions.RESUME, reason=proto.models.CONNECTION_TIMEOUT))
-        if participant.signal:
-            self._signals.pop(participant.signal)
-            self.outbox.append(CloseSignal(participant.signal))
-            participant.signal = 0
+        self._signals.pop(participant.hang_up(), None)
 
-    def _hang_up(self, participant: ServerParticipant, now: float) -> None:
+    def _hang_up(self, participant: ServerParticipant, reason: Any, now: float) -> None:
         signal = participant.signal
-        self._forget(participant, now)
+        script = self._scripts.pop(signal, None)
+        self._forget(participant, reason, now)
         if signal:
-            self.outbox.append(CloseSignal(signal))
+            dropping = script is not None and script[0].mode == "drop_on_close"
+            self.outbox.append(DropSignal(signal) if dropping else CloseSignal(signal))
 
-    def _forget(self, participant: ServerParticipant, now: float) -> None:
-        room = self._rooms[participant.claims.room]
-        del room.participants[participant.claims.identity]
-        if not room.participants:
-            del self._rooms[room.name]
+    def _forget(self, participant: ServerParticipant, reason: Any, now: float) -> None:
+        room = participant.room
         self._signals.pop(participant.signal, None)
         participant.signal = 0
+        room.leave(participant, reason, now)
         participant.close(now)
         self._flush(participant)
         del self._dues[participant]
+        self._ready.pop(participant, None)
+        self._armed.pop(participant.sid, None)
         self._ufrags = {ufrag: owner for ufrag, owner in self._ufrags.items() if owner[0] is not participant}
         self._addresses = {addr: owner for addr, owner in self._addresses.items() if owner[0] is not participant}
-        participant.info.state = proto.models.ParticipantInfo.DISCONNECTED
-        participant.info.version += 1
-        self._announce(room, participant)
+        for number, stream in list(self._streams.items()):
+            if stream.owner is not None and stream.owner[0] is participant:
+                self._close_stream(number)
+        self.outbox.append(Note("left", room.name, participant.claims.identity))
 
     def remove(self, room: str, identity: str, now: float) -> bool:
         """RemoveParticipant of the server API; False when there is nobody of that identity."""
@@ -396,6 +428,99 @@ class SfuServer:
             return False
         self._dismiss(participant, proto.models.PARTICIPANT_REMOVED, now)
         return True
+
+    def stop(self, now: float) -> None:
+        """The server shuts down: everybody is told, every link closes."""
+        now = self._time(now)
+        for participant in list(self._dues):
+            self._dismiss(participant, proto.models.SERVER_SHUTDOWN, now)
+        for number in list(self._streams):
+            self._close_stream(number)
+        self._rooms.clear()
+        self._scripts.clear()
+        self.closed = True
+
+    # ------------------------------------------------------------------ for requests and the API
+
+    def dismiss(self, participant: ServerParticipant, reason: Any, now: float) -> None:
+        """End somebody's session, with a word why."""
+        self._dismiss(participant, reason, now)
+
+    def vanish(self, participant: ServerParticipant, now: float) -> None:
+        """End somebody's session without a word, as when the server dies."""
+        self._hang_up(participant, proto.models.UNKNOWN_REASON, now)
+
+    def refresh_token(self, participant: ServerParticipant, now: float) -> None:
+        """A token with what the participant is and may do now, for its next connection."""
+        participant.refresh_due = now + REFRESH_INTERVAL
+        claims, info = participant.claims, participant.info
+        unix = self._wall.unix_at(now)
+        fresh = evolve(claims, name=info.name, metadata=info.metadata, attributes=dict(info.attributes))
+        secret = self._options.keys.get(claims.key, "")
+        ttl = max(SHORT_TOKEN, claims.expires - unix)
+        participant.send("refresh_token", mint(fresh, secret, unix, ttl))
+
+    def unix(self, now: float) -> float:
+        """Unix time of a moment."""
+        return self._wall.unix_at(now)
+
+    def make_track_sid(self, prefix: str) -> str:
+        """A sid that nothing else has."""
+        return prefix + self._entropy.token(12, ALNUM)
+
+    def arm_resume(self, participant: ServerParticipant, what: str, until: float) -> None:
+        """Spoil the participant's next resume, if it comes by then."""
+        self._armed[participant.sid] = (what, until)
+
+    def prefer(self, participant: ServerParticipant, protocol: int) -> None:
+        """Which candidates the participant is told at its next join."""
+        if len(self._preferences) >= SFU_PREFERENCES:
+            del self._preferences[next(iter(self._preferences))]
+        self._preferences[participant.room.name, participant.claims.identity] = protocol
+
+    @property
+    def rooms(self) -> list[Room]:
+        """All rooms."""
+        return list(self._rooms.values())
+
+    @property
+    def remote_unmute(self) -> bool:
+        """Whether the API may unmute."""
+        return self._options.remote_unmute
+
+    def has_place(self, name: str) -> bool:
+        """Whether a room of this name exists, or can still be made."""
+        return name in self._rooms or len(self._rooms) < SFU_ROOMS
+
+    def room(self, name: str) -> Room | None:
+        """A room by its name."""
+        return self._rooms.get(name)
+
+    def create_room(self, request: Any, now: float) -> Room:
+        """CreateRoom of the server API: a new room, or the one that there is."""
+        found = self._rooms.get(request.name)
+        if found is not None:
+            return found
+        options, unix = self._options, self._wall.unix_at(now)
+        info = proto.models.Room(
+            sid="RM_" + self._entropy.token(12, ALNUM),
+            name=request.name,
+            metadata=request.metadata,
+            empty_timeout=request.empty_timeout or int(options.empty_timeout),
+            departure_timeout=request.departure_timeout or int(options.departure_timeout),
+            max_participants=request.max_participants or options.max_participants,
+            creation_time=int(unix),
+            creation_time_ms=int(unix * 1000),
+        )
+        info.enabled_codecs.extend([proto.models.Codec(mime=mime) for mime in CODECS])
+        room = self._rooms[info.name] = Room(info, self._entropy.bytes(16), now)
+        return room
+
+    def delete_room(self, room: Room, reason: Any, now: float) -> None:
+        """DeleteRoom of the server API: everybody is sent away."""
+        for participant in list(room.participants.values()):
+            self._dismiss(participant, reason, now)
+        del self._rooms[room.name]
 
     def identities(self, room: str) -> list[str]:
         """Who is in a room, in the order of joining."""
@@ -411,11 +536,42 @@ class SfuServer:
         found = self._rooms.get(room)
         return found.participants.get(identity) if found is not None else None
 
-    # ------------------------------------------------------------------ packets and time
+    def handle_http(self, method: str, target: str, headers: Headers, body: bytes, now: float) -> HttpResponse:
+        """Answer an HTTP request that is not for a WebSocket."""
+        now = self._time(now)
+        try:
+            path = "/" + urlsplit(target).path.lstrip("/")
+        except ValueError:
+            return api.plain(400, "cannot read the address")
+        if path == "/":
+            return api.plain(200, "OK")
+        if method == "OPTIONS":
+            return api.preflight()
+        if path in ("/rtc/validate", "/rtc/v1/validate"):
+            return self._validate(target, headers, now)
+        if path in ("/rtc", "/rtc/v1"):
+            return api.plain(404, "")
+        if path.startswith(api.PREFIX):
+            return api.handle(self, self._options, method, path, headers, body, now)
+        return api.plain(404, "404 page not found")
+
+    def _validate(self, target: str, headers: Headers, now: float) -> HttpResponse:
+        try:
+            knock = self._admit(target.replace("/validate", "", 1), headers, now)
+            self._check_limits(knock)
+        except Refused as refused:
+            return api.plain(refused.status, refused.body)
+        return api.plain(200, "success")
+
+    # ------------------------------------------------------------------ packets
 
     def handle_datagram(self, port: int, data: bytes, addr: Address, now: float) -> None:
-        """A datagram on the shared port: to the owner of its address, else to the owner of its STUN user name."""
+        """A datagram on the shared port: to the owner of its address, else to the owner of its STUN user name. On a
+        TCP connection: some bytes."""
         now = self._time(now)
+        if port != PORT:
+            self._receive_stream(port, data, now)
+            return
         known = self._addresses.get(addr)
         owner = known
         if known is None or (data[:1] and data[0] < 4):
@@ -430,38 +586,118 @@ class SfuServer:
             # Only now: anybody can write a user name, but not the integrity that ICE has just checked.
             self._learn_address(addr, owner)
 
-    def _learn_address(self, addr: Address, owner: tuple[ServerParticipant, int]) -> None:
+    def _learn_address(self, addr: Address, owner: Owner) -> None:
         if addr not in self._addresses and len(self._addresses) >= SFU_ADDRESSES:
             self.counters.add("address_limit")
         else:
             self._addresses[addr] = owner
 
-    def _flush(self, participant: ServerParticipant) -> None:
-        """Send what a participant's peer connections want sent."""
-        for peer in participant.peers:
-            while peer.transmits:
-                transmit = peer.transmits.popleft()
-                if transmit.addr not in self._addresses:
-                    # Its answers to our checks have no user name, and may come before its own first check.
-                    self._learn_address(transmit.addr, (participant, peer.target))
-                self.transmits.append(transmit)
-
-    def _owner_by_name(self, data: bytes) -> tuple[ServerParticipant, int] | None:
+    def _owner_by_name(self, data: bytes) -> Owner | None:
         try:
             name = stun.decode(data).attributes.get(stun.USERNAME, b"")
         except ParseError:
             return None
         return self._ufrags.get(name.partition(b":")[0].decode("latin-1"))
 
+    def stream_accepted(self, port: int, addr: Address, now: float) -> None:
+        """A TCP connection was accepted."""
+        now = self._time(now)
+        if self.closed or len(self._streams) >= SFU_STREAMS:
+            self.counters.add("stream_limit")
+            self.outbox.append(ClosePort(port))
+            return
+        self._streams[port] = _Stream(addr, now)
+
+    def stream_closed(self, port: int, now: float) -> None:
+        """A TCP connection is gone."""
+        now = self._time(now)
+        stream = self._streams.pop(port, None)
+        if stream is not None and stream.owner is not None:
+            participant, target = stream.owner
+            participant.peers[target].connection.transport.remove_local(port, now)
+            participant.peers[target].wake()
+
+    def _receive_stream(self, port: int, data: bytes, now: float) -> None:
+        stream = self._streams.get(port)
+        if stream is None:
+            return
+        for packet in stream.reader.feed(data):
+            owner = stream.owner
+            if owner is None:
+                # The first frame names the connection that it is for.
+                owner = self._owner_by_name(packet)
+                address = self._options.tcp_address
+                if owner is None or address is None:
+                    self.counters.add("unknown_stream")
+                    self._close_stream(port)
+                    return
+                stream.owner, stream.due = owner, INF
+                transport = owner[0].peers[owner[1]].connection.transport
+                transport.add_local(self._tcp_candidate(address), port, now, peer=stream.addr)
+            participant, target = owner
+            participant.receive_datagram(target, port, packet, stream.addr, now)
+            self._dues[participant] = NOW
+
+    def _close_stream(self, port: int) -> None:
+        del self._streams[port]
+        self.outbox.append(ClosePort(port))
+
+    def _flush(self, participant: ServerParticipant) -> None:
+        """Send what a participant's peer connections want sent."""
+        for peer in participant.peers:
+            transmits = peer.transmits
+            while transmits:
+                transmit = transmits.popleft()
+                if transmit.port != PORT:
+                    transmit.data = frame(transmit.data)
+                elif transmit.addr not in self._addresses:
+                    # Its answers to our checks have no user name, and may come before its own first check.
+                    self._learn_address(transmit.addr, (participant, peer.target))
+                self.transmits.append(transmit)
+
+    # ------------------------------------------------------------------ time
+
     def advance(self, now: float) -> float:
         """Do everything owed; the next deadline."""
         now = self._time(now)
+        if self.closed:
+            return INF
         while True:
+            for participant in self._ready:
+                if participant in self._dues:
+                    self._dues[participant] = NOW
+            self._ready.clear()
             due = [participant for participant, at in self._dues.items() if at <= now]
             if not due:
-                return min(self._dues.values(), default=INF)
+                later = self._advance_rooms(now)
+                if self._ready:
+                    continue
+                return min(later, min(self._dues.values(), default=INF))
             for participant in due:
-                self._advance_participant(participant, now)
+                if participant in self._dues:  # not sent away by another's doing
+                    self._advance_participant(participant, now)
+
+    def _advance_rooms(self, now: float) -> float:
+        """Rooms, scripts and nameless TCP connections; their next deadline."""
+        later = INF
+        for room in list(self._rooms.values()):
+            if room.due <= now:
+                room.tick(now)
+                if room.closes_at <= now:
+                    del self._rooms[room.name]
+                    continue
+            later = min(later, room.due)
+        for signal, (_, at) in list(self._scripts.items()):
+            if at <= now:
+                self._run_script(signal, now)
+            else:
+                later = min(later, at)
+        for port, stream in list(self._streams.items()):
+            if stream.due <= now:
+                self._close_stream(port)
+            else:
+                later = min(later, stream.due)
+        return later
 
     def _time(self, now: float) -> float:
         """The time of an input, never earlier than the last."""
@@ -473,19 +709,29 @@ class SfuServer:
         was_active = participant.active
         due = participant.advance(now)
         self._flush(participant)
-        room = self._rooms[participant.claims.room]
+        room = participant.room
         if participant.active and not was_active:
             participant.info.state = proto.models.ParticipantInfo.ACTIVE
-            participant.info.version += 1
-            self._announce(room, participant)
+            room.announce(participant)
         while participant.received:
-            reliable, data = participant.received.popleft()
-            self._relay(room, participant, reliable, data, now)
+            label, reliable, data = participant.received.popleft()
+            if label in (RELIABLE, LOSSY):
+                room.relay(participant, reliable, data, now)
+            elif label == DATA_TRACK:
+                self.counters.add("data_track_ignored")
+            else:
+                room.relay_raw(participant, reliable, data, now)
+        if participant.closed:
+            self._hang_up(participant, proto.models.STATE_MISMATCH, now)
+            return
+        if participant.refresh_due <= now:
+            self.refresh_token(participant, now)
+        due = min(due, participant.refresh_due)
         if participant.active:
             if participant.failed:
                 self._lose(participant, now)
             if now >= participant.lost_due:
-                self._hang_up(participant, now)
+                self._hang_up(participant, proto.models.CONNECTION_TIMEOUT, now)
             else:
                 self._dues[participant] = min(due, participant.lost_due)
         elif now >= participant.join_due:
@@ -493,67 +739,10 @@ class SfuServer:
         else:
             self._dues[participant] = min(due, participant.join_due)
 
-    def _relay(self, room: _Room, sender: ServerParticipant, reliable: bool, data: bytes, now: float) -> None:
-        if not sender.claims.can_publish_data:
-            self.counters.add("data_not_allowed")
-            return
-        try:
-            packet = proto.models.DataPacket.FromString(data)
-        except proto.DecodeError:
-            self.counters.add("data_undecodable")
-            return
-        if reliable and packet.sequence:
-            if packet.sequence <= sender.last_sequence:
-                self.counters.add("data_duplicate")
-                return
-            sender.last_sequence = packet.sequence
-        packet.participant_identity = sender.claims.identity
-        packet.participant_sid = sender.sid
-        wanted = dict.fromkeys(packet.destination_identities)
-        encoded = packet.SerializeToString(deterministic=True)
-        for identity, other in room.participants.items():
-            if other is not sender and (not wanted or identity in wanted):
-                other.send_data(encoded, reliable, now)
-                self._dues[other] = NOW
-
 
 # ------------------------------------------------------------------ detail
 
-_ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, body: str) -> None:
-        super().__init__(status, body)
-        self.status = status
-        self.body = body
-
-
-def _decode_query(query: dict[str, list[str]]) -> rtc.JoinRequest:
-    """What ``/rtc`` says in parameters of its own. LiveKit's server passes over attributes that it cannot read."""
-    join = proto.rtc.JoinRequest()
-    try:
-        attributes = json.loads(base64.b64decode(query.get("attributes", [""])[0], altchars=b"-_", validate=True))
-        if isinstance(attributes, dict):
-            join.participant_attributes.update(
-                {name: value for name, value in attributes.items() if isinstance(value, str) and value}
-            )
-    except (ValueError, RecursionError):
-        join.Clear()
-    join.reconnect = query.get("reconnect", [""])[0] in ("1", "true")
-    join.participant_sid = query.get("sid", [""])[0]
-    return join
-
-
-def _decode_join(text: str) -> rtc.JoinRequest:
-    try:
-        wrapped = proto.rtc.WrappedJoinRequest.FromString(base64.b64decode(text, altchars=b"-_", validate=True))
-        data = wrapped.join_request
-        if wrapped.compression == proto.rtc.WrappedJoinRequest.GZIP:
-            unpacker = zlib.decompressobj(wbits=31)
-            data = unpacker.decompress(data, SFU_JOIN_REQUEST)
-            if unpacker.unconsumed_tail:
-                raise _Refused(400, "join request too large")
-        return proto.rtc.JoinRequest.FromString(data)
-    except (ValueError, zlib.error, proto.DecodeError):
-        raise _Refused(400, "cannot decode join_request") from None
+ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+TCP_PREFERRED = 1
+TLS_PREFERRED = 2
+"""Values of CandidateProtocol."""

@@ -21,9 +21,17 @@ TOKEN_BYTES = 16384
 """Longest token that is looked at."""
 
 
+TOKEN_SOURCES = 16
+"""Sources of tracks that are read from a token; there are four."""
+
+
 @frozen
 class Claims:
-    """What a token grants. ``attributes`` and ``metadata`` are the participant's first ones."""
+    """What a token grants. ``attributes`` and ``metadata`` are the participant's first ones.
+
+    ``can_publish_sources`` limits publishing to tracks of these sources, unless it is empty. ``room_create``,
+    ``room_list`` and ``room_admin`` are for the HTTP API.
+    """
 
     identity: str
     room: str
@@ -36,7 +44,12 @@ class Claims:
     can_subscribe: bool = True
     can_publish_data: bool = True
     can_update_own_metadata: bool = False
+    can_publish_sources: tuple[str, ...] = ()
     hidden: bool = False
+    kind: str = "standard"
+    room_create: bool = False
+    room_list: bool = False
+    room_admin: bool = False
     expires: float = 0.0
 
 
@@ -55,12 +68,22 @@ def mint(claims: Claims, secret: str, unix_now: float, ttl: float = 3600.0) -> s
         "canUpdateOwnMetadata": claims.can_update_own_metadata,
         "hidden": claims.hidden,
     }
+    if claims.can_publish_sources:
+        grants["canPublishSources"] = list(claims.can_publish_sources)
+    for name, granted in (
+        ("roomCreate", claims.room_create),
+        ("roomList", claims.room_list),
+        ("roomAdmin", claims.room_admin),
+    ):
+        if granted:
+            grants[name] = True
     payload = {
         "iss": claims.key,
         "sub": claims.identity,
         "name": claims.name,
         "metadata": claims.metadata,
         "attributes": dict(claims.attributes),
+        "kind": claims.kind,
         "nbf": int(unix_now),
         "exp": int(unix_now + ttl),
         "video": grants,
@@ -101,6 +124,8 @@ def _claims(payload: dict[str, Any], expires: float) -> Claims:
     grants: dict[str, Any] = video if isinstance(video, dict) else {}
     attributes = payload.get("attributes")
     can_publish = grants.get("canPublish", True) is not False
+    sources = grants.get("canPublishSources")
+    sources = sources[:TOKEN_SOURCES] if isinstance(sources, list) else []
     return Claims(
         identity=_text(payload, "sub") or _text(payload, "jti"),
         room=_text(grants, "room"),
@@ -115,7 +140,12 @@ def _claims(payload: dict[str, Any], expires: float) -> Claims:
         can_subscribe=grants.get("canSubscribe", True) is not False,
         can_publish_data=grants.get("canPublishData", can_publish) is not False,
         can_update_own_metadata=grants.get("canUpdateOwnMetadata") is True,
+        can_publish_sources=tuple([name for name in sources if isinstance(name, str)]),
         hidden=grants.get("hidden") is True,
+        kind=_text(payload, "kind") or "standard",
+        room_create=grants.get("roomCreate") is True,
+        room_list=grants.get("roomList") is True,
+        room_admin=grants.get("roomAdmin") is True,
         expires=expires,
     )
 
