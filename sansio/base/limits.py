@@ -254,3 +254,5 @@ SFU_GONE = 256
 """Participants who left, remembered for those who come back on a new link."""
 SFU_PREFERENCES = 256
 """Identities for which the kind of candidates is remembered."""
+SFU_NOTES = 1000
+"""Notes for a log that nobody has taken."""

@@ -61,7 +61,7 @@ def same_codec(a: Codec, b: Codec) -> bool:
 
 def common_codecs(offered: tuple[Codec, ...], kind: str, first: str = "") -> tuple[Codec, ...]:
     """The offered codecs that are in the table, each with its retransmissions; that called ``first`` comes first."""
-    table = AUDIO if kind == "audio" else VIDEO
+    table = [ours for ours in (AUDIO if kind == "audio" else VIDEO) if ours.name != "rtx"]
     known = [codec for codec in offered if any(same_codec(codec, ours) for ours in table)]
     if first:
         known = [codec for codec in known if codec.name.lower() == first] + [

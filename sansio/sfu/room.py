@@ -107,13 +107,6 @@ class Room:
         else:
             self.broadcast("update", update)
 
-    def announce_to_others(self, participant: ServerParticipant) -> None:
-        """Somebody has come."""
-        update = proto.rtc.ParticipantUpdate(participants=[participant.info])
-        for other in self.participants.values():
-            if other is not participant:
-                other.send("update", update)
-
     # ------------------------------------------------------------------ tracks
 
     def match_sections(self, participant: ServerParticipant, now: float) -> list[UpTrack]:

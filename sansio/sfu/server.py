@@ -21,9 +21,10 @@ the bytes as they come, in any pieces, by the same ``handle_datagram(port, data,
 at once: health check at ``/``, ``/rtc/validate`` and ``/rtc/v1/validate``, RoomService by Twirp; 404 elsewhere.
 ``headers`` are pairs in any letter case.
 
-**Time.** ``advance(now)`` returns the next deadline. ``outbox`` further holds ``Note``s for a log. ``stop(now)`` tells
-every client that the server shuts down (leave with SERVER_SHUTDOWN) and closes its links; afterwards ``closed`` is
-true.
+**Time.** ``advance(now)`` returns the next deadline. ``stop(now)`` tells every client that the server shuts down (leave
+with SERVER_SHUTDOWN) and closes its links; afterwards ``closed`` is true.
+
+**Log.** ``notes`` holds ``Note``s of who came and went, for whoever wants to show them; the oldest give way.
 
 Nothing is reported back for datagrams that could not be sent.
 """
@@ -41,7 +42,7 @@ from ..base.contract import INF, NOW, Address, ClosePort, CloseSignal, SendSigna
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import ParseError
-from ..base.limits import SFU_ADDRESSES, SFU_PARTICIPANTS, SFU_PREFERENCES, SFU_ROOMS, SFU_STREAMS
+from ..base.limits import SFU_ADDRESSES, SFU_NOTES, SFU_PARTICIPANTS, SFU_PREFERENCES, SFU_ROOMS, SFU_STREAMS
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..ice import stun
@@ -111,6 +112,7 @@ class SfuServer:
     ) -> None:
         self.transmits: deque[Transmit] = deque()
         self.outbox: deque[Any] = deque()
+        self.notes: deque[Note] = deque(maxlen=SFU_NOTES)
         self.counters = Counters()
         self.closed = False
         self._options = options
@@ -243,9 +245,7 @@ class SfuServer:
         self._learn_ufrags(participant)
         self._send_join(room, participant, others)
         self.refresh_token(participant, now)
-        self.outbox.append(Note("joined", room.name, claims.identity))
-        if not claims.hidden:
-            room.announce_to_others(participant)
+        self.notes.append(Note("joined", room.name, claims.identity))
         if not single:
             participant.offer_subscriber()
         for request in join.add_track_requests:
@@ -334,7 +334,7 @@ class SfuServer:
             participant.restart_subscriber(now)
             self._learn_ufrags(participant)
         self.refresh_token(participant, now)
-        self.outbox.append(Note("resumed", room.name, claims.identity))
+        self.notes.append(Note("resumed", room.name, claims.identity))
         if armed and now < until:
             self._signals.pop(participant.hang_up(), None)
 
@@ -418,7 +418,7 @@ class SfuServer:
         for number, stream in list(self._streams.items()):
             if stream.owner is not None and stream.owner[0] is participant:
                 self._close_stream(number)
-        self.outbox.append(Note("left", room.name, participant.claims.identity))
+        self.notes.append(Note("left", room.name, participant.claims.identity))
 
     def remove(self, room: str, identity: str, now: float) -> bool:
         """RemoveParticipant of the server API; False when there is nobody of that identity."""

@@ -23,7 +23,7 @@ from ..room.engine import RoomEngine
 from ..room.options import EngineOptions
 from ..sctp.association import SctpAssociation, SctpOptions
 from ..sctp.channel import DataChannels
-from ..sfu.server import PORT, AcceptSignal, RefuseSignal, ServerOptions, SfuServer
+from ..sfu.server import PORT, AcceptSignal, DropSignal, RefuseSignal, ServerOptions, SfuServer
 from ..sfu.token import Claims, mint
 from .world import World
 
@@ -135,13 +135,18 @@ class Rooms:
         )
         world.add("server", self.server, {PORT: SERVER_ADDRESS}, perform=self._answer)
         world.listen("server.test", "server", judges=True)
+        if "tcp_address" in options:
+            world.listen_stream(options["tcp_address"], "server")
         self._clients = 0
 
-    def _answer(self, output: AcceptSignal | RefuseSignal, now: float) -> None:
-        if isinstance(output, AcceptSignal):
-            self.world.accept_signal("server", output.signal)
-        else:
-            self.world.refuse_signal("server", output.signal, output.status, output.body)
+    def _answer(self, output: AcceptSignal | RefuseSignal | DropSignal, now: float) -> None:
+        match output:
+            case AcceptSignal():
+                self.world.accept_signal("server", output.signal)
+            case RefuseSignal():
+                self.world.refuse_signal("server", output.signal, output.status, output.body)
+            case DropSignal():
+                self.world.drop_signal("server", output.signal)
 
     def token(self, identity: str, room: str = "room", *, ttl: float = 3600.0, **claims: Any) -> str:
         """A token that lets in, for ``ttl`` seconds."""

@@ -494,6 +494,10 @@ class World:
         """The server ``name`` answers the request for a link with an HTTP error."""
         self._signals.refuse(self._nodes[name], signal, status, body)
 
+    def drop_signal(self, name: str, signal: int) -> None:
+        """The server ``name`` cuts a link without closing it; the client finds out like of any other end."""
+        self._signals.close(self._nodes[name], signal)
+
     def distrust(self, where: Address | str, reason: str) -> None:
         """TLS to an address, or to the host of a ``wss`` URL, fails for this reason: see ``nat.EXPIRED``."""
         if isinstance(where, str):

@@ -45,7 +45,7 @@ class Join:
         self.rooms = Rooms(self.world)
         self.bob = self.rooms.enter("bob")
         self.world.set_link("bob", "server", Link(latency=0.0))
-        self.world.run_for(5.0)
+        self.world.run_for(4.0)
         self.world.node("bob").perform = self._echo
         self.marks: dict[str, float] = {}
         self.begin = self.world.now
@@ -97,8 +97,10 @@ def test_the_whole_join_message_by_message():
     assert join.story() == [
         # the request, with the offer and our candidates inside
         (0.0, "alice", "signal-open"),
-        # the server's check needs nothing of us but what the offer says; join and answer go out with it
+        # the server's check needs nothing of us but what the offer says; with it go join, token, answer, candidate
         (0.5, "server", "check"),
+        (0.5, "server", "signal"),
+        (0.5, "server", "signal"),
         (0.5, "server", "signal"),
         (0.5, "server", "signal"),
         # its check is answered, and our first check nominates; the signal is the first ping

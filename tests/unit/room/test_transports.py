@@ -281,8 +281,8 @@ def test_a_closed_channel_can_still_be_read():
         transport = there.peers[1].connection.transport
         packet = models.DataPacket(user=models.UserPacket(payload=b"last"))
         there.send_data(packet.SerializeToString(), False, party.now)
-        for label in (LOSSY, RELIABLE):
-            transport.channels.close(there.peers[1].channels[label], party.now)
+        for number in there.peers[1].channels.values():
+            transport.channels.close(number, party.now)
         transport.touch_data()
         there.peers[1].due = party.rooms.server._dues[there] = float("-inf")
         party.world.poke("server")
