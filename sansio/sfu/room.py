@@ -153,6 +153,8 @@ class Room:
     def published(self, participant: ServerParticipant, track: UpTrack, now: float) -> None:
         """A track has got its section: everybody is told, and gets it who wants it."""
         self._update_tracks(participant)
+        if track.kind == "audio" and self._speaker_due == INF:
+            self._speaker_due = now + SPEAKER_INTERVAL
         for other in self.participants.values():
             if other is not participant:
                 self.reconcile(other, track, participant, now)
@@ -340,11 +342,6 @@ class Room:
         """When ``tick`` has to be called."""
         return min(self._speaker_due, self._quality_due, self.closes_at, min(self._pauses.values(), default=INF))
 
-    def hear(self, now: float) -> None:
-        """A participant sends audio: from now on it is watched who speaks."""
-        if self._speaker_due == INF:
-            self._speaker_due = now + SPEAKER_INTERVAL
-
     def force_speaker(self, participant: ServerParticipant, until: float, now: float) -> None:
         """Count somebody as speaking for a while."""
         self._forced[participant.sid] = until
@@ -372,7 +369,7 @@ class Room:
             for track in participant.tracks.values():
                 if track.kind == "audio" and not track.info.muted:
                     level = max(level, track.meter.read(now))
-                    audible = audible or any(stream.live(now) for stream in track.streams)
+                    audible = True
             until = self._forced.get(participant.sid, NOW)
             if until > now:
                 level, audible = 0.9, True
