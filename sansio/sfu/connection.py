@@ -43,10 +43,12 @@ from .track import UpTrack
 class Slot:
     """One section. ``remote`` is what the client says of it, ``track`` what it publishes there, ``down`` what it gets.
 
-    ``used``: it has carried a subscribed track. ``codecs`` are those of our last description.
+    ``used``: it has carried a subscribed track. ``leaving``: that has ended, and the client has not been told yet;
+    until then another track must not take the place, or the client would think it the same. ``codecs`` are those of
+    our last description.
     """
 
-    __slots__ = ("codecs", "down", "kind", "mid", "remote", "track", "used")
+    __slots__ = ("codecs", "down", "kind", "leaving", "mid", "remote", "track", "used")
 
     def __init__(self, kind: str, mid: str, remote: SdpMedia | None = None) -> None:
         self.kind = kind
@@ -55,6 +57,7 @@ class Slot:
         self.track: UpTrack | None = None
         self.down: DownTrack | None = None
         self.used = False
+        self.leaving = False
         self.codecs: tuple[Codec, ...] = ()
 
     @property
@@ -166,6 +169,7 @@ class ServerConnection:
         self.last_answer = write_description(self._side(self._setup), plans)
         for slot, plan in zip(self.slots, plans, strict=True):
             slot.codecs = plan.codecs
+            slot.leaving = False
             if slot.down is not None and plan.msid is not None:
                 self._start(slot, slot.down, plan.codecs, now)
         return self.last_answer
@@ -243,6 +247,8 @@ class ServerConnection:
         for slot in self.slots:
             slot.remote = remote.by_mid(slot.mid)
             down = slot.down
+            if slot.mid in offered and offered[slot.mid] is None:
+                slot.leaving = False
             if down is None or offered.get(slot.mid) is not down or slot.remote is None:
                 continue
             if slot.remote.receives:
@@ -319,7 +325,7 @@ class ServerConnection:
     def place(self, down: DownTrack) -> bool:
         """Find a section for a subscribed track; False when the client has to offer one more."""
         for slot in self.slots:
-            if slot.kind != down.track.kind or slot.down is not None:
+            if slot.kind != down.track.kind or slot.down is not None or slot.leaving:
                 continue
             remote = slot.remote
             if not self.offerer and (remote is None or remote.direction != "recvonly" or remote.rejected):
@@ -351,6 +357,7 @@ class ServerConnection:
         for slot in self.slots:
             if slot.down is down:
                 slot.down = None
+                slot.leaving = True
                 self.unsettled = True
 
     def drop_lost_places(self) -> list[DownTrack]:

@@ -47,20 +47,22 @@ def read_knock(url: str, headers: Headers, options: ServerOptions, unix_now: flo
         raise Refused(400, "cannot read the address") from None
     query = parse_qs(parts.query, keep_blank_values=True)
     path = "/" + parts.path.lstrip("/")
-    single = path.endswith("/rtc/v1") and options.path_v1
-    if not single and not path.endswith("/rtc"):
+    single = path == "/rtc/v1" and options.path_v1
+    if not single and path != "/rtc":
         raise Refused(404, "404 page not found")
     claims = authorise(headers, query, options, unix_now)
+    if not claims.granted:
+        raise Refused(401, "no permissions to access the room")
     if not claims.room_join:
         raise Refused(401, "permissions denied")
     if not claims.identity:
         raise Refused(400, "identity cannot be empty")
     if not claims.room:
-        raise Refused(400, "room name cannot be empty")
+        raise Refused(400, "no room name")
     if len(claims.identity) > LONGEST_NAME:
-        raise Refused(400, "participant identity length exceeds limits")
+        raise Refused(400, "participant identity length exceeds limits: max length 256")
     if len(claims.room) > LONGEST_NAME:
-        raise Refused(400, "room name length exceeds limits")
+        raise Refused(400, "room name length exceeds limits: max length 256")
     if "join_request" in query:
         single = True
         join = _decode_join(query["join_request"][0])

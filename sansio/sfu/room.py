@@ -31,13 +31,13 @@ class Room:
     ``closes_at``: when it ends for want of participants. ``gone``: sids of those who left, with the time.
     """
 
-    def __init__(self, info: models.Room, trailer: bytes, now: float) -> None:
+    def __init__(self, info: models.Room, trailer: bytes, counters: Counters, now: float) -> None:
         self.name = info.name
         self.sid = info.sid
         self.info = info
         self.trailer = trailer
         self.participants: dict[str, ServerParticipant] = {}
-        self.counters = Counters()
+        self.counters = counters
         self.closes_at = now + info.empty_timeout
         self.gone: dict[str, tuple[models.ParticipantInfo, float]] = {}
         self._told_counts = (0, 0)
@@ -54,7 +54,7 @@ class Room:
         self.participants[participant.claims.identity] = participant
         participant.room = self
         self.closes_at = INF
-        self.info.num_participants = len(self.visible())
+        self.info.num_participants = len(self.participants)
         self._quality_due = min(self._quality_due, now + QUALITY_INTERVAL)
 
     def leave(self, participant: ServerParticipant, reason: Any, now: float) -> None:
@@ -78,7 +78,7 @@ class Room:
                 del self.gone[next(iter(self.gone))]
             self.gone[participant.sid] = (info, now)
             self.broadcast("update", proto.rtc.ParticipantUpdate(participants=[info]))
-        self.info.num_participants = len(self.visible())
+        self.info.num_participants = len(self.participants)
         if not self.participants:
             self.closes_at = now + self.info.departure_timeout
 

@@ -513,7 +513,7 @@ class SfuServer:
             creation_time_ms=int(unix * 1000),
         )
         info.enabled_codecs.extend([proto.models.Codec(mime=mime) for mime in CODECS])
-        room = self._rooms[info.name] = Room(info, self._entropy.bytes(16), now)
+        room = self._rooms[info.name] = Room(info, self._entropy.bytes(16), self.counters, now)
         return room
 
     def delete_room(self, room: Room, reason: Any, now: float) -> None:

@@ -30,7 +30,7 @@ class Claims:
     """What a token grants. ``attributes`` and ``metadata`` are the participant's first ones.
 
     ``can_publish_sources`` limits publishing to tracks of these sources, unless it is empty. ``room_create``,
-    ``room_list`` and ``room_admin`` are for the HTTP API.
+    ``room_list`` and ``room_admin`` are for the HTTP API. ``granted`` is false for a token without any grant.
     """
 
     identity: str
@@ -39,6 +39,7 @@ class Claims:
     name: str = ""
     metadata: str = ""
     attributes: Mapping[str, str] = field(factory=dict)
+    granted: bool = True
     room_join: bool = True
     can_publish: bool = True
     can_subscribe: bool = True
@@ -135,6 +136,7 @@ def _claims(payload: dict[str, Any], expires: float) -> Claims:
         attributes=(
             {str(name): str(value) for name, value in attributes.items()} if isinstance(attributes, dict) else {}
         ),
+        granted=isinstance(video, dict),
         room_join=grants.get("roomJoin") is True,
         can_publish=can_publish,
         can_subscribe=grants.get("canSubscribe", True) is not False,

@@ -17,9 +17,11 @@ SEEDS = (b"1", b"2", b"3")
 NOT_MACHINES = {
     "base.contract.Machine": "the protocol itself",
     "peer.transport.PeerTransport": "a part of PeerConnection, which has all its inputs and outputs",
+    "peer.transport.MediaMachine": "a protocol",
     "room.transports.Transports": "a part of RoomEngine, driven through it",
     "rtp.receiver.RtpReceiver": "a part of RtpSession, which tells it what to report in",
     "rtp.video.VideoReceiver": "likewise",
+    "sfu.media.MediaRelay": "a part of SfuServer, driven through it",
     "sfu.participant.ServerParticipant": "a part of SfuServer, driven through it",
 }
 

@@ -11,7 +11,7 @@ from sansio.base.limits import SECTION_REQUESTS, SECTIONS
 from sansio.events import Connected, Reconnected
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room.engine import Ended
-from sansio.room.transports import LOSSY, RELIABLE, RELIABLE_BUDGET, DataReadable, DataWritable
+from sansio.room.transports import RELIABLE_BUDGET, DataReadable, DataWritable
 from sansio.sctp.association import SctpOptions
 from sansio.sdp.media import parse_sdp
 from sansio.testing.netem import Link

@@ -8,13 +8,16 @@ import pytest
 
 from sansio import proto
 from sansio.base.contract import SendSignal
+from sansio.base.counters import Counters
 from sansio.base.entropy import Entropy
 from sansio.base.limits import SFU_HELD_DATA, SFU_SEND_BUFFER
+from sansio.base.wallclock import WallClock
 from sansio.dtls.plain import PlainEngine, plain_identity
-from sansio.ice.candidate import to_init
+from sansio.ice.candidate import parse_init, to_init
 from sansio.peer.connection import PeerConnection
 from sansio.sctp.channel import ChannelOpened
-from sansio.sfu.participant import JOIN_TIMEOUT, LOSSY, RELIABLE, ServerParticipant
+from sansio.sfu.participant import JOIN_TIMEOUT, LOSSY, RELIABLE, ServerParticipant, Setting
+from sansio.sfu.room import Room
 from sansio.sfu.token import Claims
 from sansio.testing.netem import Link
 from sansio.testing.pairs import A, B, host_candidate
@@ -35,15 +38,20 @@ class Halves:
             "PA_1",
             Claims("alice", "room", attributes={"k": "v"}, name="Alice", metadata="meta"),
             SIGNAL,
-            self.told,
             Entropy(b"participant"),
-            plain_identity(Entropy(b"server")),
-            engine,
-            host_candidate(A),
-            1,
+            Setting(
+                outbox=self.told,
+                ready={},
+                identity=plain_identity(Entropy(b"server")),
+                engine=engine,
+                wall=WallClock(),
+            ),
+            rtc.JoinRequest(),
             single=single,
             now=0.0,
         )
+        self.participant.add_candidates([(host_candidate(A), 1)], 0.0)
+        Room(proto.models.Room(), b"", Counters(), 0.0).enter(self.participant, 0.0)
         self.opens = opens
         self.clients = []
         self.world.add("server", self, {1: A}, deliver=self._deliver)
@@ -102,17 +110,24 @@ class Halves:
         answer = self.messages("answer")[-1]
         assert (answer.type, answer.id) == ("answer", number)
         client.handle_answer(answer.sdp, answer.id, self.world.now)
+        self.trickle()
         for label in self.opens:
             client.transport.channels.open(label, now=self.world.now, **OPEN[label])
         self.poke()
 
     def answer(self):
         """Our offer, and the client's answer."""
-        self.participant.offer_subscriber(self.world.now)
+        self.participant.offer_subscriber()
         offer = self.messages("offer")[-1]
         sdp = self.clients[1].handle_offer(offer.sdp, self.world.now)
+        self.trickle()
         self.participant.handle_answer(rtc.SessionDescription(type="answer", sdp=sdp, id=offer.id), self.world.now)
         self.poke()
+
+    def trickle(self):
+        for trickle in self.messages("trickle"):
+            candidate = parse_init(trickle.candidateInit).candidate
+            self.clients[trickle.target].add_remote_candidate(candidate, self.world.now)
 
     def poke(self):
         for name in ["server", *[f"client{target}" for target in range(len(self.clients))]]:
@@ -162,7 +177,7 @@ def test_a_single_peer_connection_carries_both_directions(halves):
     halves.poke()
     halves.world.run_for(0.1)
     assert sorted(halves.read()) == [b"down", b"lossy down"]
-    assert sorted(halves.participant.received) == [(False, b"lossy up"), (True, b"up")]
+    assert sorted(halves.participant.received) == [(LOSSY, False, b"lossy up"), (RELIABLE, True, b"up")]
 
 
 def test_two_peer_connections_carry_a_direction_each():
@@ -298,7 +313,7 @@ def test_an_answer_out_of_place_is_counted(halves):
 
 def test_an_unusable_answer_opens_nothing():
     halves = Halves(single=False)
-    halves.participant.offer_subscriber(0.0)
+    halves.participant.offer_subscriber()
     (offer,) = halves.messages("offer")
     halves.participant.handle_answer(rtc.SessionDescription(type="answer", sdp="nonsense", id=offer.id), 0.0)
     assert halves.participant.peers[1].channels == {}
