@@ -67,7 +67,7 @@ class ServerOptions:
     anywhere. ``udp``: whether the UDP port is announced. ``mock``: whether the ``lk.mock`` attribute of a token is
     heeded. ``empty_timeout``, ``departure_timeout``: seconds for which a room stays that nobody has entered yet, or
     that everybody has left. ``max_participants``: of one room, 0 for no limit. ``remote_unmute``: whether the API may
-    unmute tracks.
+    unmute tracks. ``refresh_tokens``: whether clients get fresh tokens, at the join and every five minutes.
     """
 
     keys: Mapping[str, str] = field(repr=False)
@@ -84,4 +84,5 @@ class ServerOptions:
     departure_timeout: float = 20.0
     max_participants: int = 0
     remote_unmute: bool = False
+    refresh_tokens: bool = True
     dtls_engine: EngineFactory = default_engine

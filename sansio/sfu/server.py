@@ -452,6 +452,9 @@ class SfuServer:
 
     def refresh_token(self, participant: ServerParticipant, now: float) -> None:
         """A token with what the participant is and may do now, for its next connection."""
+        if not self._options.refresh_tokens:
+            participant.refresh_due = INF
+            return
         participant.refresh_due = now + REFRESH_INTERVAL
         claims, info = participant.claims, participant.info
         unix = self._wall.unix_at(now)

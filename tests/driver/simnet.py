@@ -163,7 +163,7 @@ class SimLink:
 class SimNet:
     """One server and everybody's sockets. ``loss(data)`` says which datagrams are lost."""
 
-    def __init__(self, *, latency: float = 0.01, auto_create: bool = True) -> None:
+    def __init__(self, *, latency: float = 0.01, **server: Any) -> None:
         self.latency = latency
         self.loss: Callable[[bytes], bool] = lambda data: False
         self.news: Any = None
@@ -178,7 +178,7 @@ class SimNet:
         self.numbers = itertools.count(1)
         self.server = SfuServer(
             SERVER,
-            ServerOptions(keys={"key": "secret"}, auto_create=auto_create, dtls_engine=PlainEngine),
+            ServerOptions(keys={"key": "secret"}, dtls_engine=PlainEngine, **server),
             entropy=Entropy(b"server"),
             wall=WALL,
             identity=DtlsIdentity(b"server certificate"),

@@ -41,7 +41,7 @@ def scripted(*answers: object) -> tuple[TokenSource, list[float]]:
 def test_the_source_is_asked_again_when_its_token_has_ended():
     async def main():
         source, asked = scripted(60.0, OSError("no route"), 5, "two words", 60.0)
-        async with sim_net() as net, net.connect("alice", token=source) as alice:
+        async with sim_net(refresh_tokens=False) as net, net.connect("alice", token=source) as alice:
             await trio.sleep(100)
             async with alice.events(Reconnected) as events:
                 await cut_link(net)
@@ -64,7 +64,7 @@ def test_a_source_that_does_not_answer():
             return token(60.0)
 
         policy = ReconnectPolicy(attempts=2)
-        async with sim_net() as net, net.connect("alice", token=source, reconnect=policy) as alice:
+        async with sim_net(refresh_tokens=False) as net, net.connect("alice", token=source, reconnect=policy) as alice:
             await trio.sleep(100)
             async with alice.events(Disconnected) as events:
                 await cut_link(net)
@@ -77,7 +77,7 @@ def test_a_source_that_does_not_answer():
 def test_an_exception_of_the_first_call_leaves_connect():
     async def main():
         source, _ = scripted(ZeroDivisionError("none"))
-        async with sim_net() as net:
+        async with sim_net(refresh_tokens=False) as net:
             with pytest.raises(ZeroDivisionError):
                 async with net.connect("alice", token=source):
                     raise AssertionError("cannot have joined")
@@ -89,7 +89,7 @@ def test_the_reason_of_a_failed_source_reaches_the_user():
     async def main():
         source, _ = scripted(60.0, ValueError("signed out"))
         policy = ReconnectPolicy(attempts=1)
-        async with sim_net() as net, net.connect("alice", token=source, reconnect=policy) as alice:
+        async with sim_net(refresh_tokens=False) as net, net.connect("alice", token=source, reconnect=policy) as alice:
             await trio.sleep(100)
             async with alice.events(Disconnected) as events:
                 await cut_link(net)
@@ -110,7 +110,7 @@ def test_cancelled_while_the_source_is_asked():
                     await cut_link(net)
                     await anext(aiter(events))
 
-        async with sim_net() as net:
+        async with sim_net(refresh_tokens=False) as net:
             await cut(stay)
 
     assert sweep(scenario, everybody=True, step=7) > 50

@@ -43,7 +43,8 @@ class Talk:
 
     def __init__(self, world: World, *, single: bool, token_ttl: float = 3600.0, **options: Any) -> None:
         self.world = world
-        self.rooms = Rooms(world)
+        # with a source of tokens of their own, clients see the given ones end
+        self.rooms = Rooms(world, refresh_tokens="renew_token" not in options)
         token = self.rooms.token("alice", ttl=token_ttl)
         self.alice = self.rooms.enter("alice", token=token, single_peer_connection=single, **options)
         world.run(lambda: self.rooms.outputs("alice", Connected), limit=30)
