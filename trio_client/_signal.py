@@ -6,6 +6,8 @@ and TLS failures from each other, and closing it ourselves ends a link whose pee
 
 from __future__ import annotations
 
+import itertools
+import re
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -29,7 +31,11 @@ MAX_RESPONSE = 64 * 1024
 """Bytes of the handshake's HTTP answer, body included."""
 MESSAGES_AHEAD = 32
 """Messages that are read from the socket before the ones before them were handed over."""
+MAX_INTERIM = 8
+"""Interim answers (HTTP 1xx) before the real one."""
 READ_BYTES = 65536
+CONNECT_AGAIN = 2.0
+"""Seconds after which a TCP connection that is not answered is tried anew; twice that from the fifth time on."""
 EXPLAIN_TIMEOUT = 3.0
 """Seconds for asking the server once more, in plain HTTP, why it refuses the WebSocket."""
 CLOSE_TIMEOUT = 1.0
@@ -145,7 +151,7 @@ class WebSocketLink:
         port = parts.port or (443 if secure else 80)
         self._phase = "looking up the name or connecting"
         try:
-            stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
+            stream: trio.abc.Stream = await self._open_tcp(host, port)
         except OSError as error:
             raise self._failed(*_explain_connect(error)) from None
         except UnicodeError:
@@ -167,6 +173,24 @@ class WebSocketLink:
             await trio.aclose_forcefully(stream)
             raise
         return stream
+
+    async def _open_tcp(self, host: str, port: int) -> trio.SocketStream:
+        """Connect. Silence is answered by a new attempt: the system repeats its own later and later.
+
+        Every second attempt leaves from the address that media goes by, if there is one.
+        """
+        start = trio.current_time()
+        await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
+        patience = CONNECT_AGAIN + 2 * (trio.current_time() - start)
+        for attempt in itertools.count():
+            local = self._request.local if attempt % 2 else ""
+            try:
+                with trio.move_on_after(patience if attempt < 4 else 2 * patience):
+                    return await trio.open_tcp_stream(host, port, local_address=local or None)
+            except OSError:
+                if not local:
+                    raise
+        raise AssertionError
 
     async def _handshake(self, nursery: trio.Nursery, stream: trio.abc.Stream) -> WebSocketConnection:
         import trio_websocket
@@ -281,6 +305,9 @@ class WebSocketLink:
             await socket.aclose()
 
 
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d[ \r](?:.*?(?P<end>\r\n\r\n))?", re.DOTALL)
+
+
 class _OpeningFailed(Exception):
     """Ends the opening; the link has noted why."""
 
@@ -288,12 +315,15 @@ class _OpeningFailed(Exception):
 class _Guarded(trio.abc.Stream):
     """The link's stream: bounds what is read before the handshake is done, and tells of an end before that.
 
-    trio-websocket waits for ever for a handshake on a stream that ends, and for the end of any HTTP body.
+    trio-websocket waits for ever for a handshake on a stream that ends, and for the end of any HTTP body. wsproto takes
+    an interim answer (RFC 9110 section 15.2) for a refusal, so those are left out.
     """
 
     def __init__(self, stream: trio.abc.Stream, link: WebSocketLink) -> None:
         self._stream = stream
         self._link = link
+        self._held = b""
+        self._interim = MAX_INTERIM
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         answer = self._link.answer
@@ -304,14 +334,31 @@ class _Guarded(trio.abc.Stream):
         if self._link.is_open:
             answer.clear()
             return await self._stream.receive_some(max_bytes)
-        try:
-            data = await self._stream.receive_some(max_bytes)
-        except trio.BrokenResourceError:
-            data = b""
-        answer += data
-        if not data:
-            self._link.ended_early("the server closed the connection in place of a WebSocket handshake")
-        return data
+        while True:
+            try:
+                data = await self._stream.receive_some(max_bytes)
+            except trio.BrokenResourceError:
+                data = b""
+            answer += data
+            self._held += data
+            if not data:
+                self._link.ended_early("the server closed the connection in place of a WebSocket handshake")
+            elif len(answer) < MAX_RESPONSE and self._leave_out_interim():
+                continue
+            held, self._held = self._held, b""
+            return held
+
+    def _leave_out_interim(self) -> bool:
+        """Whether more has to be read before it is known what the server's answer is."""
+        while self._interim and (found := _INTERIM.match(self._held)) is not None:
+            if found["end"] is None:
+                return True
+            self._held = self._held[found.end() :]
+            del self._link.answer[: found.end()]
+            self._interim -= 1
+            if not self._held:
+                return True
+        return b"HTTP/1.1 1".startswith(self._held[:10]) and len(self._held) < 13
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:

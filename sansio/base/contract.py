@@ -113,13 +113,15 @@ class ClosePort:
 class OpenSignal:
     """Open a WebSocket. Answer: ``signal_opened(signal, now)`` or ``signal_failed(signal, failure, now)``.
 
-    ``headers`` carries the Authorization header: never log or repr it.
+    ``headers`` carries the Authorization header: never log or repr it. ``local``: an address of this host that works at
+    present, to be tried where the system's own choice is not answered; empty when none is known.
     """
 
     signal: int
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     timeout: float = 15.0
+    local: str = ""
 
     def __repr__(self) -> str:
         return f"OpenSignal(signal={self.signal}, timeout={self.timeout})"

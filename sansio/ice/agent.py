@@ -179,6 +179,12 @@ class IceAgent:
         return self._selected.rtt if self._selected is not None else 0.0
 
     @property
+    def selected_host(self) -> str:
+        """The address of ours that the selected pair leaves from; empty without one, and for a relay."""
+        pair = self._selected
+        return pair.local.base.address if pair is not None and pair.local.base.type == HOST else ""
+
+    @property
     def _current(self) -> Pair | None:
         """The selected pair, unless it is the one of before a restart."""
         pair = self._selected

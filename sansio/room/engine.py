@@ -883,7 +883,9 @@ class RoomEngine:
                 if urls.fits_request_line(whole) and not (tracks and self._publisher.permissions.restricted):
                     self._offer_in_join, url = True, whole
         self._session.start(self._signal, resume=self._life.state is State.RESUMING, now=now)
-        self.outbox.append(OpenSignal(self._signal, url, self._credentials.headers(now), self.options.open_timeout))
+        local = self._transports.local_host(now) if self._life.reconnecting else ""
+        headers = self._credentials.headers(now)
+        self.outbox.append(OpenSignal(self._signal, url, headers, self.options.open_timeout, local))
         self._due["session"] = NOW
 
     def _drain_session(self, now: float) -> None:

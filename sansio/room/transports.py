@@ -401,6 +401,12 @@ class Transports:
         """Whether media and data go on although signalling is away: also by an old path while ICE looks for another."""
         return self._announced and not any(peer.up and _silent(peer, now) for peer in self._peers)
 
+    def local_host(self, now: float) -> str:
+        """The address of this host by which media flows; empty when it does not."""
+        if self._publisher is None or not self.flowing(now):
+            return ""
+        return self._publisher.connection.transport.ice.selected_host
+
     def sync_state(
         self, auto_subscribe: bool, differing: Iterable[str], published: Iterable[tuple[str, models.TrackInfo]]
     ) -> rtc.SyncState:

@@ -254,6 +254,7 @@ class SctpAssociation:
             return
         state = self.state
         if state == LOST:
+            self._answer_late(data, tag)
             return
         if tag != self._tag:
             self._handle_other_tag(data, tag, now)
@@ -557,11 +558,11 @@ class SctpAssociation:
         self.counters.add("cookie_unexpected")
         return False
 
-    def _answer(self, tag: int, kind: int, body: bytes) -> None:
-        """A packet of its own to a peer whose tag we have not taken over."""
+    def _answer(self, tag: int, kind: int, body: bytes, flags: int = 0) -> None:
+        """A packet of its own to a peer whose tag we have not taken over, or no longer have."""
         header = COMMON.pack(self.options.local_port, self.options.remote_port, tag, 0)
         if len(self.packets) < limits.SCTP_CONTROL:
-            self.packets.append(chunks.with_checksum(header + encode_chunk(kind, 0, body)))
+            self.packets.append(chunks.with_checksum(header + encode_chunk(kind, flags, body)))
 
     def _established(self, now: float) -> None:
         self.state = ESTABLISHED
@@ -655,6 +656,15 @@ class SctpAssociation:
             self._lose("shutdown")
         else:
             self.counters.add("chunk_unexpected")
+
+    def _answer_late(self, data: bytes, tag: int) -> None:
+        """The last word was lost: it is said again (RFC 9260 section 8.4, rule 5), or the peer would wait in vain.
+
+        It is all that a closed association still answers, and it changes nothing.
+        """
+        kind, _, length = _unpack_chunk(data, COMMON_SIZE)
+        if kind == chunks.SHUTDOWN_ACK and length == 4 and len(data) == COMMON_SIZE + 4 and tag == self._tag:
+            self._answer(tag, chunks.SHUTDOWN_COMPLETE, b"", chunks.TAG_REFLECTED)
 
     def _handle_shutdown_complete(self) -> None:
         if self.state == SHUTDOWN_ACK_SENT:

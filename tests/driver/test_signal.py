@@ -11,6 +11,8 @@ import pytest
 import trio
 import trio_websocket
 import trustme
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, BytesMessage
 
 from sansio.base.contract import OpenSignal
 from trio_client import _signal
@@ -396,6 +398,66 @@ def test_no_websocket(data):
     trio.run(main)
 
 
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+@pytest.mark.parametrize("interim", [HINTS, CONTINUE + HINTS, HINTS * _signal.MAX_INTERIM])
+def test_interim_answers_are_passed_over(interim, step):
+    async def handler(stream: trio.SocketStream) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += await stream.receive_some()
+        for at in range(0, len(interim), step):
+            await stream.send_all(interim[at : at + step])
+            await trio.sleep(0)
+        connection = WSConnection(ConnectionType.SERVER)
+        connection.receive_data(head)
+        await stream.send_all(connection.send(AcceptConnection()) + connection.send(BytesMessage(b"hello")))
+        await stream.receive_some()
+
+    async def main():
+        got = []
+        async with raw_server(handler) as port:
+            link = WebSocketLink(OpenSignal(1, f"ws://127.0.0.1:{port}/", HEADERS, 5.0))
+
+            def received(data: bytes) -> None:
+                got.append(data)
+                link.close()
+
+            await link.run(lambda: None, received)
+        assert got == [b"hello"]
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (HINTS + b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 3\r\n\r\nbad", 401),
+        (HINTS * (_signal.MAX_INTERIM + 1), 103),
+    ],
+)
+def test_refusals_behind_interim_answers(data, status):
+    async def main():
+        async with raw_server(answer(data)) as port:
+            failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
+        assert (failure.kind, failure.status) == ("http", status)
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 103 Early Hints\r\n", b"HTTP/1.", HINTS, HINTS + b"HTTP/1.1 10"])
+def test_nothing_but_interim_answers(data):
+    async def main():
+        async with raw_server(answer(data)) as port:
+            failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
+        assert failure.kind == "protocol"
+
+    trio.run(main)
+
+
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 101 Switch"])
 def test_silence_is_a_timeout(data):
     async def main():
@@ -416,6 +478,60 @@ def test_nobody_listens():
             failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
         assert failure.kind == "tcp"
         assert "refused" in failure.detail
+
+    trio.run(main)
+
+
+def test_a_connection_that_is_not_answered_is_tried_anew_also_from_another_address(monkeypatch):
+    monkeypatch.setattr(_signal, "CONNECT_AGAIN", 0.05)
+    tried = []
+    open_tcp_stream = trio.open_tcp_stream
+
+    async def watched(host, port, *, local_address=None):
+        tried.append(local_address)
+        if len(tried) < 7:  # nothing answers
+            await trio.sleep_forever()
+        return await open_tcp_stream(host, port, local_address=local_address)
+
+    async def main():
+        monkeypatch.setattr(trio, "open_tcp_stream", watched)
+        async with raw_server(answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")) as port:
+            request = OpenSignal(1, f"ws://127.0.0.1:{port}/", HEADERS, 10.0, "192.0.2.1")
+            with pytest.raises(SignalError) as caught:
+                await WebSocketLink(request).run(lambda: None, lambda data: None)
+            assert caught.value.failure.status == 403
+            # at the seventh turn it is the system's choice again
+            assert tried == [None, "192.0.2.1"] * 3 + [None]
+            tried.clear()
+            request = OpenSignal(1, f"ws://127.0.0.1:{port}/", HEADERS, 0.3)
+            with pytest.raises(SignalError) as caught:
+                await WebSocketLink(request).run(lambda: None, lambda data: None)
+            assert caught.value.failure.kind == "timeout"
+            assert "connecting" in caught.value.failure.detail
+            assert set(tried) == {None}
+
+    trio.run(main)
+
+
+def test_an_address_that_cannot_be_used_does_no_harm(monkeypatch):
+    monkeypatch.setattr(_signal, "CONNECT_AGAIN", 0.05)
+    open_tcp_stream, count = trio.open_tcp_stream, 0
+
+    async def watched(host, port, *, local_address=None):
+        nonlocal count
+        count += 1
+        if count == 1:
+            await trio.sleep_forever()
+        return await open_tcp_stream(host, port, local_address=local_address)
+
+    async def main():
+        monkeypatch.setattr(trio, "open_tcp_stream", watched)
+        async with raw_server(answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")) as port:
+            request = OpenSignal(1, f"ws://127.0.0.1:{port}/", HEADERS, 10.0, "192.0.2.1")  # not one of this host
+            with pytest.raises(SignalError) as caught:
+                await WebSocketLink(request).run(lambda: None, lambda data: None)
+        assert caught.value.failure.status == 403
+        assert count == 3
 
     trio.run(main)
 

@@ -1040,6 +1040,14 @@ class TestDoubt:
         net.run(start + 1.0)
         assert paths.moved()[0] == 3
 
+    def test_the_address_in_use(self, alone, candidate):
+        one = alone()
+        assert one.agent.selected_host == ""
+        one.connect(candidate)
+        assert one.agent.selected_host == A[0]
+        one.agent._selected.local.base = candidate("203.0.113.9", 9, "relay", relay_protocol="udp")
+        assert one.agent.selected_host == ""
+
     def test_before_there_is_a_path_there_is_nothing_to_doubt(self, alone, candidate):
         alone = alone()
         alone.agent.doubt(0.0)

@@ -99,6 +99,21 @@ def test_a_lost_signalling_link_is_resumed_and_no_data_suffers(single, link):
         assert not talk.rooms.outputs("bob", ParticipantDisconnected)
 
 
+def test_a_new_link_may_go_where_media_goes():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        world.cut_signals("alice")
+        world.run(talk.mended, limit=30)
+        world.partition("alice", "server")
+        world.run_for(4)
+        world.cut_signals("alice")
+        world.run_for(1)
+        first, second, third = talk.rooms.outputs("alice", OpenSignal)
+        host = world.node("alice").hosts[0]
+        assert (first.local, second.local, third.local) == ("", host, "")
+        assert host not in repr(second)
+
+
 def test_ice_is_not_restarted_on_a_healthy_path():
     with World(1, link=GOOD) as world:
         talk = Talk(world, single=True)
