@@ -7,10 +7,13 @@ travel as base64. The process leaves its room and ends when its input ends.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import base64
 import hashlib
+import itertools
 import json
+import math
 import sys
 from typing import Any
 
@@ -188,6 +191,69 @@ class Peer:
         self.sources.append(source)
         self.start(self.silence(source))
         return {"sid": publication.sid}
+
+    async def publish_tone(self, hz: float, peak: int, name: str = "tone") -> dict[str, Any]:
+        """Publish a sine as a microphone track, until the peer leaves."""
+        source = rtc.AudioSource(48000, 1)
+        track = rtc.LocalAudioTrack.create_audio_track(name, source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False)
+        publication = await self.room.local_participant.publish_track(track, options)
+        self.sources.append(source)
+        self.start(self.sing(source, hz, peak))
+        return {"sid": publication.sid}
+
+    async def sing(self, source: rtc.AudioSource, hz: float, peak: int) -> None:
+        at = 0
+        while True:
+            wave = [round(peak * math.sin(math.tau * hz * n / 48000)) for n in range(at, at + 4800)]
+            at += 4800
+            await source.capture_frame(rtc.AudioFrame(array.array("h", wave).tobytes(), 48000, 1, 4800))
+
+    async def publish_colour(self, rgb: list[int]) -> dict[str, Any]:
+        """Publish pictures of one colour, with a corner that changes, until the peer leaves."""
+        source = rtc.VideoSource(320, 240)
+        track = rtc.LocalVideoTrack.create_video_track("colour", source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False)
+        publication = await self.room.local_participant.publish_track(track, options)
+        self.sources.append(source)
+        self.start(self.colour(source, bytes((*rgb, 255))))
+        return {"sid": publication.sid}
+
+    async def colour(self, source: rtc.VideoSource, pixel: bytes) -> None:
+        picture, number = bytearray(pixel * (320 * 240)), 0
+        while True:
+            picture[: 8 * 4] = (b"\0\0\0\xff", b"\xff\xff\xff\xff")[number % 2] * 8
+            source.capture_frame(rtc.VideoFrame(320, 240, rtc.VideoBufferType.RGBA, picture))
+            number += 1
+            await asyncio.sleep(1 / 15)
+
+    def find(self, sid: str) -> Any:
+        for participant in self.room.remote_participants.values():
+            if sid in participant.track_publications:
+                return participant.track_publications[sid].track
+        raise KeyError(sid)
+
+    async def measure_sound(self, sid: str) -> dict[str, Any]:
+        """Frequency and peak of half a second, after the first half."""
+        samples = array.array("h")
+        async for event in rtc.AudioStream(self.find(sid), sample_rate=48000, num_channels=1):
+            samples.extend(event.frame.data)
+            if len(samples) >= 48000:
+                break
+        half = samples[24000:]
+        crossings = sum((a < 0) != (b < 0) for a, b in itertools.pairwise(half))
+        return {"hz": crossings / 2 / (len(half) / 48000), "peak": max(map(abs, half))}
+
+    async def measure_colour(self, sid: str) -> dict[str, Any]:
+        """The colour in the middle of the fifth picture."""
+        count = 0
+        async for event in rtc.VideoStream(self.find(sid), format=rtc.VideoBufferType.RGBA):
+            count += 1
+            if count == 5:
+                frame = event.frame
+                at = (frame.height // 2 * frame.width + frame.width // 2) * 4
+                return {"rgb": list(bytes(frame.data)[at : at + 3])}
+        raise AssertionError("no pictures")
 
     async def silence(self, source: rtc.AudioSource) -> None:
         while True:

@@ -133,6 +133,67 @@ window.commands = {
         new LivekitClient.VideoPreset(320, 240, 120000, 15)] });
     return { sid: publication.trackSid };
   },
+  async publish_tone({ hz, peak }) {
+    const context = new AudioContext({ sampleRate: 48000 });
+    await context.resume();
+    const [source, gain, target] = [context.createOscillator(), context.createGain(), context.createMediaStreamDestination()];
+    source.frequency.value = hz;
+    gain.gain.value = peak / 32768;
+    source.connect(gain).connect(target);
+    source.start();
+    const [track] = target.stream.getAudioTracks();
+    const publication = await room.localParticipant.publishTrack(track, { source: 'microphone', dtx: false });
+    return { sid: publication.trackSid };
+  },
+  async publish_colour({ rgb }) {
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [320, 240];
+    const paint = canvas.getContext('2d');
+    let number = 0;
+    setInterval(() => { // a corner changes, so that there is something to send
+      paint.fillStyle = `rgb(${rgb})`;
+      paint.fillRect(0, 0, 320, 240);
+      paint.fillStyle = number % 2 ? 'black' : 'white';
+      paint.fillRect(0, 0, 8, 8);
+      number += 1;
+    }, 66);
+    const [track] = canvas.captureStream(15).getVideoTracks();
+    const publication = await room.localParticipant.publishTrack(
+      track, { source: 'camera', simulcast: false, videoCodec: 'vp8' });
+    return { sid: publication.trackSid };
+  },
+  async measure_sound({ sid }) {
+    const { track } = find(sid);
+    const element = track.attach(); // Chrome decodes nothing that no element plays
+    element.muted = true;
+    const context = new AudioContext({ sampleRate: 48000 });
+    await context.resume();
+    const analyser = context.createAnalyser();
+    analyser.fftSize = 32768;
+    context.createMediaStreamSource(new MediaStream([track.mediaStreamTrack])).connect(analyser);
+    await new Promise((done) => { setTimeout(done, 1500); });
+    const samples = new Float32Array(analyser.fftSize);
+    analyser.getFloatTimeDomainData(samples);
+    let [crossings, peak] = [0, 0];
+    for (let at = 1; at < samples.length; at += 1) {
+      if ((samples[at - 1] < 0) !== (samples[at] < 0)) crossings += 1;
+      peak = Math.max(peak, Math.abs(samples[at]));
+    }
+    return { hz: crossings / 2 / (samples.length / 48000), peak: peak * 32768 };
+  },
+  async measure_colour({ sid }) {
+    const element = find(sid).track.attach();
+    element.muted = true;
+    document.body.append(element);
+    await element.play();
+    while (!element.videoWidth) await new Promise((done) => { setTimeout(done, 50); });
+    await new Promise((done) => { setTimeout(done, 500); });
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [element.videoWidth, element.videoHeight];
+    const paint = canvas.getContext('2d');
+    paint.drawImage(element, 0, 0);
+    return { rgb: [...paint.getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data].slice(0, 3) };
+  },
   listen: () => { listening = true; },
   set_video_quality: ({ sid, quality }) => find(sid).setVideoQuality(quality),
   hear_streams({ topic }) {
