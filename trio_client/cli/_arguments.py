@@ -29,7 +29,7 @@ def build() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_devserver, _token, _join, _load):
+    for add in (_devserver, _join, _publish, _record, _doctor, _token, _load):
         add(commands)
     return parser
 
@@ -166,6 +166,56 @@ def _join(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--topic", default="", help="topic of that")
     parser.add_argument("--no-subscribe", action="store_true", help="do not receive tracks")
     _seconds(parser)
+
+
+def _publish(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        commands,
+        "publish",
+        "play a file into a room",
+        f"""
+Publish the sound and the video of a file, in real time; "test:" in place of a file is a tone and a moving picture. Any
+file that PyAV reads will do; Opus, VP8 and H.264 are sent as they are. Needs the [media] extra.
+{WHERE}""",
+        "trio-livekit publish test: ws://127.0.0.1:7890 --room demo --seconds 6",
+    )
+    parser.add_argument("file", metavar="FILE", help='the file, or "test:"')
+    _where(parser, "publish")
+    parser.add_argument("--loop", action="store_true", help="begin again at the end")
+    _seconds(parser, "leave so long after joining (default: at the end of the file)")
+
+
+def _record(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        commands,
+        "record",
+        "record the tracks of a room",
+        f"""
+Record every track of a room, as it is, into a file of its own: sound as .ogg, VP8 as .webm, H.264 as .mp4. Needs the
+[media] extra.
+{WHERE}""",
+        "trio-livekit record ws://127.0.0.1:7890 --room demo --out recordings --seconds 2",
+    )
+    _where(parser, "record")
+    parser.add_argument("--out", default="recordings", help="folder for the files (default: recordings)")
+    parser.add_argument(
+        "--wait", type=_bounded(0, 1e9), default=None, help="seconds to wait for the first track (default: for ever)"
+    )
+    _seconds(parser, "stop so long after the first track (default: when interrupted)")
+
+
+def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        commands,
+        "doctor",
+        "join once, and tell which way media takes and what is wrong",
+        f"""
+Join a room, look at every path that media could take, leave, and print a report: facts, the paths, and a verdict of one
+sentence. There is no secret in it.
+{WHERE}""",
+        "trio-livekit doctor ws://127.0.0.1:7890",
+    )
+    _where(parser, "doctor")
 
 
 def _load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
