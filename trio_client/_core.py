@@ -148,7 +148,8 @@ if TYPE_CHECKING:
     from sansio.rtp.frame import Frame
     from sansio.rtp.payload import opus
     from sansio.rtp.receiver import RtpReceiver
-    from sansio.sfu.server import RefuseSignal, ServerOptions, SfuServer
+    from sansio.sfu.options import DropSignal, RefuseSignal, ServerOptions
+    from sansio.sfu.server import SfuServer
     from sansio.sfu.token import Claims, mint
     from sansio.signal.refusal import Refusal, RefusalKind
     from sansio.signal.urls import UnusableToken, UrlError, explain_url
@@ -176,6 +177,7 @@ __all__ = [
     "Dimensions",
     "DisconnectReason",
     "Disconnected",
+    "DropSignal",
     "DtlsIdentity",
     "EncryptionType",
     "Ended",
@@ -305,8 +307,9 @@ _LATER = {
     "PlainEngine": "dtls.plain",
     "plain_identity": "dtls.plain",
     "Claims": "sfu.token",
-    "RefuseSignal": "sfu.server",
-    "ServerOptions": "sfu.server",
+    "DropSignal": "sfu.options",
+    "RefuseSignal": "sfu.options",
+    "ServerOptions": "sfu.options",
     "SfuServer": "sfu.server",
     "mint": "sfu.token",
     "Frame": "rtp.frame",

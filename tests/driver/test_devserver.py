@@ -10,8 +10,11 @@ import trio
 
 import trio_client
 import trio_client.devserver
+from sansio.base.contract import ClosePort, CloseSignal, Interface, SendSignal, Transmit
+from sansio.sfu import server as sfu
+from sansio.sfu.options import DropSignal
 from trio_client import ConnectOptions, DataReceived, ParticipantConnected, Reconnected, TokenRejected
-from trio_client.devserver import DevServer, _http, _server
+from trio_client.devserver import DevServer, _http, _ice_tcp, _server
 
 MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
 
@@ -138,16 +141,24 @@ def test_on_every_address_and_over_ipv6():
         async with trio_client.connect(server.url, server.token("alice", room="demo")):
             assert server.identities() == ["alice"]
 
+    async def by_loopback(server):
+        server.url = server.url.replace(server.url[5:].partition(":")[0], "127.0.0.1")
+        await scenario(server)
+
     run(scenario, bind="0.0.0.0")
+    run(by_loopback, bind="0.0.0.0")
     run(scenario, bind="::1")
     run(scenario, bind="0.0.0.0", node_ip="127.0.0.1")
 
 
-def test_the_announced_address(monkeypatch):
-    assert _server._announced("10.1.2.3") == "10.1.2.3"
+def test_the_announced_addresses(monkeypatch):
+    assert _server._addresses("10.1.2.3") == ["10.1.2.3"]
     monkeypatch.setattr(_server, "list_interfaces", list)
-    assert _server._announced("0.0.0.0") == "127.0.0.1"
-    assert _server._announced("::") == "::1"
+    assert _server._addresses("0.0.0.0") == ["127.0.0.1"]
+    assert _server._addresses("::") == ["::1"]
+    there = [Interface("lo", "127.0.0.1", True), Interface("lo", "::1", True), Interface("eth0", "192.0.2.2")]
+    monkeypatch.setattr(_server, "list_interfaces", lambda: there)
+    assert _server._addresses("0.0.0.0") == ["192.0.2.2", "127.0.0.1"]
 
 
 def test_other_keys():
@@ -241,10 +252,19 @@ def test_plain_http():
         assert answer.endswith(b"\r\n\r\nOK")
         assert b"Access-Control-Allow-Origin: *" in answer
         assert b"HTTP/1.1 404" in await ask(server, b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert b"HTTP/1.1 204" in await ask(server, b"OPTIONS / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert b"HTTP/1.1 204" in await ask(
+            server, b"OPTIONS /twirp/livekit.RoomService/ListRooms HTTP/1.1\r\nHost: h\r\n\r\n"
+        )
         head = b"POST /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
-        assert b"HTTP/1.1 100 " in await ask(server, head, b"body")
+        async with connection(server) as stream:
+            await stream.send_all(head)
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 100 ")
+            await stream.send_all(b"body")
+            assert b"HTTP/1.1 404" in await rest(stream)
         assert b"HTTP/1.1 404" in await ask(server, upgrade(server, "/elsewhere"))
+        token = server.token("alice")
+        target = f"/rtc/validate?access_token={token}".encode()
+        assert b"\r\n\r\nsuccess" in await ask(server, b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n")
 
     run(scenario)
 
@@ -341,7 +361,94 @@ def test_errors_of_the_socket(monkeypatch):
     run(scenario)
 
 
+# ------------------------------------------------------------------ media over TCP
+
+
+@MODES
+def test_media_over_tcp(single):
+    async def scenario(server):
+        options = ConnectOptions(single_peer_connection=single)
+        async with (
+            trio_client.connect(server.url, server.token("alice"), options=options) as alice,
+            trio_client.connect(server.url, server.token("bob"), options=options) as bob,
+        ):
+            got = bob.events(DataReceived)
+            for number in range(100):
+                await alice.local_participant.publish_data(bytes([number]) * 10_000)
+            for number in range(100):
+                assert (await anext(got)).payload == bytes([number]) * 10_000
+            assert alice.stats().datagrams_sent > 100
+            assert server._streams
+        while server._streams:
+            await trio.sleep(0.01)
+
+    run(scenario, udp=False)
+
+
+def test_media_connections_of_nobody():
+    async def scenario(server):
+        for data in (b"", b"\x00\x04junk", b"\xff\xff" + b"x" * 70_000):
+            async with await trio.open_tcp_stream("127.0.0.1", server.tcp_port) as stream:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await stream.send_all(data)
+                    if data:  # the server hangs up
+                        assert await rest(stream) == b""
+        async with await trio.open_tcp_stream("127.0.0.1", server.tcp_port) as stream:
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        while server._streams:
+            await trio.sleep(0.01)
+
+    run(scenario)
+
+
+def test_too_many_media_connections(monkeypatch):
+    monkeypatch.setattr(sfu, "SFU_STREAMS", 0)
+
+    async def scenario(server):
+        async with await trio.open_tcp_stream("127.0.0.1", server.tcp_port) as stream:
+            assert await rest(stream) == b""
+
+    run(scenario)
+
+
+def test_a_media_connection_that_is_not_read(monkeypatch):
+    """What comes beyond is dropped."""
+    monkeypatch.setattr(_ice_tcp, "WAITING_BYTES", 100_000)
+
+    async def scenario(server):
+        async with await trio.open_tcp_stream("127.0.0.1", server.tcp_port) as stream:
+            while not server._streams:
+                await trio.sleep(0.01)
+            ((number, connection),) = server._streams.items()
+            while connection.send(bytes(10_000)):
+                await trio.sleep(0)
+            server._machine.transmits.append(Transmit(number, bytes(10_000), ("127.0.0.1", 1)))
+            server._machine.transmits.append(Transmit(99, b"", ("127.0.0.1", 1)))
+            server._pump()
+            assert server.counters["stream_dropped"] == 2
+            assert await stream.receive_some()
+        while server._streams:
+            await trio.sleep(0.01)
+
+    run(scenario)
+
+
 # ------------------------------------------------------------------ WebSockets
+
+
+def test_scripted_misbehaviour():
+    """A link that the machine drops, and one that it closes."""
+
+    async def scenario(server):
+        async with websocket(server) as stream:
+            (number,) = server._links
+            server._machine.outbox += [DropSignal(number), DropSignal(99), CloseSignal(99), SendSignal(99, b"")]
+            server._machine.outbox.append(ClosePort(99))
+            server._pump()
+            await rest(stream)
+        await quiet(server)
+
+    run(scenario)
 
 
 RESET = b"\1\0\0\0\0\0\0\0"

@@ -114,14 +114,16 @@ def _devserver(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "devserver",
         "run the development server (not made for production)",
         """
-Run a small LiveKit-compatible server: rooms, signalling and data, for development, tests and demonstrations only. It
-speaks no TLS, keeps nothing, and its default key is known to everybody. Prints a URL, a token and a join command.""",
+Run a small LiveKit-compatible server: rooms, data and media, for development, tests and demonstrations only. It
+speaks no TLS, keeps nothing, and its default key is known to everybody. Prints a URL, a token and a join command,
+and then who comes and goes.""",
         "trio-livekit devserver --port 7890 --seconds 60",
     )
     parser.add_argument(
         "--port", type=_port, default=DEVELOPMENT_PORT, help="TCP port of HTTP and WebSockets (default: 7880; 0: any)"
     )
     parser.add_argument("--udp-port", type=_port, default=0, help="UDP port of everybody's media (default: any)")
+    parser.add_argument("--tcp-port", type=_port, default=0, help="TCP port, for those without UDP (default: any)")
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen on (default: 127.0.0.1; 0.0.0.0: all)")
     parser.add_argument("--node-ip", default="", help="address that clients are to use, if it is another")
     parser.add_argument("--keys", type=_keys, default=None, help='API keys, as "key: secret" (default: devkey)')

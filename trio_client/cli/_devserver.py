@@ -8,27 +8,31 @@ import trio
 
 from ._exits import Exit
 from ._stop import stop_after, until_stopped
+from ._transcript import Transcript
 
 
 async def run(arguments: Namespace) -> int:
     """Serve until stopped."""
     from ..devserver import serve
 
+    transcript = Transcript()
     async with (
         until_stopped() as scope,
         serve(
             port=arguments.port,
             udp_port=arguments.udp_port,
+            tcp_port=arguments.tcp_port,
             bind=arguments.bind,
             node_ip=arguments.node_ip,
             keys=arguments.keys,
+            log=lambda what, room, identity: transcript.say(f"{identity} {what} {room}"),
         ) as server,
     ):
         key, secret = next(iter(server.keys.items()))
         token = server.token("guest", room="demo", ttl=24 * 3600, can_update_own_metadata=True)
         print(
             f"""trio-livekit development server. For development only: never use it in production.
-  URL    {server.url}    media: UDP port {server.udp_port}
+  URL    {server.url}    (media: UDP port {server.udp_port}, TCP port {server.tcp_port})
   key    {key}: {secret}
   token  {token}
          (room demo, identity guest, for a day; "trio-livekit token" makes others)

@@ -29,13 +29,6 @@ CLOSE_TIMEOUT = 1.0
 """Seconds for the last messages and the closing handshake."""
 READ_BYTES = 65536
 
-# A page from anywhere may talk to a development server.
-CORS = (
-    ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Allow-Headers", "*"),
-    ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-)
-
 
 @frozen
 class HttpRequest:
@@ -49,11 +42,11 @@ class HttpRequest:
 
 @frozen
 class HttpAnswer:
-    """What is answered."""
+    """What is answered. The length is not among the headers."""
 
     status: int
     body: bytes = b""
-    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/plain; charset=utf-8"),)
 
 
 class Site(Protocol):
@@ -91,8 +84,6 @@ async def serve_connection(site: Site, stream: trio.SocketStream) -> None:
                 await link.run(http, key, site)
             else:
                 await _write_answer(http, stream, refusal)
-        elif request.method == "OPTIONS":
-            await _write_answer(http, stream, HttpAnswer(204))
         else:
             await _write_answer(http, stream, site.answer(request))
 
@@ -132,14 +123,9 @@ async def _read_request(http: h11.Connection, stream: trio.abc.Stream) -> tuple[
 
 
 async def _write_answer(http: h11.Connection, stream: trio.SocketStream, answer: HttpAnswer) -> None:
-    headers = [
-        ("Content-Type", answer.content_type),
-        ("Content-Length", str(len(answer.body))),
-        ("Connection", "close"),
-        *CORS,
-    ]
-    if answer.status == 204:
-        headers = headers[2:]
+    headers = [*answer.headers, ("Connection", "close")]
+    if answer.status != 204:
+        headers.append(("Content-Length", str(len(answer.body))))
     data = http.send(h11.Response(status_code=answer.status, headers=headers)) or b""
     data += http.send(h11.Data(data=answer.body)) or b"" if answer.body else b""
     await stream.send_all(data + (http.send(h11.EndOfMessage()) or b""))
@@ -165,9 +151,9 @@ class SignalLink:
         """Queue a message. Never blocks; does nothing on a link that ends."""
         self._put(BytesMessage(data))
 
-    def close(self) -> None:
+    def close(self, code: int = 1000) -> None:
         """Write what is queued, then close."""
-        self._put(CloseConnection(1000))
+        self._put(CloseConnection(code))
         self._outgoing.close()
 
     def cut(self) -> None:

@@ -1,20 +1,21 @@
-"""The sockets around ``sansio.sfu``: one TCP port for HTTP and WebSockets, one UDP port for everybody's media."""
+"""The sockets around ``sansio.sfu``: a TCP port for HTTP and WebSockets, a UDP and a TCP port for everybody's media."""
 
 from __future__ import annotations
 
 import ipaddress
 import itertools
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .._core import INF, CloseSignal, Counters, RefuseSignal, SendSignal
+from .._core import INF, ClosePort, CloseSignal, Counters, DropSignal, RefuseSignal, SendSignal
 from .._net import list_interfaces
 from .._ports import DATAGRAM_BYTES, UdpPort, open_udp
 from ._http import HttpAnswer, HttpRequest, SignalLink, serve_connection
+from ._ice_tcp import IceStream
 
 if TYPE_CHECKING:
     from .._core import SfuServer
@@ -25,23 +26,35 @@ BURST = 64
 """Datagrams that are read before the machine's work is done and others get their turn."""
 MAX_CONNECTIONS = 2048
 """TCP connections at a time; who comes beyond is hung up on."""
+STOP_TIMEOUT = 0.5
+"""Seconds for the last words when the server stops."""
 DEFAULT_KEYS = {"devkey": "secret" * 6}
 """API key and secret where none are given: known to everybody, as befits a development server."""
+
+
+Log = Callable[[str, str, str], object]
+"""Called with what happened ("joined", "resumed", "left"), the room's name and the participant's identity."""
 
 
 class DevServer:
     """A running development server, from ``serve``. ``keys`` is API key to secret."""
 
-    def __init__(self, machine: SfuServer, udp: UdpPort, keys: Mapping[str, str]) -> None:
+    def __init__(self, machine: SfuServer, udp: UdpPort, keys: Mapping[str, str], log: Log | None = None) -> None:
         self.keys = dict(keys)
         self.counters = Counters()
         """What the sockets dropped, by reason."""
         self.url = ""
         """Where clients connect to: ``ws://host:port``."""
         self.udp_port = udp.address[1]
+        self.tcp_port = 0
+        """Where media may come by TCP."""
+        self._log = log
         self._machine = machine
         self._udp = udp
         self._links: dict[int, SignalLink] = {}
+        self._links_gone = trio.Event()
+        self._streams: dict[int, IceStream] = {}
+        self._ports = itertools.count(UDP + 1)
         self._numbers: dict[SignalLink, int] = {}
         self._next = itertools.count(1)
         self._refusals: dict[int, HttpAnswer] = {}
@@ -83,6 +96,15 @@ class DevServer:
         self._pump()
         return removed
 
+    async def _stop(self) -> None:
+        """Tell everybody that it is over, and give their links a moment to end."""
+        self._machine.stop(trio.current_time())
+        self._pump()
+        with trio.move_on_after(STOP_TIMEOUT, shield=True):
+            while self._links:
+                self._links_gone = trio.Event()
+                await self._links_gone.wait()
+
     # ------------------------------------------------------------------ the pump
 
     def _pump(self) -> None:
@@ -92,6 +114,11 @@ class DevServer:
         transmits, outbox = machine.transmits, machine.outbox
         while transmits:
             transmit = transmits.popleft()
+            if transmit.port != UDP:
+                stream = self._streams.get(transmit.port)
+                if stream is None or not stream.send(transmit.data):
+                    self.counters.add("stream_dropped")
+                continue
             try:
                 sendto(transmit.data, transmit.addr)
             except OSError:  # full, or a client's address that cannot be reached: lost, as datagrams are
@@ -101,11 +128,22 @@ class DevServer:
                 case SendSignal(signal=signal, data=data):
                     if signal in links:
                         links[signal].send(data)
-                case CloseSignal(signal=signal):
+                case CloseSignal(signal=signal, code=code):
                     if signal in links:
-                        links[signal].close()
+                        links[signal].close(code)
+                case DropSignal(signal=signal):
+                    if signal in links:
+                        links[signal].cut()
+                case ClosePort(port=port):
+                    if port in self._streams:
+                        self._streams[port].close()
                 case RefuseSignal(signal=signal, status=status, body=body):
                     self._refusals[signal] = HttpAnswer(status, body.encode())
+        notes = machine.notes
+        while notes:
+            note = notes.popleft()
+            if self._log is not None:
+                self._log(note.what, note.room, note.identity)
         if due < self._due:  # an alarm that is too early does no harm
             self._due = self._sleep.deadline = due
 
@@ -151,9 +189,33 @@ class DevServer:
             self._connections -= 1
             await trio.aclose_forcefully(stream)
 
+    async def _serve_stream(self, stream: trio.SocketStream) -> None:
+        machine, number = self._machine, next(self._ports)
+        with suppress(OSError):  # of a connection that has gone already
+            addr = stream.socket.getpeername()[:2]
+            connection = self._streams[number] = IceStream(stream)
+
+            def received(data: bytes) -> None:
+                machine.handle_datagram(number, data, addr, trio.current_time())
+                self._pump()
+
+            machine.stream_accepted(number, addr, trio.current_time())
+            self._pump()
+            try:
+                await connection.run(received)
+            finally:
+                del self._streams[number]
+                machine.stream_closed(number, trio.current_time())
+                self._pump()
+        await trio.aclose_forcefully(stream)
+
     def answer(self, request: HttpRequest) -> HttpAnswer:
         """The answer to a plain HTTP request; called by its connection."""
-        return HttpAnswer(200, b"OK") if request.target == "/" else HttpAnswer(404, b"404 page not found")
+        status, headers, body = self._machine.handle_http(
+            request.method, request.target, request.headers, request.body, trio.current_time()
+        )
+        self._pump()
+        return HttpAnswer(status, body, headers)
 
     def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpAnswer | None:
         """Let a WebSocket in, or say why not; called by its connection."""
@@ -175,18 +237,19 @@ class DevServer:
         """A WebSocket has ended; called by its connection."""
         number = self._numbers.pop(link)
         del self._links[number]
+        self._links_gone.set()
         self._machine.signal_closed(number, "gone", trio.current_time())
         self._pump()
 
 
-def _announced(host: str) -> str:
-    """The address that clients are told to send media to."""
+def _addresses(host: str) -> list[str]:
+    """The addresses under which a socket that is bound to ``host`` is reached, the one to be named first in front."""
     if not ipaddress.ip_address(host).is_unspecified:
-        return host
+        return [host]
     six = ":" in host
     found = [interface.address for interface in list_interfaces() if (":" in interface.address) == six]
-    outer = [address for address in found if not ipaddress.ip_address(address).is_loopback]
-    return (outer or found or ["::1" if six else "127.0.0.1"])[0]
+    found.sort(key=lambda address: ipaddress.ip_address(address).is_loopback)
+    return found or ["::1" if six else "127.0.0.1"]
 
 
 def _cancelled(error: BaseException) -> bool:
@@ -201,15 +264,19 @@ async def serve(
     port: int = 0,
     keys: Mapping[str, str] | None = None,
     udp_port: int = 0,
+    tcp_port: int = 0,
     bind: str = "127.0.0.1",
     node_ip: str = "",
+    log: Log | None = None,
     **options: Any,
 ) -> AsyncIterator[DevServer]:
     """Run a development server for the length of a block. Not made for production.
 
-    ``port``: TCP, for HTTP and WebSockets; ``udp_port``: for everybody's media; 0 takes any free one. ``keys``: API key
+    ``port``: TCP, for HTTP and WebSockets; ``udp_port`` and ``tcp_port``: for everybody's media, the latter where UDP
+    is blocked; 0 takes any free one. ``keys``: API key
     to secret, ``DEFAULT_KEYS`` unless given. ``bind``: the address of this host to listen on, loopback unless told
-    otherwise; ``node_ip``: the one that clients are to use, if it is another. ``options`` are those of
+    otherwise; ``node_ip``: the one that clients are to use, if it is another. ``log``: called for whoever
+    comes and goes, with what happened ("joined", "resumed", "left"), room and identity. ``options`` are those of
     ``sansio.sfu.server.ServerOptions``. Raises OSError when a port cannot be bound.
 
     Leaving the block, or cancelling it, hangs up on everybody.
@@ -220,36 +287,48 @@ async def serve(
     keys = keys or DEFAULT_KEYS
     wall = system_wall()
     failure: BaseException | None = None
-    (listener,) = await trio.open_tcp_listeners(port, host=bind)
-    try:
+    async with AsyncExitStack() as stack:
+        web, media = [await _listen(stack, number, bind) for number in (port, tcp_port)]
         udp = open_udp(bind, udp_port, udp_port)
-        try:
-            address = node_ip or _announced(bind)
-            machine = SfuServer(
-                (address, udp.address[1]),
-                ServerOptions(keys=keys, **options),
-                entropy=system_entropy(),
-                wall=wall,
-                identity=DtlsIdentity.generate(wall.unix),
-            )
-            server = DevServer(machine, udp, keys)
-            host = f"[{address}]" if ":" in address else address
-            server.url = f"ws://{host}:{listener.socket.getsockname()[1]}"
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(server._timers, name="devserver timers")
-                nursery.start_soon(server._receive, name="devserver datagrams")
-                nursery.start_soon(trio.serve_listeners, server._serve, [listener], name="devserver connections")
-                try:
-                    yield server
-                except BaseException as error:
-                    # Kept aside: a nursery would wrap it.
-                    if _cancelled(error):
-                        raise
-                    failure = error
-                nursery.cancel_scope.cancel()
-            if failure is not None:
-                raise failure
-        finally:
-            udp.close()
-    finally:
-        listener.socket.close()  # not aclose, whose checkpoint would put Cancelled in place of what comes out here
+        stack.callback(udp.close)
+        address, *more = [node_ip] if node_ip else _addresses(bind)
+        machine = SfuServer(
+            (address, udp.address[1]),
+            ServerOptions(
+                keys=keys,
+                more_addresses=tuple([(other, udp.address[1]) for other in more]),
+                tcp_address=(address, media.socket.getsockname()[1]),
+                **options,
+            ),
+            entropy=system_entropy(),
+            wall=wall,
+            identity=DtlsIdentity.generate(wall.unix),
+        )
+        server = DevServer(machine, udp, keys, log)
+        host = f"[{address}]" if ":" in address else address
+        server.url = f"ws://{host}:{web.socket.getsockname()[1]}"
+        server.tcp_port = media.socket.getsockname()[1]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server._timers, name="devserver timers")
+            nursery.start_soon(server._receive, name="devserver datagrams")
+            nursery.start_soon(trio.serve_listeners, server._serve, [web], name="devserver connections")
+            nursery.start_soon(trio.serve_listeners, server._serve_stream, [media], name="devserver media")
+            try:
+                yield server
+            except BaseException as error:
+                # Kept aside: a nursery would wrap it.
+                if _cancelled(error):
+                    raise
+                failure = error
+            finally:
+                await server._stop()
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+
+async def _listen(stack: AsyncExitStack, port: int, host: str) -> trio.SocketListener:
+    (listener,) = await trio.open_tcp_listeners(port, host=host)
+    # not aclose, whose checkpoint would put Cancelled in place of what comes out of the block
+    stack.callback(listener.socket.close)
+    return listener

@@ -177,7 +177,7 @@ class _Net:
             self._wake = trio.Event()
 
     def _turn(self, now: float) -> float:
-        from .._core import RefuseSignal
+        from .._core import DropSignal, RefuseSignal
 
         server = self.server
         due = server.advance(now)
@@ -192,12 +192,15 @@ class _Net:
             match output:
                 case SendSignal(data=data):
                     self.later(lambda link=link, data=data: link.arrive(data))  # type: ignore[misc]
-                case CloseSignal():
-                    self.later(lambda link=link: link.end("closed with code 1000"))  # type: ignore[misc]
+                case CloseSignal(code=code):
+                    reason = f"closed with code {code}"
+                    self.later(lambda link=link, reason=reason: link.end(reason))  # type: ignore[misc]
                 case RefuseSignal(status=status, body=body):
                     failure = SignalFailure("http", f"the server answered HTTP {status}", status, body)
                     self.later(lambda link=link, failure=failure: link.refuse(failure))  # type: ignore[misc]
-                case _:
+                case DropSignal():
+                    self.later(lambda link=link: link.end("the connection was lost"))  # type: ignore[misc]
+                case _:  # AcceptSignal
                     self.later(link.accept)
         return due
 
