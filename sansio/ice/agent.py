@@ -676,7 +676,10 @@ class IceAgent:
                 self._unselect()  # the old path, during a restart: consent has expired, so sending must cease
                 expires = INF
             gives_up = self._search_from + options.connect_timeout
-            if now >= gives_up or (self._remote_ended and self._all_failed()):
+            if self._selected is not None and now < self._consent_ok + options.failed_after:
+                if now >= gives_up:  # the old path still answers, so there is time to search on
+                    gives_up = self._search_again(now)
+            elif now >= gives_up or (self._remote_ended and self._all_failed()):
                 self._fail()
             return min(expires, gives_up)
         disconnects = self._heard + options.disconnected_after
@@ -690,6 +693,14 @@ class IceAgent:
             return fails
         self._set_state(_CONNECTED)
         return min(disconnects, fails)
+
+    def _search_again(self, now: float) -> float:
+        """Check all that has failed once more; returns when to give up."""
+        self._search_from = now
+        for pair in self._pairs.all():
+            if pair.state == FAILED:
+                self._pairs.trigger(pair)
+        return now + self._options.connect_timeout
 
     def _all_failed(self) -> bool:
         pairs = self._pairs.all()
@@ -805,6 +816,7 @@ class IceAgent:
             rto=rto,
             retransmissions=retransmissions,
             now=now,
+            limit=options.rto_limit,
         )
         if pair.state == WAITING:
             self._pairs.taken(pair)

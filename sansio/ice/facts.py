@@ -32,14 +32,16 @@ class IceOptions:
 
     ``pacing`` is RFC 8445's Ta; ``burst`` checks may leave without waiting for it. ``rto`` is the first retransmission
     interval while no round trip is known, later twice the round trip within ``rto_min`` and ``rto_max``; it doubles
-    ``retransmissions`` times. ``stream_timeout`` is how long a check on a stream may take.
+    up to ``rto_limit``, ``retransmissions`` times: so a path that comes back during a search is soon found.
+    ``stream_timeout`` is how long a check on a stream may take.
 
     ``consent_interval`` is varied by a fifth both ways; it is shorter than RFC 7675 has it, so that a healthy path is
     never silent for ``disconnected_after``. Such a silence, a consent check without answer for ``consent_timeout``, a
     failed sending or a changed network puts the selected pair in doubt: it and the best ``probes`` others are checked
     every ``probe_interval`` seconds until it answers, and when it has not done so for ``doubt``, a controlling agent
     nominates what does. Silence for ``failed_after`` ends the search, no answer to a consent check for
-    ``consent_expiry`` ends sending (RFC 7675). ``connect_timeout`` bounds the search, from the last new candidate.
+    ``consent_expiry`` ends sending (RFC 7675). ``connect_timeout`` bounds the search, from the last new candidate; one
+    after a restart goes on while the path of before answers.
     """
 
     pacing: float = 0.02
@@ -47,7 +49,8 @@ class IceOptions:
     rto: float = 0.1
     rto_min: float = 0.05
     rto_max: float = 0.5
-    retransmissions: int = 7
+    rto_limit: float = 0.8
+    retransmissions: int = 20
     stream_timeout: float = 10.0
     consent_interval: float = 1.9
     consent_timeout: float = 1.0

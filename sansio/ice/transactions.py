@@ -20,7 +20,21 @@ class Transaction(Generic[T]):
     all the time there is.
     """
 
-    __slots__ = ("id", "data", "port", "addr", "owner", "key", "rto", "left", "first_sent", "last_sent", "due", "sends")
+    __slots__ = (
+        "id",
+        "data",
+        "port",
+        "addr",
+        "owner",
+        "key",
+        "rto",
+        "limit",
+        "left",
+        "first_sent",
+        "last_sent",
+        "due",
+        "sends",
+    )
 
     def __init__(
         self,
@@ -34,6 +48,7 @@ class Transaction(Generic[T]):
         rto: float,
         retransmissions: int,
         now: float,
+        limit: float = INF,
     ) -> None:
         self.id = id
         self.data = data
@@ -42,6 +57,7 @@ class Transaction(Generic[T]):
         self.owner = owner
         self.key = key
         self.rto = rto
+        self.limit = limit
         self.left = retransmissions
         self.first_sent = now
         self.last_sent = now
@@ -114,7 +130,7 @@ class Transactions(Generic[T]):
                     continue
                 transaction.left -= 1
                 transaction.sends += 1
-                transaction.rto *= 2
+                transaction.rto = min(2 * transaction.rto, transaction.limit)
                 transaction.last_sent = now
                 transaction.due = now + transaction.rto
                 again.append(transaction)

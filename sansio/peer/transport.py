@@ -22,7 +22,7 @@ from ..dtls.identity import DtlsIdentity
 from ..ice.agent import IceAgent, IceOptions, IceState, IceStateChanged, PairReport, PairSelected
 from ..ice.candidate import TCP, Candidate
 from ..rtp.session import RtpSession
-from ..sctp.association import SctpAssociation, SctpLost, SctpOptions, SctpUp
+from ..sctp.association import SctpAssociation, SctpLost, SctpOptions
 from ..sctp.channel import DataChannels
 from ..srtp import SrtpReceiver, SrtpSender
 
@@ -404,8 +404,6 @@ class PeerTransport:
             match event:
                 case SctpLost(reason=reason, detail=detail):
                     self.outbox.append(TransportFailed("sctp", f"{reason}: {detail}"))
-                case SctpUp():
-                    pass
                 case _:
                     self.outbox.append(event)
         return due

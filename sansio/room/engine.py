@@ -840,7 +840,10 @@ class RoomEngine:
             self._end_reason = reason
             self._trigger(Trigger.REFUSED, now)
         else:
-            self._end_reason = reason
+            if reason is not DisconnectReason.UNKNOWN_REASON:
+                self._end_reason = reason  # should the server not be found again
+            else:
+                self._end_reason = DisconnectReason.SIGNAL_CLOSE
             resume = leave.action == actions.RESUME
             self._trigger(Trigger.LEAVE_RESUME if resume else Trigger.LEAVE_RESTART, now)
 

@@ -32,7 +32,7 @@ from ..peer.media import Sending, SendingStarted, TrackMapped, TrackUnmapped
 from ..peer.transport import StreamOffered, TransportConnected, TransportFailed
 from ..rtp.receiver import RtpReceiver
 from ..rtp.session import FrameReadable, KeyframeWanted
-from ..sctp.association import ESTABLISHED, HeartbeatAcked
+from ..sctp.association import ESTABLISHED, HeartbeatAcked, SctpUp
 from ..sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable, DataChannels
 from ..types import LinkStats
 from .data import DataReceiver, DataSender, Unacknowledged
@@ -434,9 +434,8 @@ class Transports:
             self._heed_configuration(peer, response, now)
             peer.due = NOW
             transport = peer.connection.transport
-            peer.proving = transport.association.up
-            if peer.proving:
-                transport.probe(now)
+            peer.proving = peer.up
+            transport.probe(now)
             if peer is self._publisher:
                 unanswered, suspect = peer.connection.negotiating, _suspect(peer, now)
                 peer.connection.restart(now, ice=suspect)
@@ -784,7 +783,7 @@ class Transports:
                     peer.paths.advance(now)
                     self._drain_candidates(peer, peer.paths, now)
                 due = min(due, peer.gather_due, peer.due, peer.paths.due)
-            if self._proving and not any(peer.proving for peer in self._peers):
+            if self._proving and not any(_unproven(peer) for peer in self._peers):
                 self._proving = False
                 self.outbox.append(TransportsProven())
             if due > now:
@@ -862,7 +861,7 @@ class Transports:
                         self.outbox.append(TransportsUp())
                 case TransportFailed(layer=layer, detail=detail):
                     self.outbox.append(TransportsFailed(f"{layer.upper()}: {detail}", path=layer == "ice"))
-                case HeartbeatAcked():
+                case HeartbeatAcked() | SctpUp():
                     peer.proving = False
                 case NegotiationFailed(detail=detail):
                     self.outbox.append(TransportsFailed(f"negotiation: {detail}"))
@@ -882,7 +881,8 @@ class Transports:
                     self._heed_blocked(peer)
                     if peer.up:
                         peer.connection.transport.path_restored(now)
-                        if peer.proving:
+                        if self._proving:  # a proof of the path before is none of this one
+                            peer.proving = True
                             peer.connection.transport.probe(now)
 
     @staticmethod
@@ -960,6 +960,11 @@ class Transports:
 
 def _target_name(peer: _Peer) -> str:
     return "publisher" if peer.target == PUBLISHER else "subscriber"
+
+
+def _unproven(peer: _Peer) -> bool:
+    """Whether a path that was in use has not answered since the resume, or is gone again."""
+    return peer.proving or (peer.up and peer.connection.transport.ice.selected_addr is None)
 
 
 def _silent(peer: _Peer, now: float) -> bool:

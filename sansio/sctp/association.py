@@ -622,6 +622,8 @@ class SctpAssociation:
         self._heartbeat_rto_due = INF
         self.sender.errors = 0
         self.sender.measured(now - sent)
+        if INF > self.sender.t3_due > now + self.sender.rto:  # put off by timeouts of an outage that is over
+            self.sender.t3_due = now + self.sender.rto
         self._arm_heartbeat(now)
         self.outbox.append(HeartbeatAcked(now - sent))
 

@@ -334,6 +334,9 @@ class DataChannels:
         control = self._receiver.control
         for number, data in control:
             channel = self._channels.get(number)
+            stream = self._receiver.streams.get(number)
+            if stream is not None:  # else the same packet has reset it
+                stream.ring = limits.SCTP_EARLY_MESSAGES if channel is None else channel.ring()
             try:
                 message = dcep.decode_message(data)
             except ParseError:

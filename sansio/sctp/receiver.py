@@ -233,6 +233,7 @@ class Receiver:
         if ppid == PPID_DCEP:
             self.held -= cost
             self.control.append((stream.sid, data))
+            stream.ring = NO_RING  # what comes behind it in the same packet is the new channel's, all of it
             return
         if ppid == _PPID_NOTHING:
             return

@@ -32,7 +32,7 @@ Nothing is reported back for datagrams that could not be sent.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from attrs import evolve
@@ -55,6 +55,9 @@ from .participant import DATA_TRACK, LOSSY, REFRESH_INTERVAL, RELIABLE, ServerPa
 from .requests import handle_request
 from .room import Room
 from .token import Claims, mint
+
+if TYPE_CHECKING:
+    from ..proto import models
 
 __all__ = [
     "PORT",
@@ -534,6 +537,15 @@ class SfuServer:
         """The number of somebody's signalling link, 0 when there is none."""
         participant = self._find(room, identity)
         return participant.signal if participant is not None else 0
+
+    def participant(self, room: str, identity: str) -> ServerParticipant | None:
+        """The server's half of a session, if there is one; for tests, which may speak for it."""
+        return self._find(room, identity)
+
+    def participants(self, room: str) -> list[models.ParticipantInfo]:
+        """What is told of everybody in a room."""
+        found = self._rooms.get(room)
+        return [participant.info for participant in found.participants.values()] if found is not None else []
 
     def _find(self, room: str, identity: str) -> ServerParticipant | None:
         found = self._rooms.get(room)

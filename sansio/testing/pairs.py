@@ -25,6 +25,7 @@ from ..sctp.association import SctpAssociation, SctpOptions
 from ..sctp.channel import DataChannels
 from ..sfu.server import PORT, AcceptSignal, DropSignal, RefuseSignal, ServerOptions, SfuServer
 from ..sfu.token import Claims, mint
+from .nat import Site
 from .world import World
 
 T = TypeVar("T")
@@ -126,18 +127,29 @@ class Rooms:
         self.world = world
         self.wall = WallClock(UNIX, world.now)
         self.server_address = SERVER_ADDRESS
+        self._options = ServerOptions(keys={"key": "secret"}, dtls_engine=PlainEngine, **options)
+        self._clients = self._servers = 0
+        self.start_server()
+
+    def start_server(self) -> None:
+        """A new server that knows nothing, in the place of the one that was stopped."""
+        world, self._servers = self.world, self._servers + 1
+        label = "server" if self._servers == 1 else f"server {self._servers}"
         self.server = SfuServer(
             SERVER_ADDRESS,
-            ServerOptions(keys={"key": "secret"}, dtls_engine=PlainEngine, **options),
-            entropy=world.entropy.fork("server"),
+            self._options,
+            entropy=world.entropy.fork(label),
             wall=self.wall,
             identity=plain_identity(world.entropy.fork("server identity")),
         )
         world.add("server", self.server, {PORT: SERVER_ADDRESS}, perform=self._answer)
         world.listen("server.test", "server", judges=True)
-        if "tcp_address" in options:
-            world.listen_stream(options["tcp_address"], "server")
-        self._clients = 0
+        if self._options.tcp_address is not None:
+            world.listen_stream(self._options.tcp_address, "server")
+
+    def stop_server(self) -> None:
+        """Kill the server: links break, its UDP port falls silent."""
+        self.world.remove("server")
 
     def _answer(self, output: AcceptSignal | RefuseSignal | DropSignal, now: float) -> None:
         match output:
@@ -154,9 +166,16 @@ class Rooms:
         return mint(claim, "secret", self.wall.unix_at(self.world.now), ttl)
 
     def enter(
-        self, identity: str, room: str = "room", *, token: str = "", node: str = "", **options: Any
+        self,
+        identity: str,
+        room: str = "room",
+        *,
+        token: str = "",
+        node: str = "",
+        site: Site | None = None,
+        **options: Any,
     ) -> RoomEngine:
-        """A new client, which begins to join; its node is named ``node``, or by its identity."""
+        """A new client, which begins to join; its node is named ``node`` or by its identity, and in ``site``."""
         world, self._clients = self.world, self._clients + 1
         label, host = f"client {self._clients}", f"10.2.0.{self._clients}"
         engine = RoomEngine(
@@ -168,6 +187,8 @@ class Rooms:
             identity=plain_identity(world.entropy.fork(f"identity of {label}")),
         )
         world.add(node or identity, engine, hosts=[host])
+        if site is not None:
+            world.place(site, node or identity)
         engine.start([Interface("eth0", host)], world.now)
         return engine
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 FIRST_RETRY = 1.0
 """Seconds after which a connection request that met silence is repeated, doubled each time, as TCP does."""
 RETRANSMISSION = 0.2
-"""Seconds after which bytes that met silence are repeated, doubled each time."""
+"""Seconds after which bytes that met silence are repeated, doubled each time up to LONGEST_WAIT."""
+LONGEST_WAIT = 30.0
 
 
 @define(eq=False)
@@ -27,7 +28,8 @@ class _Pipe:
     ends: list[tuple[Node, int]]
     open: bool = True
     last: float = 0.0
-    silent_since: float = 0.0
+    left: list[Node] = field(factory=list)
+    """Ends that have closed it, of which the other may not know yet."""
     held: list[tuple[Callable[..., object], tuple[Any, ...]]] = field(factory=list)
     stale: bool = False
     """Its packets lead nowhere any more, and neither end is told."""
@@ -176,6 +178,7 @@ class Signals:
             self._given_up[node.name, signal] = None
             return
         pipe, other, other_signal = there
+        pipe.left.append(node)
         if pipe.stale:
             del self._pipes[node.name, signal]
             return
@@ -212,18 +215,18 @@ class Signals:
             self._silent.setdefault(name, world.now)
             return
         since = self._silent.pop(name, world.now)
-        wait = RETRANSMISSION
-        while since + wait < world.now:
-            wait = 2 * wait + RETRANSMISSION
+        again, wait = since, RETRANSMISSION
+        while again < world.now:
+            again, wait = again + wait, min(2 * wait, LONGEST_WAIT)
         for pipe in self._of(name):
             for function, args in pipe.held:
-                pipe.last = max(pipe.last, since + wait)
+                pipe.last = max(pipe.last, again)
                 world.at(pipe.last, function, *args)
             pipe.held.clear()
 
     def count(self, name: str) -> int:
-        """How many links a node holds that are not closed."""
-        return len(self._of(name))
+        """How many links a node holds that it has not closed."""
+        return len([pipe for pipe in self._of(name) if all(node.name != name for node in pipe.left)])
 
     def _drop(self, pipe: _Pipe) -> None:
         pipe.open = False

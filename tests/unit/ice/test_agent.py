@@ -183,7 +183,8 @@ class TestShortestJoin:
         assert [at for at, _ in times] == pytest.approx([0, 0, 0, 0.02, 0.04, 0.06])
         assert alone.agent.pairs_report()[0].checks_sent == 1
 
-    def test_retransmission_starts_early_and_doubles(self, alone, candidate):
+    def test_retransmission_starts_early_doubles_and_goes_on(self, alone, candidate):
+        """A path that comes back at any time of the search is found within a second."""
         alone = alone()
         alone.agent.add_remote(candidate(*B), 0.0)
         times = []
@@ -191,8 +192,8 @@ class TestShortestJoin:
             due = alone.advance()
             times += [alone.now for _ in alone.sent()]
             alone.now = due
-        assert times == pytest.approx([0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7])
-        assert alone.agent.pairs_report()[0].checks_sent == 8
+        assert times == pytest.approx([0, 0.1, 0.3, 0.7] + [0.7 + 0.8 * n for n in range(1, 17)])
+        assert alone.agent.pairs_report()[0].checks_sent == 20
 
 
 class TestEarlyChecks:
@@ -902,6 +903,31 @@ class TestConsent:
         assert alone.agent.state == FAILED
         assert failed_at == pytest.approx(start + 30.0)
 
+    def consent_seen_from(self, alone, mapped):
+        alone.now = alone.agent._consent_at
+        alone.advance()
+        [(check, _, _)] = alone.sent()
+        alone.now += 0.05
+        alone.respond(check, mapped=mapped)
+        alone.advance()
+        nominations = [message for message, _, _ in alone.sent()]
+        for nomination in nominations:
+            alone.respond(nomination, mapped=mapped)
+        alone.advance()
+        return [stun.decode_u32(message.attributes[stun.NOMINATION]) for message in nominations]
+
+    def test_a_controlled_agent_cannot_nominate_when_its_nat_forgets(self, alone, candidate):
+        alone = alone(controlling=False)
+        alone.agent.add_remote(candidate(*B), 0.0)
+        alone.advance()
+        [(check, _, _)] = alone.sent()
+        alone.request((stun.USE_CANDIDATE, b""), role=stun.ICE_CONTROLLING)
+        alone.respond(check)
+        alone.advance()
+        alone.sent(), alone.events()
+        assert self.consent_seen_from(alone, ("198.51.100.1", 7)) == []
+        assert not alone.events()
+
     def test_two_missed_answers_move_to_a_pair_that_answers(self, Net, candidate):
         dead = []
         net = Net(fate=lambda source, destination, index: [] if {source, destination} & set(dead) else [0.05])
@@ -1180,6 +1206,42 @@ class TestRestart:
         net.connect()
         net.run(net.now + 1.0)
         assert net.a.agent.state == CONNECTED
+
+    def test_the_search_goes_on_while_the_old_path_answers(self, alone, candidate):
+        alone = alone().connect(candidate)
+        old = alone.agent.local_ufrag.encode()
+        alone.agent.restart(alone.now)
+        alone.agent.set_remote_credentials("them2", "secret", alone.now)
+        alone.agent.add_remote(candidate(*B), alone.now)
+        new = []
+        start = alone.now
+        while alone.now < start + 40.0:
+            due = alone.advance()
+            for check, _, _ in alone.sent():
+                if check.attributes[stun.USERNAME] == b"them:" + old:
+                    alone.respond(check)
+                    due = alone.advance()
+                else:
+                    new.append((alone.now, check))
+            alone.now = due
+        assert alone.agent.state == CHECKING
+        assert alone.agent.selected_addr == B
+        assert alone.now - new[-1][0] < 1.5
+        alone.respond(new[-1][1])
+        alone.advance()
+        assert alone.agent.state == CONNECTED
+
+    def test_all_pairs_of_a_restart_may_fail_at_once_while_the_old_path_answers(self, alone, candidate):
+        alone = alone(options=IceOptions(retransmissions=0)).connect(candidate)
+        alone.agent.restart(alone.now)
+        alone.agent.set_remote_credentials("them2", "secret", alone.now)
+        alone.agent.add_remote(candidate(*B), alone.now)
+        alone.agent.end_of_remote(alone.now)
+        alone.advance()
+        alone.advance(alone.now + 1.0)
+        assert [report.state for report in alone.agent.pairs_report()] == ["failed"]
+        assert alone.agent.state == CHECKING
+        assert alone.advance() > alone.now
 
     def test_the_old_path_is_left_when_its_consent_expires(self, net):
         net.connect()

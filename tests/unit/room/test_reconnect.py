@@ -349,6 +349,56 @@ def test_a_path_that_dies_during_a_resume_is_mended_when_its_proof_is_late():
         assert talk.rooms.outputs("alice", Reconnected)[0].resumed
 
 
+@MODES
+def test_a_resume_before_the_data_channels_are_up_is_proven_by_them(single):
+    """A path that was in use has to answer, also one that could not be asked yet."""
+    with World(5, link=GOOD) as world:
+        rooms = Rooms(world)
+        alice = rooms.enter("alice", single_peer_connection=single)
+        world.run(lambda: (there := rooms.server.participant("room", "alice")) and there.active, limit=30)
+        world.run(lambda: rooms.outputs("alice", Connected), limit=30)
+        peer = alice._transports._publisher
+        world.partition("alice", "server")
+        world.cut_signals("alice")
+        world.run_for(1.0)
+        assert not peer.connection.transport.association.up
+        assert not rooms.outputs("alice", Reconnected)
+        world.partition("alice", "server", down=False)
+        world.run(lambda: rooms.outputs("alice", Reconnected), limit=30)
+        assert peer.connection.transport.association.up
+        assert rooms.outputs("alice", Reconnected)[0].resumed
+
+
+def test_a_proof_is_worth_nothing_once_its_path_is_gone():
+    with World(5, link=GOOD) as world:
+        talk = Talk(world, single=False)
+        publisher, subscriber = talk.alice._transports._peers
+        world.cut_signals("alice")
+        world.run_for(0.05)
+        publisher.proving, subscriber.proving = True, False
+        for port in list(world.node("alice").ports):
+            talk.alice.port_failed(port, "gone", world.now)
+        world.poke("alice")
+        talk.alice._transports._proving = True
+        publisher.proving = False
+        world.run_for(0.01)
+        assert not talk.mended()
+        assert subscriber.connection.transport.ice.selected_addr is None
+
+
+def test_a_server_that_gave_no_reason_and_is_never_found_again():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True, reconnect=ReconnectPolicy(budget=5.0))
+        leave = proto.rtc.LeaveRequest(action=proto.rtc.LeaveRequest.RECONNECT)
+        talk.rooms.server.participant("room", "alice").send("leave", leave)
+        world.poke("server")
+        world.run_for(0.01)
+        talk.rooms.stop_server()
+        world.run(lambda: talk.alice.closed, limit=30)
+        (end,) = talk.rooms.outputs("alice", Disconnected)
+        assert end.reason is not DisconnectReason.UNKNOWN_REASON
+
+
 def test_a_resume_whose_path_never_answers_becomes_a_new_join():
     with World(6, link=GOOD) as world:
         talk = Talk(world, single=True)

@@ -723,6 +723,24 @@ def test_wrong_heartbeat_answers_are_counted():
     assert pair.a.counters["heartbeat_unexpected"] == 4
 
 
+def test_an_answered_heartbeat_ends_the_patience_of_the_outage():
+    """The path answers: what the outage has put off for many seconds is repeated as on any path."""
+    pair = Pair().up()
+    channel = pair.channel()
+    pair.drop = lambda side, packet: True
+    pair.a.send(channel, b"through", pair.now)
+    pair.run(12.0)
+    sender = pair.a.association.sender
+    while sender.t3_due - pair.now < 4.0:
+        pair.run(0.5)
+    pair.drop = lambda side, packet: False
+    pair.a.association.heartbeat(pair.now)
+    pair.run(RTT)
+    assert sender.t3_due == pytest.approx(pair.now + sender.rto)
+    pair.run(sender.rto + RTT)
+    assert pair.read("b", channel) == [b"through"]
+
+
 def test_path_restored_repeats_at_once():
     pair = Pair().up()
     channel = pair.channel()

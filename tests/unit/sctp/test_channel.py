@@ -150,6 +150,33 @@ def test_data_before_the_open_is_kept_but_not_without_bound():
     assert pair.read("a", 7) == [b"%d" % value for value in range(2, SCTP_EARLY_MESSAGES + 2)]
 
 
+@pytest.mark.parametrize("lost", ["the open", "its acknowledgement"])
+def test_data_that_waited_for_a_lost_open_is_all_kept(lost):
+    """One packet makes more messages ready than are kept of a stream that nobody has opened."""
+    pair, count = Pair().up(), SCTP_EARLY_MESSAGES + 20
+    a, b, side, other = (pair.a, pair.b, "a", "b") if lost == "the open" else (pair.b, pair.a, "b", "a")
+    number = pair.a.open("x", now=pair.now)
+    if lost != "the open":
+        pair.run(0.4 * RTT)
+    losses = []
+    pair.drop = lambda where, packet: where == side and not losses and not losses.append(1)
+    pair.run(0.2 * RTT)
+    for value in range(count):
+        a.send(number, b"%d" % value, pair.now)
+    pair.run(3.0)
+    assert losses
+    assert pair.read(other, number) == [b"%d" % value for value in range(count)]
+    assert b.association.receiver.counters["unread_dropped"] == 0
+
+
+def test_an_open_that_is_none_makes_no_room_for_data():
+    pair = Pair().up()
+    give(pair, 7, 50, b"\xff", ssn=0)
+    for value in range(SCTP_EARLY_MESSAGES + 2):
+        give(pair, 7, 53, b"%d" % value, ssn=1 + value)
+    assert pair.a.association.receiver.counters["unread_dropped"] == 2
+
+
 def test_open_and_data_in_one_packet_tell_readable_once():
     pair = Pair().up()
     number = pair.a.open("x", now=pair.now)
@@ -515,6 +542,16 @@ def test_close_after_messages_whose_time_ran_out(shutdown):
     assert pair.log() == [("a", ["SHUTDOWN" if shutdown else "RE_CONFIG"])]
     pair.run(0.1)
     assert of(pair, "a", SctpLost if shutdown else ChannelClosed)
+
+
+def test_an_open_and_a_reset_in_one_packet():
+    pair = Pair().up()
+    resets, tsn = pair.a.association.resets, pair.a.association.receiver.cum + 1
+    request = chunks.encode_reset_request(chunks.ResetRequest(resets.expected, 0, tsn & 0xFFFFFFFF, [7]))
+    reset = (chunks.RE_CONFIG, 0, chunks.encode_parameters([(chunks.OUTGOING_RESET, request)]))
+    pair.forge("a", data(pair, 7, 50, open_message()), reset)
+    pair.run(1.0)
+    assert [event.channel for event in of(pair, "a", ChannelOpened)] == [7]
 
 
 def test_reset_of_streams_without_a_channel_is_harmless():

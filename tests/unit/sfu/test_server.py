@@ -507,6 +507,20 @@ def test_a_participant_can_be_removed():
         party.run(lambda: party.found("bob", ParticipantDisconnected))
 
 
+def test_a_session_can_be_forgotten_without_a_word():
+    with Party("alice", "bob") as party:
+        server = party.rooms.server
+        assert [info.identity for info in server.participants("room")] == ["alice", "bob"]
+        sid = party.there("alice").sid
+        server.vanish(server.participant("room", "alice"), party.now)
+        party.world.poke("server")
+        assert [info.identity for info in server.participants("room")] == ["bob"]
+        assert server.participant("room", "alice") is None
+        assert server.participants("elsewhere") == []
+        party.run(lambda: party.found("alice", Reconnected), limit=20)
+        assert server.participant("room", "alice").sid != sid
+
+
 def test_a_resume_restarts_the_subscriber_connection():
     with Party("alice", single_peer_connection=False) as party:
         party.wait(1.0)
