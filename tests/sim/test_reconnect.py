@@ -46,7 +46,7 @@ LEFT_UNSEEN = Script(steps=(Step(Action.VISIT), Step(Action.SIGNAL_SILENT, 0, 15
             Script.decode(bytes.fromhex(FOUND["a proof before SCTP was up"])),
             "without a packet",
         ),
-        ("sansio.room.state.RoomState.end_resync", lambda state: None, LEFT_UNSEEN, "knows"),
+        ("sansio.room.state.RoomState._remove", lambda *args: None, LEFT_UNSEEN, "knows"),
         ("sansio.room.engine.RoomEngine._close_transports", lambda *args: None, Script(), "ports"),
         ("sansio.room.transports.Transports.inherit", lambda new, old: [], SILENT, "not reported"),
         ("sansio.lifecycle.machine.Lifecycle.set_flowing", lambda *args: None, DARK, "does not end"),
