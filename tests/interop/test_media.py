@@ -554,7 +554,7 @@ def test_statistics(server, room, native, single):
                 assert received.jitter > 0
                 assert received.rtt is not None
                 assert received.bitrate > 0
-                assert received.frames_dropped == 0
+                assert received.frames_dropped < received.frames  # those before the first key frame
             (video,) = [received for received in stats.received.values() if received.width]
             assert (video.codec, video.width, video.height, video.keyframes) == ("vp8", 320, 240, 1)
             assert [link.target for link in stats.links] == (["publisher"] if single else ["publisher", "subscriber"])
