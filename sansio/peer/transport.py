@@ -431,10 +431,11 @@ class PeerTransport:
             rtcp.clear()
             return
         port, protect, append = self.ice.selected_port, srtp.protect, self.transmits.append
-        while rtp:
-            data = protect(rtp.popleft())
+        for packet in rtp:
+            data = protect(packet)
             if data is not None:
                 append(Transmit(port, data, addr, False))
+        rtp.clear()
         while rtcp:
             data = srtp.protect_rtcp(rtcp.popleft())
             if data is not None:

@@ -7,6 +7,7 @@ what it sent (``SentRecorder``) and turns reports into one result a packet, for 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -203,6 +204,9 @@ class PacketResult(NamedTuple):
     """The peer's time in seconds from a moment of its own, None when the packet is reported as missing."""
 
 
+_SENT_MASK = TWCC_SENT - 1
+
+
 class SentRecorder:
     """Allots transport-wide numbers and matches the peer's reports with what was sent."""
 
@@ -220,13 +224,21 @@ class SentRecorder:
 
     def allot(self, size: int, now: float) -> int:
         """The number for a packet of ``size`` bytes that leaves now."""
-        number = self._next
-        if not number:
+        return self.allot_run((size,), 0, now)
+
+    def allot_run(self, sizes: Sequence[int], headers: int, now: float) -> int:
+        """The number for the first of some packets that leave now, of these sizes beside their headers; the others
+        follow on, modulo 65536."""
+        first = number = self._next
+        if not first:
             self._ring = [None] * TWCC_SENT
-        self._next = number + 1
-        self._ring[number % TWCC_SENT] = (number, size, now)
-        self.sent += 1
-        return number & 0xFFFF
+        ring = self._ring
+        for size in sizes:
+            ring[number & _SENT_MASK] = (number, size + headers, now)
+            number += 1
+        self._next = number
+        self.sent += len(sizes)
+        return first & 0xFFFF
 
     def handle(self, arrivals: Arrivals) -> None:
         """A report of the peer. Packets reported before, or too long ago, are passed over."""

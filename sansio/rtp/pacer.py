@@ -49,6 +49,18 @@ class Pacer:
         """Whether so much waits that a new frame had better be dropped."""
         return self.size >= PACER_BYTES
 
+    def passes(self, size: int, now: float) -> bool:
+        """Whether so many bytes may leave at once, past a queue that is empty. They are counted then."""
+        if self.size:
+            return False
+        tokens = min(BURST, self._tokens + (now - self._at) * max(self._speed, BURST / DRAIN))
+        if size > tokens:
+            return False
+        self._tokens = tokens - size
+        self._at = now
+        self._speed = self.rate
+        return True
+
     def push(self, items: Sequence[Item], now: float, urgent: bool = False) -> None:
         """More items, at least one."""
         if self.size == 0:

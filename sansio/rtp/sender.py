@@ -5,7 +5,7 @@ Every encoding of a simulcast track is a sender of its own. Made by ``RtpSession
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ..base.counters import Counters
 from ..base.errors import LocalProtocolError
@@ -15,8 +15,8 @@ from ..types import SenderStats
 from .clock import MediaClock
 from .feedback import SentRecorder
 from .format import ExtensionIds, Format
-from .pacer import Item, Pacer
-from .packet import MARKER, ONE_BYTE, TWO_BYTE, build_rtp, element, needs_two_byte
+from .pacer import Pacer
+from .packet import MARKER, ONE_BYTE, TWO_BYTE, block_words, build_rtp, element, needs_two_byte, packer
 from .payload import h264, opus, vp8
 from .payload.red import MOST_COPY, MOST_OFFSET, encode_red
 from .rtcp import ReportBlock, SenderReport
@@ -29,6 +29,8 @@ RESEND_RATE = 125_000.0
 """Bytes a second that retransmissions may take at least; half of what the stream itself takes, if that is more."""
 RESEND_BURST = 125_000.0
 NEVER = -1e9
+OVERHEAD = 16
+"""Bytes of a packet's headers, for the pacer."""
 IDENTIFY = 500
 """Packets after which mid and rid are left away at the latest; otherwise with the first report about the stream."""
 
@@ -94,6 +96,7 @@ class RtpSender:
         "_picture",
         "_history",
         "_resent",
+        "_packers",
         "_mask",
         "_resend_tokens",
         "_resend_at",
@@ -163,7 +166,8 @@ class RtpSender:
         size = RTP_HISTORY_AUDIO if self._audio else RTP_HISTORY_VIDEO
         self._mask = size - 1
         self._history: list[_Sent | None] = [None] * size if format.nack else []
-        self._resent = [NEVER] * len(self._history)
+        self._resent: dict[int, float] = {}  # when packets were sent again, by number; old entries do no harm
+        self._packers: dict[int, tuple[Callable[..., bytes], int]] = {}
         self._resend_tokens = RESEND_BURST
         self._resend_at = 0.0
         self._copies: list[tuple[int, bytes]] = []
@@ -194,11 +198,11 @@ class RtpSender:
         self._rtx_identity = b"".join([element(ident, value, two) for ident, value in rtx_names])
         self._level_head = element(ids.audio_level, b"0", two)[:-1] if ids.audio_level and self._audio else b""
         self._head_size = 2 if two else 1
-        # Headers of elements of 3 and 2 bytes, 0 without.
+        # Headers of elements of 3 and 2 bytes; nothing without.
         self._time_head = (
             (ids.abs_send_time << 8 | 3 if two else ids.abs_send_time << 4 | 2) if ids.abs_send_time else 0
         )
-        self._number_head = (ids.transport_cc << 8 | 2 if two else ids.transport_cc << 4 | 1) if ids.transport_cc else 0
+        self._number_head = element(ids.transport_cc, b"00", two)[:-2] if ids.transport_cc else b""
         block = max(len(self._identity), len(self._rtx_identity))
         block += sum([len(element(ident, value, two)) for ident, value in every[len(names) + len(rtx_names) :]])
         # Headers, the block in whole words, and the number that RTX puts in front of the payload.
@@ -258,9 +262,12 @@ class RtpSender:
         self.frames += 1
         self._picture = (self._picture + 1) & 0x7FFF
         second = format.payload_type
-        items = [(len(payload) + 12, self, second, stamp, payload) for payload in payloads]
-        items[-1] = (*items[-1][:2], second | MARKER, stamp, payloads[-1])
-        pacer.push(items, now)
+        if pacer.passes(len(frame) + OVERHEAD * len(payloads), now):
+            self.send(payloads, second, second | MARKER, stamp, b"", now)
+        else:
+            items = [(len(payload) + OVERHEAD, self, second, stamp, payload) for payload in payloads]
+            items[-1] = (*items[-1][:2], second | MARKER, stamp, payloads[-1])
+            pacer.push(items, now)
         return True
 
     def _write_audio(
@@ -294,7 +301,7 @@ class RtpSender:
             block = self._level_head + bytes((level | 0x80 if voice else level,))
         # The marker tells the beginning of a talkspurt (RFC 3551 section 4.1).
         second = format.payload_type | MARKER if begins else format.payload_type
-        self.send([(0, self, second, (timestamp + self._offset) & 0xFFFFFFFF, payload)], block, now)
+        self.send([payload], second, second, (timestamp + self._offset) & 0xFFFFFFFF, block, now)
         return True
 
     def _video_stamp(self, timestamp: int | None, now: float) -> int:
@@ -321,10 +328,10 @@ class RtpSender:
             self._copies.clear()  # the copies have to be of the packets just before
         return encode_red(self.format.primary, frame, copies)
 
-    def send(self, items: Sequence[Item], block: bytes, now: float) -> None:
-        """Packets leave: of audio when they are written, of video when the pacer lets them go.
+    def send(self, payloads: list[bytes], second: int, last: int, stamp: int, block: bytes, now: float) -> None:
+        """Packets of one frame leave: of audio when it is written, of video as the pacer lets them go.
 
-        An item ends with the second byte, the timestamp and the payload; ``block`` is for all of them.
+        ``second`` is the second byte of all but the last of them, ``last`` its; ``block`` is for each of them.
         """
         if self._identity:
             block += self._identity
@@ -332,33 +339,46 @@ class RtpSender:
                 self._identity = b""
         if self._time_head:
             block += self._send_time(now)
-        head, width = self._number_head, self._head_size + 2
-        headers = 16 + (len(block) + width + 3 & ~3)
-        ssrc, profile, history, mask = self.ssrc, self._profile, self._history, self._mask
+        ssrc, profile, history, mask, emit = self.ssrc, self._profile, self._history, self._mask, self._emit
         sequence = self._sequence
-        total = 0
-        whole = block
-        for _, _, second, stamp, payload in items:
-            size = len(payload)
-            total += size
-            if head:
-                number = self._recorder.allot(headers + size, now)
-                whole = block + (head << 16 | number).to_bytes(width, "big")
-            data = build_rtp(second, sequence, stamp, ssrc, whole, payload, profile)
-            if history:
-                history[sequence & mask] = (sequence, data, len(data) - size)
-                self._resent[sequence & mask] = NEVER
-            self._emit(data)
-            sequence = (sequence + 1) & 0xFFFF
-        self._sequence = sequence
-        self.packets += len(items)
-        self.bytes += total
+        sizes = [len(payload) for payload in payloads]
+        left = len(sizes)
+        self.packets += left
+        self.bytes += sum(sizes)
         self.last_sent = now
+        if self._number_head:
+            block += self._number_head
+            size = len(block)
+            pack, words = self._packers.get(size) or self._make_packer(size)
+            headers = 16 + 4 * words
+            number = self._recorder.allot_run(sizes, headers, now)
+            for payload in payloads:
+                left -= 1
+                kind = second if left else last
+                data = pack(0x90, kind, sequence, stamp, ssrc, profile, words, block, number) + payload
+                if history:
+                    history[sequence & mask] = (sequence, data, headers)
+                emit(data)
+                sequence = (sequence + 1) & 0xFFFF
+                number = (number + 1) & 0xFFFF
+        else:
+            for payload in payloads:
+                left -= 1
+                data = build_rtp(second if left else last, sequence, stamp, ssrc, block, payload, profile)
+                if history:
+                    history[sequence & mask] = (sequence, data, len(data) - len(payload))
+                emit(data)
+                sequence = (sequence + 1) & 0xFFFF
+        self._sequence = sequence
 
     def _send_time(self, now: float) -> bytes:
         """The extension that tells when a packet leaves, as 6.18 bits of seconds."""
         time = int((now + self._ntp_shift) * 262144) & 0xFFFFFF
         return (self._time_head << 24 | time).to_bytes(self._head_size + 3, "big")
+
+    def _make_packer(self, size: int) -> tuple[Callable[..., bytes], int]:
+        made = self._packers[size] = (packer(size), block_words(size))  # of a few sizes: with and without mid and rid
+        return made
 
     # ------------------------------------------------------------------ pausing
 
@@ -397,7 +417,7 @@ class RtpSender:
             if entry is None or entry[0] != sequence:
                 self.counters.add("nack_too_old")
                 continue
-            if now - self._resent[sequence & self._mask] < spacing:
+            if now - self._resent.get(sequence, NEVER) < spacing:
                 self.counters.add("nack_too_soon")
                 continue
             size = len(entry[1])
@@ -405,7 +425,9 @@ class RtpSender:
                 self.counters.add("resend_limited")
                 break
             self._resend_tokens -= size
-            self._resent[sequence & self._mask] = now
+            if len(self._resent) > self._mask:
+                self._resent.clear()
+            self._resent[sequence] = now
             if self._audio:
                 self.resend(entry, now)
             elif not pacer.full:
@@ -420,9 +442,9 @@ class RtpSender:
             if self._time_head:
                 block += self._send_time(now)
             if self._number_head:
-                width = self._head_size + 2
-                number = self._recorder.allot(16 + (len(block) + width + 3 & ~3) + len(payload), now)
-                block += (self._number_head << 16 | number).to_bytes(width, "big")
+                block += self._number_head
+                number = self._recorder.allot(16 + 4 * block_words(len(block)) + len(payload), now)
+                block += number.to_bytes(2, "big")
             sequence = self._rtx_sequence
             self._rtx_sequence = (sequence + 1) & 0xFFFF
             second = data[1] & MARKER | self.format.rtx

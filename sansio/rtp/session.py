@@ -22,7 +22,7 @@ from ..base.wallclock import WallClock
 from .audio import AudioReceiver
 from .feedback import ArrivalRecorder, SentRecorder, decode_arrivals, encode_arrivals
 from .format import ExtensionIds, Format
-from .pacer import Pacer
+from .pacer import Item, Pacer
 from .packet import RtpPacket
 from .receiver import FrameReadable, RtpReceiver
 from .rtcp import (
@@ -526,20 +526,30 @@ class RtpSession:
         return min(pacer.due, self._owing_due, self._arrivals.due, self._report_due)
 
     def _release(self, now: float) -> None:
-        items = self.pacer.take(now)
-        at, count = 0, len(items)
-        while at < count:
-            sender = items[at][1]
-            if len(items[at]) == 3:  # asked for again
-                if not sender.closed:
-                    sender.resend(items[at][2], now)
-                at += 1
+        payloads: list[bytes] = []  # of one frame
+        first: Item = ()
+        last = 0
+        for item in self.pacer.take(now):
+            again = len(item) == 3
+            if first and (again or item[1] is not first[1] or item[3] != first[3]):
+                self._send_run(first, payloads, last, now)
+                first = ()
+            if again:
+                if not item[1].closed:
+                    item[1].resend(item[2], now)
                 continue
-            begin = at
-            while at < count and items[at][1] is sender and len(items[at]) == 5:
-                at += 1
-            if not sender.closed:
-                sender.send(items[begin:at], b"", now)
+            if not first:
+                first, payloads = item, []
+            payloads.append(item[4])
+            last = item[2]
+        if first:
+            self._send_run(first, payloads, last, now)
+
+    @staticmethod
+    def _send_run(first: Item, payloads: list[bytes], last: int, now: float) -> None:
+        _, sender, second, stamp, _ = first
+        if not sender.closed:
+            sender.send(payloads, second, last, stamp, b"", now)
 
     def _advance_receivers(self, now: float) -> None:
         feedback: list[RtcpPacket] = []

@@ -368,5 +368,5 @@ def test_diagnostics_are_json_without_secrets(connected):
         found = json.loads(text)
         assert found["ice"]["state"] == "CONNECTED"
         assert found["dtls"]["profile"] == "AEAD_AES_128_GCM"
-        assert sorted(found) == ["dtls", "ice", "negotiation", "sctp", "transport"]
+        assert sorted(found) == ["dtls", "ice", "negotiation", "rtp", "sctp", "srtp", "transport"]
         assert pair.transport(name).ice.local_pwd not in text

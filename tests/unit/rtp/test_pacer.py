@@ -101,3 +101,16 @@ def test_full_and_cleared():
     assert pacer.take(1.0) == []
     push(pacer, "z", 1, 2.0)
     assert pacer.take(2.0) == [(1, "z")]
+
+
+def test_what_is_small_passes_an_empty_queue():
+    pacer = Pacer()
+    assert not pacer.passes(BURST + 1, 1.0)
+    assert pacer.passes(BURST, 1.0)
+    assert not pacer.passes(1000, 1.0)
+    assert pacer.passes(BURST, 1.0 + DRAIN)  # a burst in the time in which a queue drains
+    assert not pacer.passes(BURST, 1.0 + 1.5 * DRAIN)
+    push(pacer, 0, 1000, 1.0 + 1.5 * DRAIN)
+    assert not pacer.passes(1, 9.0)  # after what waits
+    assert [name for _, name in drain(pacer)] == [0]
+    assert pacer.passes(BURST, 9.0)

@@ -487,3 +487,44 @@ def test_a_burst_does_not_shift_the_mapping():
         sender.write(opus_frame(0), 0.0)
     first = RtpPacket(session.rtp[0])
     assert (sender.make_report(0, 0.5).timestamp - first.timestamp) & 0xFFFFFFFF == 24000
+
+
+def test_what_is_remembered_of_packets_sent_again_is_bounded():
+    session = make(b"s", extensions=NONE)
+    sender = session.add_sender(OPUS)
+    for number in range(3 * RTP_HISTORY_AUDIO):
+        now = number * 0.02
+        sender.write(opus_frame(number), now)
+        sender.handle_nack((parsed(session)[-1].sequence,), now)
+        parsed(session)
+        assert len(sender._resent) <= RTP_HISTORY_AUDIO
+    assert sender.resent_packets == 3 * RTP_HISTORY_AUDIO
+
+
+def test_frames_that_waited_leave_as_they_were_written():
+    session = make(b"s")
+    first, second = session.add_sender(VP8), session.add_sender(VP8)
+    first.write(vp8_frame(0, True, 11_000), 0.0)
+    for sender, number in ((first, 1), (first, 2), (second, 0), (first, 3)):
+        sender.write(vp8_frame(number, not number, 2500), 0.0)
+    packets = flush(session, 0.0)
+    first.handle_nack((packets[0].sequence,), 1.0)
+    for sender, number in ((first, 4), (second, 1), (second, 2)):
+        sender.write(vp8_frame(number, False, 2500), 1.0)
+    session.remove_sender(second, 1.0)
+    later = list(flush(session, 1.0))
+    runs = [(packet.ssrc, packet.marker) for packet in packets]
+    mine, other = first.ssrc, second.ssrc
+    assert runs == [
+        *[(mine, False)] * 9,
+        (mine, True),
+        *[(mine, False), (mine, False), (mine, True)] * 2,
+        *[(other, False), (other, False), (other, True)],
+        *[(mine, False), (mine, False), (mine, True)],
+    ]
+    assert [(packet.ssrc, packet.marker) for packet in later] == [
+        (first.rtx_ssrc, False),
+        *[(mine, False), (mine, False), (mine, True)],
+    ]
+    numbers = [int.from_bytes(extensions(packet)[IDS.transport_cc], "big") for packet in [*packets, *later]]
+    assert numbers == list(range(len(numbers)))

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import SRTP_STREAMS
 from sansio.srtp import SrtpReceiver, SrtpSender, preload, trailer
-from sansio.srtp.context import LEAST_RTCP, LEAST_RTP, MOST_PROTECTED, MOST_RTCP, MOST_RTP, REPLAY_WINDOW
+from sansio.srtp.context import LEAST_RTCP, LEAST_RTP, MOST_PROTECTED, MOST_RTCP, MOST_RTP, REPLAY_WINDOW, _direct
 
 SIZES = {"AEAD_AES_128_GCM": (16, 12), "AEAD_AES_256_GCM": (32, 12), "AES128_CM_SHA1_80": (16, 14)}
 PROFILES = list(SIZES)
@@ -289,6 +289,14 @@ def test_a_sender_that_has_used_up_its_key_refuses():
     sender._session = Exhausted()
     assert sender.protect_rtcp(rtcp()) is None
     assert sender.counters.snapshot() == {"srtp_refused": 1}
+
+
+def test_a_library_that_is_built_otherwise_is_used_by_its_own_methods():
+    class Other:
+        def protect(self, packet):
+            return packet + b"!"
+
+    assert _direct(Other(), "protect")(b"x") == b"x!"
 
 
 @pytest.mark.parametrize("kind", [SrtpSender, SrtpReceiver])
