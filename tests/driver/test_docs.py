@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 import trio
 
 import trio_client
+import trio_client.media
+from trio_client.media import PcmAudioTrack
 
 from .simnet import run, sim_net
 
-PROGRAMS = {"devserver", "testing"}
+PROGRAMS = {"devserver", "testing", "tutorial"}
 """Pages whose blocks are whole programs, with sockets of their own: test_programs.py runs them."""
 GUIDE = [
     page for page in sorted((Path(__file__).parents[2] / "docs" / "guide").glob("*.md")) if page.stem not in PROGRAMS
@@ -93,3 +96,29 @@ def test_block_runs(code: str) -> None:
             await trio.sleep(5)
 
     run(main)
+
+
+PORTING = (Path(__file__).parents[2] / "docs" / "guide" / "porting.md").read_text(encoding="utf-8")
+OWNERS: dict[str, tuple[type, ...]] = {
+    "room": (trio_client.Room,),
+    "local": (trio_client.LocalParticipant,),
+    "participant": (trio_client.RemoteParticipant,),
+    "publication": (trio_client.RemoteTrackPublication, trio_client.LocalTrackPublication),
+    "track": (PcmAudioTrack, trio_client.LocalAudioTrack, trio_client.RemoteTrack),
+    "reader": (trio_client.TextStreamReader,),
+}
+
+
+def test_what_the_porting_table_names_exists() -> None:
+    rows = [
+        line.strip("|").split(" | ") for line in PORTING.splitlines() if line.startswith("| ") and "---" not in line
+    ]
+    code = [snippet for row in rows for snippet in re.findall(r"`([^`]+)`", row[1])]
+    named = {(owner, name) for text in code for owner, name in re.findall(r"\b([a-z]+)\.([a-z_]+)", text)}
+    classes = {name for text in code for name in re.findall(r"(?<![.\w\"])[A-Z][A-Za-z]+", text)}
+    assert len(named) > 20
+    assert len(classes) > 10
+    for owner, name in named - {("trio", "fail_after"), ("trio_client", "connect")}:
+        assert any(hasattr(kind, name) for kind in OWNERS[owner]), f"{owner}.{name}"
+    for name in classes:
+        assert hasattr(trio_client, name) or hasattr(trio_client.media, name), name
