@@ -361,7 +361,7 @@ class Driver:
                                 return
                         total += count
                         self.pump()
-                        if count:
+                        if count and data:
                             pace.pause = MEDIA_PAUSE if 128 <= data[0] < 192 else PAUSE
                         pace.note(total, self.sent, now)
                         if more:

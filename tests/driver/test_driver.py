@@ -269,6 +269,14 @@ def test_no_pause_where_it_would_only_delay(rate: float, sent: int) -> None:
 
 
 @driving
+async def test_an_empty_datagram(s: Setting) -> None:
+    port = s.port()
+    port.arrive(b"", PEER)
+    await trio.testing.wait_all_tasks_blocked()
+    assert s.said("datagram") == [(1, b"", PEER)]
+
+
+@driving
 async def test_others_run_between_bursts(s: Setting) -> None:
     port = s.port()
     turns = 0
