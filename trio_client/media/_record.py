@@ -54,16 +54,25 @@ class Recorded:
     ended: float
 
 
+class _Clock:
+    """What the senders' wall clocks, which are one and the same, become a time of the file with: None until known, and
+    for ever for a single track, which is in step with itself."""
+
+    def __init__(self, single: bool) -> None:
+        self.single = single
+        self.shift: float | None = None
+
+
 class _Input:
     """One track, and where it stands in the file."""
 
-    def __init__(self, track: RemoteTrack) -> None:
+    def __init__(self, track: RemoteTrack, clock: _Clock) -> None:
         self.track = track
         self.frames = track.frames()
         self.waiting: list[Frame] = []
         self.stream: Any = None
+        self.clock = clock
         self.base = 0.0  # what a frame's time becomes a time of the file with
-        self.ntp_shift: float | None = None  # the same, of its sender's wall clock
         self.arrival = float("inf")  # the least difference of arrival and time
         self.next = 0  # in units of the stream's clock
         self.count = 0
@@ -102,14 +111,20 @@ class _Input:
     def packets(self, frames: Iterable[Frame]) -> list[Any]:
         found: list[Any] = []
         for frame in frames:
-            if self.ntp_shift is not None and frame.ntp_time is not None:
-                base = frame.ntp_time - frame.time + self.ntp_shift
-                if RESYNC < abs(base - self.base) < IMPLAUSIBLE:
-                    self.base = base
+            if frame.ntp_time is not None and not self.clock.single:
+                self.follow(frame.ntp_time - frame.time)
             at = max(0.0, frame.time + self.base)
             self.lost += frame.lost
             found += self._sound(frame.data, at) if self.audio else self._picture(frame, at)
         return found
+
+    def follow(self, ntp_base: float, least: float = RESYNC) -> None:
+        """Keep to the sender's clock; that of the first track which tells it is everybody's."""
+        if self.clock.shift is None:
+            self.clock.shift = self.base - ntp_base
+        base = ntp_base + self.clock.shift
+        if least < abs(base - self.base) < IMPLAUSIBLE:
+            self.base = base
 
     def _sound(self, data: bytes, at: float) -> list[Any]:
         """A packet, with silence in the hole before it. Sound follows sound without a break."""
@@ -217,8 +232,9 @@ async def record(
             await trio.to_thread.run_sync(writer.write, work, limiter=limiter)
 
     try:
+        clock = _Clock(len(tracks) == 1)
         for track in tracks:
-            inputs.append(_Input(track))
+            inputs.append(_Input(track, clock))
         async with together() as nursery:
             for found in inputs:
                 nursery.start_soon(_collect, found)
@@ -263,16 +279,14 @@ async def _gather(inputs: Sequence[_Input], wait: float) -> None:
 def _place(inputs: Sequence[_Input]) -> list[_Input]:
     """Put the tracks that have a frame on one time line: by their senders' clocks, or else by when they came."""
     there = [found for found in inputs if found.waiting]
-    clocks = [found for found in there if found.ntp_base is not None]
-    shift = clocks[0].arrival - (clocks[0].ntp_base or 0.0) if len(there) > 1 and clocks else None
     for found in there:
         found.base = found.arrival
-        ntp_base = found.ntp_base
-        if shift is not None and ntp_base is not None and abs(ntp_base + shift - found.arrival) < IMPLAUSIBLE:
-            found.base, found.ntp_shift = ntp_base + shift, shift
+    for found in there:
+        if (ntp_base := found.ntp_base) is not None and not found.clock.single:
+            found.follow(ntp_base, 0.0)
     origin = min([found.base + found.waiting[0].time for found in there], default=0.0)
     for found in there:
         found.base -= origin
-        if found.ntp_shift is not None:
-            found.ntp_shift -= origin
+    if there and (clock := there[0].clock).shift is not None:
+        clock.shift -= origin
     return there

@@ -12,6 +12,8 @@ CLOCK = 90000
 """Of the timestamps of video."""
 BITS_PER_PIXEL = 0.1
 """Of a bitrate that is not told, at 30 frames a second: about what LiveKit's own clients spend on a camera."""
+PIXELS_PER_THREAD = 640 * 360
+"""An encoder has a thread of its own for so many, and four at most: more wait for each other."""
 KEYFRAME_EACH = 60
 """Seconds between two key frames at most: those that are needed are asked for."""
 ENCODERS = {"vp8": "libvpx", "h264": "libx264"}
@@ -61,6 +63,7 @@ class VideoEncoder:
         context.bit_rate = self.bitrate
         context.gop_size = max(1, round(self.fps * KEYFRAME_EACH))
         context.max_b_frames = 0
+        context.thread_count = max(1, min(4, self.width * self.height // PIXELS_PER_THREAD))
         rate = str(self.bitrate)
         context.options = {**OPTIONS[self.codec], "maxrate": rate, "bufsize": rate}
         return context
