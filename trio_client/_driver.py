@@ -364,6 +364,8 @@ class Driver:
                         if count and data:
                             pace.pause = MEDIA_PAUSE if 128 <= data[0] < 192 else PAUSE
                         pace.note(total, self.sent, now)
+                        if pace.steady and self.engine.impatient(now):
+                            pace.steady = False
                         if more:
                             await trio.lowlevel.checkpoint()
                         elif not count:

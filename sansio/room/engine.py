@@ -434,6 +434,10 @@ class RoomEngine:
         """Whether something was done since the last ``advance`` that the next one has work with."""
         return min(self._transports.due, *self._due.values()) == NOW
 
+    def impatient(self, now: float) -> bool:
+        """Whether what arrives should be handled at once, since somebody is waiting for answers to calls."""
+        return now < self._rpc.busy_until
+
     def set_name(self, name: str, now: float) -> int:
         """Ask the server to change our name; answered by RequestDone or RequestFailed with the returned token."""
         now = self._time(now)

@@ -1,9 +1,10 @@
 """Remote procedure calls, ours and those of others.
 
 Two forms travel. Version 1 is one packet each way with a payload of at most 15 360 bytes. Version 2, for peers from
-client_protocol 1 on, puts payloads of any size into text streams. Both are acknowledged, and refused, by packets of
-their own. An acknowledgement leaves before the method runs: the caller waits 7 s for it, and for the answer as long as
-it likes.
+client_protocol 1 on, puts payloads of any size into text streams. Other clients use version 2 with whoever understands
+it; here small payloads go in version 1 to everybody, who has to take it (calls of the server have no other form): that
+costs half as much. Both are acknowledged, and refused, by packets of their own. An acknowledgement leaves before the
+method runs: the caller waits 7 s for it, and for the answer as long as it likes.
 
 A call is known by its id together with the identity it went to, so nobody can answer for another. Packets wait here
 while the urgent lane to the server is full. What is answered is bounded by what is being answered: once
@@ -52,8 +53,10 @@ DEFAULT_TIMEOUT = 15.0
 """Seconds for the answer, if nothing is said."""
 STREAMS_PROTOCOL = 1
 """From this client_protocol on a peer takes version 2."""
-COMPRESS_FROM = 1000
-"""Bytes of payload from which compression is tried."""
+STREAM_FROM = 1000
+"""Bytes of payload from which a stream is worth its while: compression begins to help."""
+BUSY = 0.1
+"""Seconds after a call in which the next one is expected."""
 OLDEST_SERVER = (1, 8, 0)
 UNRELEASED = (0, 0, 0)
 """What servers call themselves that were built for development."""
@@ -74,7 +77,6 @@ class SendText(Protocol):
         text: str,
         now: float,
         *,
-        compress: bool,
         topic: str,
         attributes: dict[str, str],
         destination_identities: list[str],
@@ -191,6 +193,8 @@ class Rpc:
         self.outbox = outbox
         self.counters = Counters()
         self.due = INF
+        self.busy_until = -INF
+        """Until then calls are likely to go on, and who makes them is waiting."""
         self.methods: dict[str, Any] = {}
         """Handlers by the names of their methods."""
         self._state = state
@@ -211,7 +215,7 @@ class Rpc:
         """
         size = self._check(identity, method, payload, response_timeout)
         peer = self._state.remote_participants.get(identity)
-        streamed = peer is not None and peer.client_protocol >= STREAMS_PROTOCOL and self._send_text is not None
+        streamed = peer is not None and self._streams(peer.client_protocol >= STREAMS_PROTOCOL, size)
         if not streamed and size > PAYLOAD_BYTES:
             raise RpcError.of(
                 RpcErrorCode.REQUEST_PAYLOAD_TOO_LARGE,
@@ -225,7 +229,7 @@ class Rpc:
         if streamed:
             attributes = {ID: id, METHOD: method, TIMEOUT: str(int(min(timeout, 0xFFFFFFFF))), VERSION: "2"}
             try:
-                self._stream(REQUEST_TOPIC, payload, attributes, identity, call, size, now)
+                self._stream(REQUEST_TOPIC, payload, attributes, identity, call, now)
             except LocalProtocolError as error:
                 raise RpcError.of(RpcErrorCode.SEND_FAILED, str(error)) from None
         else:
@@ -238,6 +242,7 @@ class Rpc:
             request.version = 1
             self._requests[id] = packet, call
         self._calls[id] = call
+        self.busy_until = now + BUSY
         self.due = min(self.due, call.answer_by)
 
     def _check(self, identity: str, method: str, payload: str, response_timeout: float) -> int:
@@ -390,6 +395,7 @@ class Rpc:
         invocation = RpcInvocation(id, caller, method, payload, timeout, handler, streamed, now)
         self._invocations[key] = invocation
         self._callers[caller] = count + 1
+        self.busy_until = now + BUSY
         self.due = min(self.due, invocation.deadline)
         self.outbox.append(RpcInvoked(invocation))
 
@@ -408,10 +414,10 @@ class Rpc:
             return
         caller, id = invocation.caller_identity, invocation.request_id
         peer = self._state.remote_participants.get(caller)
-        reads_streams = invocation._streamed or (peer is not None and peer.client_protocol >= STREAMS_PROTOCOL)
-        if reads_streams and self._send_text is not None:
+        understood = invocation._streamed or (peer is not None and peer.client_protocol >= STREAMS_PROTOCOL)
+        if self._streams(understood, size):
             try:
-                self._stream(RESPONSE_TOPIC, payload, {ID: id}, caller, None, size, now)
+                self._stream(RESPONSE_TOPIC, payload, {ID: id}, caller, None, now)
             except LocalProtocolError as error:
                 self._send_error(caller, id, RpcError.of(RpcErrorCode.SEND_FAILED, str(error)))
         elif size > PAYLOAD_BYTES:
@@ -555,18 +561,15 @@ class Rpc:
         call.acknowledge_by = now + ROUND_TRIP
         self.due = min(self.due, call.acknowledge_by)
 
+    def _streams(self, understood: bool, size: int) -> bool:
+        """Whether a payload of this size goes as a stream to somebody who does or does not understand that."""
+        return understood and size >= STREAM_FROM and self._send_text is not None
+
     def _stream(
-        self, topic: str, text: str, attributes: dict[str, str], to: str, call: _Call | None, size: int, now: float
+        self, topic: str, text: str, attributes: dict[str, str], to: str, call: _Call | None, now: float
     ) -> None:
         assert self._send_text is not None
-        stream, packets = self._send_text(
-            text,
-            now,
-            compress=size >= COMPRESS_FROM,
-            topic=topic,
-            attributes=attributes,
-            destination_identities=[to],
-        )
+        stream, packets = self._send_text(text, now, topic=topic, attributes=attributes, destination_identities=[to])
         self._texts.append(_Text(stream, packets, call))
 
     def diagnostics(self) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Engine:
         self.advanced: list[float] = []
         self.due = math.inf
         self.on_advance: Callable[[], None] = lambda: None
+        self.busy = False
+
+    def impatient(self, now: float) -> bool:
+        return self.busy
 
     def advance(self, now: float) -> float:
         self.advanced.append(now)
@@ -274,6 +278,12 @@ async def test_an_empty_datagram(s: Setting) -> None:
     port.arrive(b"", PEER)
     await trio.testing.wait_all_tasks_blocked()
     assert s.said("datagram") == [(1, b"", PEER)]
+
+
+@driving
+async def test_no_pause_while_somebody_waits_for_answers(s: Setting) -> None:
+    s.engine.busy = True
+    assert await stream(s, s.port(), 500, 2000) >= 490
 
 
 @driving

@@ -311,6 +311,9 @@ class Peer:
         async def echo(data: rtc.RpcInvocationData) -> str:
             return data.payload
 
+        async def count(data: rtc.RpcInvocationData) -> str:
+            return str(len(data.payload))
+
         async def caller(data: rtc.RpcInvocationData) -> str:
             return f"{data.caller_identity} {data.response_timeout:g}"
 
@@ -324,7 +327,14 @@ class Peer:
             await asyncio.sleep(3600)
             return ""
 
-        methods = {"echo": echo, "caller": caller, "refuse": refuse, "break": out_of_order, "sleep": sleep}
+        methods = {
+            "echo": echo,
+            "count": count,
+            "caller": caller,
+            "refuse": refuse,
+            "break": out_of_order,
+            "sleep": sleep,
+        }
         for name, method in methods.items():
             self.room.local_participant.register_rpc_method(name, method)
 

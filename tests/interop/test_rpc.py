@@ -27,6 +27,7 @@ def serve(room: Room) -> None:
     async def echo(data: Any) -> str:
         return str(data.payload)
 
+    register("count", lambda data: str(len(data.payload)))
     register("caller", lambda data: f"{data.caller_identity} {data.response_timeout:g}")
 
     @register("refuse")
@@ -69,6 +70,7 @@ def test_we_call(server, room, request, other, single):
             assert await me.perform_rpc("them", "echo", "später") == "später"
             assert await me.perform_rpc("them", "echo", "") == ""
             assert await me.perform_rpc("them", "echo", LONG) == LONG
+            assert await me.perform_rpc("them", "count", LONG) == str(len(LONG))  # the answer in the other version
             assert await me.perform_rpc("them", "caller", "", response_timeout=20.0) == "ours 20"
 
             answers = {}
@@ -123,6 +125,7 @@ def test_we_are_called(server, room, request, other, single):
             assert await call(method="echo", payload="später") == {"answer": "später"}
             assert await call(method="echo", payload="") == {"answer": ""}
             assert await call(method="echo", payload=LONG) == {"answer": LONG}
+            assert await call(method="count", payload=LONG) == {"answer": str(len(LONG))}
             who, seconds = (await call(method="caller", payload="", response_timeout=20))["answer"].split()
             assert (who, float(seconds)) == ("them", 20.0 if other == "browser" else 13.0)  # less 7 s for the way
             assert await call(method="refuse", payload="{}") == {"code": 4711, "message": "no tea", "data": "{}"}

@@ -218,6 +218,7 @@ window.commands = {
   async serve() {
     const methods = {
       echo: async (data) => data.payload,
+      count: async (data) => String([...data.payload].length),
       caller: async (data) => `${data.callerIdentity} ${data.responseTimeout / 1000}`,
       refuse: async (data) => { throw new LivekitClient.RpcError(4711, 'no tea', data.payload); },
       break: async () => { throw new Error('out of order'); },

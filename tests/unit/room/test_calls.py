@@ -112,6 +112,19 @@ def test_whoever_leaves_ends_calls_both_ways(party):
     assert len(party.found("bob", RpcCancelled)) == 1
 
 
+def test_who_calls_is_impatient(party):
+    alice, bob = party.engines["alice"], party.engines["bob"]
+    bob.register_rpc_method("m", None)
+    assert not alice.impatient(party.now)
+    call(party)
+    invocation(party)
+    assert alice.impatient(party.now)
+    assert bob.impatient(party.now)
+    party.wait(1.0)
+    assert not alice.impatient(party.now)
+    assert not bob.impatient(party.now)
+
+
 def test_calls_need_a_session(party):
     party.stop("alice")
     with pytest.raises(LocalProtocolError, match="not connected"):

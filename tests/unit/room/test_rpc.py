@@ -99,7 +99,7 @@ class Booth:
         sent, self.lane.sent = self.lane.sent, []
         return sent
 
-    def call(self, identity="bob", method="m", payload="p", response_timeout=15.0):
+    def call(self, identity="bob", method="m", payload="p" * 1000, response_timeout=15.0):
         self.token += 1
         self.rpc.call(self.token, identity, method, payload, response_timeout, self.now)
         return self.token
@@ -353,7 +353,7 @@ def test_a_packet_that_the_server_does_not_take_ends_its_call(booth):
     assert booth.pump() == []
     assert booth.rpc.counters["rpc_packet_too_large"] == 3
     booth.lane.largest = 20
-    booth.call("carol", payload="x" * 100)
+    booth.call("carol", payload="x" * 1000)
     booth.pump()
     assert booth.failure().code == RpcErrorCode.SEND_FAILED
     assert booth.texts[0][0].aborted
@@ -372,7 +372,6 @@ def test_who_takes_streams_is_called_by_one(booth):
     assert text == "x" * 20_000
     assert header == {
         "topic": REQUEST_TOPIC,
-        "compress": True,
         "destination_identities": ["carol"],
         "attributes": {
             "lk.rpc_request_id": id,
@@ -386,9 +385,19 @@ def test_who_takes_streams_is_called_by_one(booth):
     assert booth.told() == [RequestDone(token, "y" * 20_000)]
 
 
-def test_small_payloads_are_not_compressed(booth):
-    booth.call("carol", payload="x" * 999)
-    assert booth.texts[0][2]["compress"] is False
+@pytest.mark.parametrize(("size", "streams"), [(0, False), (999, False), (1000, True)])
+def test_small_payloads_go_in_version_1_whoever_gets_them(booth, size, streams):
+    booth.call("carol", payload="x" * size)
+    assert booth.pump()[0].HasField("rpc_request") is not streams
+    invocation = booth.invoked(sender="carol")
+    booth.pump()
+    booth.rpc.respond(invocation, "x" * size, booth.now)
+    assert booth.pump()[0].HasField("rpc_response") is not streams
+    streamed(booth, id="s2")
+    invocation = booth.outbox.pop().invocation
+    booth.pump()
+    booth.rpc.respond(invocation, "x" * size, booth.now)
+    assert booth.pump()[0].HasField("rpc_response") is not streams
 
 
 def test_an_error_ends_a_call_by_stream(booth):
@@ -457,7 +466,7 @@ def test_too_many_streams(booth):
     assert caught.value.code == RpcErrorCode.SEND_FAILED
     assert "256 streams" in str(caught.value)
     invocation = booth.invoked(sender="carol")
-    booth.rpc.respond(invocation, "x", booth.now)
+    booth.rpc.respond(invocation, "x" * 1000, booth.now)
     packet = booth.pump()[-1]
     assert packet.rpc_response.error.code == RpcErrorCode.SEND_FAILED
 
@@ -602,6 +611,17 @@ def test_the_caller_leaves(booth):
     assert not other.done
 
 
+def test_who_calls_and_who_is_called_has_no_time(booth):
+    assert booth.rpc.busy_until < booth.now
+    booth.call()
+    assert booth.rpc.busy_until == booth.now + 0.1
+    booth.now += 5.0
+    booth.request(method="unknown")
+    assert booth.rpc.busy_until < booth.now
+    booth.invoked()
+    assert booth.rpc.busy_until == booth.now + 0.1
+
+
 def test_calls_of_others_are_bounded(booth, monkeypatch):
     monkeypatch.setattr(limits, "RPC_INVOCATIONS", 3)
     monkeypatch.setattr(limits, "RPC_INVOCATIONS_PER_CALLER", 2)
@@ -658,7 +678,6 @@ def test_a_call_by_stream_is_answered_by_stream(booth, sender):
     assert text == "y" * 20_000
     assert header == {
         "topic": RESPONSE_TOPIC,
-        "compress": True,
         "destination_identities": [sender],
         "attributes": {"lk.rpc_request_id": "s1"},
     }
@@ -666,7 +685,7 @@ def test_a_call_by_stream_is_answered_by_stream(booth, sender):
 
 
 def test_a_call_in_version_1_of_who_takes_streams(booth):
-    booth.rpc.respond(booth.invoked(sender="carol"), "y", booth.now)
+    booth.rpc.respond(booth.invoked(sender="carol"), "y" * 1000, booth.now)
     assert booth.texts[0][2]["attributes"] == {"lk.rpc_request_id": "r1"}
 
 
