@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import trio
 
+from tests.driver.mediafiles import HZ, KINDS, Measured, make
 from trio_client import LocalProtocolError, TrackSubscribed
 from trio_client.media import play_file, record
 
-from .mediafiles import HZ, KINDS, Measured, make
 from .ours import joined, run
 
 SECONDS = 3
