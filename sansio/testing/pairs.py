@@ -7,7 +7,7 @@ way is up to ``world.link``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..base.contract import Address, Interface
@@ -173,23 +173,28 @@ class Rooms:
         token: str = "",
         node: str = "",
         site: Site | None = None,
+        url: str = "ws://server.test",
+        hosts: Sequence[str] = (),
         **options: Any,
     ) -> RoomEngine:
-        """A new client, which begins to join; its node is named ``node`` or by its identity, and in ``site``."""
+        """A new client, which begins to join.
+
+        Its node is named ``node`` or by its identity, stands in ``site``, and has the addresses ``hosts``, or one.
+        """
         world, self._clients = self.world, self._clients + 1
-        label, host = f"client {self._clients}", f"10.2.0.{self._clients}"
+        label, hosts = f"client {self._clients}", hosts or [f"10.2.0.{self._clients}"]
         engine = RoomEngine(
-            "ws://server.test",
+            url,
             token or self.token(identity, room),
             EngineOptions(dtls_engine=PlainEngine, **options),
             entropy=world.entropy.fork(label),
             wall=self.wall,
             identity=plain_identity(world.entropy.fork(f"identity of {label}")),
         )
-        world.add(node or identity, engine, hosts=[host])
+        world.add(node or identity, engine, hosts=hosts)
         if site is not None:
             world.place(site, node or identity)
-        engine.start([Interface("eth0", host)], world.now)
+        engine.start([Interface("eth0", host) for host in hosts], world.now)
         return engine
 
     def outputs(self, node: str, kind: type[T]) -> list[T]:

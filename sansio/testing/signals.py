@@ -58,7 +58,8 @@ class Signals:
         scheme, _, rest = request.url.partition("://")
         host = rest.partition("/")[0].partition("?")[0]
         port = int(host.rpartition(":")[2]) if ":" in host else 443 if scheme == "wss" else 80
-        left = node.leave("tcp", (node.hosts[0] if node.hosts else "", 0), (host, port), world.now)
+        tried = [node.leave("tcp", (own, 0), (host, port), world.now) for own in node.hosts or ("",)]
+        left = next((one for one in tried if one != BLOCKED), BLOCKED)  # who has two families tries both
         if node.name in self._silent or left == BLOCKED:
             world.note(node.name, host, b"", BLOCKED, "signal-open")
             self._try_again(node, request, begun)

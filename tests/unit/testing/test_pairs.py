@@ -6,10 +6,11 @@ import pytest
 
 from sansio.base.entropy import Entropy
 from sansio.dtls import DtlsConnected, DtlsIdentity, default_engine
-from sansio.events import Connected
+from sansio.events import Connected, Reconnected
 from sansio.ice.agent import IceState, PairSelected
 from sansio.room.engine import JoinFailed
 from sansio.sctp.channel import ChannelReadable
+from sansio.sfu.options import DropSignal
 from sansio.testing.netem import Link
 from sansio.testing.pairs import A, B, Rooms, drain, dtls_pair, ice_pair, sctp_pair
 from sansio.testing.world import World
@@ -80,3 +81,28 @@ def test_rooms(link):
         alice.stop(world.now)
         world.poke("alice")
         world.run_until_quiet()
+
+
+def test_a_room_whose_media_goes_by_tcp():
+    with World(seed=1) as world:
+        rooms = Rooms(world, tcp_address=("10.1.0.1", 7881), udp=False)
+        rooms.enter("alice", hosts=["10.7.0.1", "2001:db8::7"], url="wss://server.test")
+        world.run(lambda: rooms.outputs("alice", Connected), limit=30)
+        assert {host for host, _ in world.node("alice").ports.values()} == {"10.7.0.1", "2001:db8::7"}
+        assert world.connections("alice") == 2
+
+
+def test_a_server_that_drops_a_link_and_one_that_is_started_again():
+    with World(seed=1) as world:
+        rooms = Rooms(world)
+        rooms.enter("alice")
+        world.run(lambda: rooms.outputs("alice", Connected), limit=30)
+        rooms.server.outbox.append(DropSignal(rooms.server.signal_of("room", "alice")))
+        world.poke("server")
+        world.run(lambda: rooms.outputs("alice", Reconnected), limit=30)
+        before = rooms.server
+        rooms.stop_server()
+        rooms.start_server()
+        assert rooms.server is not before
+        world.run(lambda: len(rooms.outputs("alice", Reconnected)) == 2, limit=30)
+        assert [info.identity for info in rooms.server.participants("room")] == ["alice"]
