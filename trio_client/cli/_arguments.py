@@ -29,7 +29,7 @@ def build() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_devserver, _join, _publish, _record, _doctor, _token, _load):
+    for add in (_demo, _devserver, _join, _publish, _record, _doctor, _token, _load):
         add(commands)
     return parser
 
@@ -106,6 +106,24 @@ def _seconds(
 
 
 # ------------------------------------------------------------------ the commands
+
+
+def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        commands,
+        "demo",
+        "see it work: two participants, sound, pictures, data, a broken link",
+        """
+Two participants in a room, for about ten seconds: a tone and a moving picture are published, received and measured,
+data goes there and back, the signalling link breaks and comes back. Leaves a recording and a picture of the timeline.
+Without --url this runs on an embedded development server. Needs the [media] extra.""",
+        "trio-livekit demo --out demo-out",
+    )
+    parser.add_argument("--url", default="", help="do it on this server")
+    parser.add_argument("--token", action="append", help="a token for it; give two, of the same room")
+    _key(parser)
+    parser.add_argument("--room", default="trio-livekit-demo", help="room of tokens that are made")
+    parser.add_argument("--out", default="demo-out", help="folder for what is left behind (default: demo-out)")
 
 
 def _devserver(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
