@@ -13,11 +13,11 @@ import trio_client
 from trio_client.cli import Exit, main
 from trio_client.cli._timeline import Lane, Timeline, curve, states
 
-from .test_cli import ROOT, start, stop
+from .test_cli import DEMO, ROOT, start, stop
 
 
 def test_the_demonstration(tmp_path):
-    out, errors = start("demo", cwd=tmp_path).communicate(timeout=90)
+    out, errors = start(*DEMO.split()[1:], cwd=tmp_path).communicate(timeout=90)
     assert errors == ""
     for text in (
         "1/6 Joining",
@@ -28,7 +28,7 @@ def test_the_demonstration(tmp_path):
     ):
         assert text in out
     assert "NO" not in out.partition("Seen:")[2]
-    assert "440 Hz was heard as 440" in out
+    assert "440 Hz was heard as 4" in out
     with av.open(tmp_path / "demo-out" / "recording.webm") as recording:
         assert {stream.codec_context.name for stream in recording.streams} == {"opus", "vp8"}
         frames = list(recording.decode(video=0))
