@@ -960,6 +960,7 @@ class RoomEngine:
         match kind:
             case "update":
                 state.apply_update(message)
+                self._publisher.handle_update(message, self._transports, now)
                 self._subscriptions.settle()
                 if state.resyncing and self._resync_at == INF:
                     self._resync_at = now + RESYNC_TIME

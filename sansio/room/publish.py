@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 PUBLISH_TIMEOUT = 10.0
 """Seconds that the server has to accept a track, once it has let us in."""
 
+MOST_PENDING = 20
+"""Tracks that the server may be asked for at a time: it refuses more whose media has not come yet."""
+
 Send = Callable[[str, Any, float], None]
 
 
@@ -52,20 +55,15 @@ class Publisher:
 
     def publish(self, description: TrackDescription, transports: Transports, now: float) -> tuple[int, LocalTrack]:
         """Ask the server to take a track: the token of the request, whose result is the publication."""
-        self._check_room()
         transports.check_sending(_codec(description))
-        track = LocalTrack(description)
-        track.cid = self._new_cid()
-        token = self._requests.start("add_track", track.cid, timeout=PUBLISH_TIMEOUT, now=now)
-        try:
-            self._send("add_track", _add_track(track), now)
-        except LocalProtocolError:
-            self._requests.withdraw(token)
-            raise
-        track.sending = transports.add_sending(_codec(description), track.cid, description.rids)
-        transports.negotiate(now)
-        self._tracks[track.cid] = track
-        self._pending[token] = track
+        token, track = self.prepare(description, 0.0, now)
+        if self._in_flight < MOST_PENDING:
+            try:
+                self._ask(track, transports, now)
+            except LocalProtocolError:
+                del self._tracks[track.cid], self._pending[token]
+                self._requests.withdraw(token)
+                raise
         return token, track
 
     def prepare(self, description: TrackDescription, patience: float, now: float) -> tuple[int, LocalTrack]:
@@ -77,6 +75,33 @@ class Publisher:
         self._tracks[track.cid] = track
         self._pending[token] = track
         return token, track
+
+    def _ask(self, track: LocalTrack, transports: Transports, now: float) -> None:
+        """Request and section of a track."""
+        self._send("add_track", _add_track(track), now)
+        self._place(track, transports)
+        transports.negotiate(now)
+
+    @property
+    def _in_flight(self) -> int:
+        """Tracks that the server has been asked for and has not got yet."""
+        return sum(
+            [track.sending is not None and not (track.confirmed and track.started) for track in self._tracks.values()]
+        )
+
+    def _ask_more(self, transports: Transports, now: float) -> None:
+        """Ask for the tracks that had to wait for others."""
+        if not self.placed:
+            return
+        for track in list(self._tracks.values()):
+            if track.sending is None:
+                if self._in_flight >= MOST_PENDING:
+                    return
+                try:
+                    transports.check_sending(_codec(track.description))
+                    self._ask(track, transports, now)
+                except LocalProtocolError:  # no room just now; the request ends by time if there is none for long
+                    return
 
     def _check_room(self) -> None:
         if len(self._tracks) >= LOCAL_TRACKS:
@@ -124,6 +149,7 @@ class Publisher:
         if track.sending is not None:
             transports.remove_sending(track.sending, now)
             transports.negotiate(now)
+        self._ask_more(transports, now)
 
     @staticmethod
     def _heed_pauses(track: LocalTrack) -> None:
@@ -151,6 +177,16 @@ class Publisher:
             self._state.rename_local_publication(track.publication, info)
             self.permissions.rename(previous, info.sid, now)
         self._requests.done("add_track", track.cid, track.publication)
+
+    def handle_update(self, update: rtc.ParticipantUpdate, transports: Transports, now: float) -> None:
+        """News of ourselves list the tracks that the server has got, and no longer waits for."""
+        for info in update.participants:
+            if info.sid == self._state.local_participant.sid:
+                for listed in info.tracks:
+                    track = self._by_sid(listed.sid)
+                    if track is not None:
+                        track.confirmed = True
+                self._ask_more(transports, now)
 
     def handle_response(self, response: rtc.RequestResponse, transports: Transports, now: float) -> None:
         """What the server says of a request: one to publish anew, after a new start, may be refused."""
@@ -248,24 +284,34 @@ class Publisher:
         self._tracks.clear()
         for track in live:
             track.sending = None
+            track.confirmed = False
             track.cid = self._new_cid()
             self._tracks[track.cid] = track
 
     # ------------------------------------------------------------------ a session begins
 
     def place(self, transports: Transports) -> list[rtc.AddTrackRequest]:
-        """Put every track into a section of the first offer: the requests that go along with it."""
+        """Put the tracks into sections of the first offer, as many as can be asked for at once: the requests that go
+        along with it."""
         self.placed = True
+        first = list(self._tracks.values())[:MOST_PENDING]
         for track in self._tracks.values():
-            description = track.description
-            track.sending = transports.add_sending(_codec(description), track.cid, description.rids)
-            track.wanted = (True,) * len(description.qualities)
-        return [_add_track(track) for track in self._tracks.values()]
+            track.sending = None
+        for track in first:
+            self._place(track, transports)
+        return [_add_track(track) for track in first]
 
     def announce(self, now: float) -> None:
         """The same requests by themselves, to be sent before the first offer."""
         for track in self._tracks.values():
-            self._send("add_track", _add_track(track), now)
+            if track.sending is not None:
+                self._send("add_track", _add_track(track), now)
+
+    @staticmethod
+    def _place(track: LocalTrack, transports: Transports) -> None:
+        description = track.description
+        track.sending = transports.add_sending(_codec(description), track.cid, description.rids)
+        track.wanted = (True,) * len(description.qualities)
 
 
 def _enabled(update: rtc.SubscribedQualityUpdate, codec: str) -> list[int] | None:

@@ -142,10 +142,11 @@ class LocalTrack:
     """A track of ours, from the request to publish it on. ``publication`` is None until the server has accepted it.
 
     ``cid`` is our name for it, another one after each new start of the session. ``sending`` is its place in the peer
-    connection; frames can leave when that has senders. ``wanted`` tells of each layer whether somebody wants it.
+    connection, None while it has to wait for one; frames can leave when that has senders. ``confirmed`` tells whether
+    the server of this session lists it among our tracks. ``wanted`` tells of each layer whether somebody wants it.
     """
 
-    __slots__ = ("cid", "description", "info", "publication", "sending", "wanted", "withdrawn")
+    __slots__ = ("cid", "confirmed", "description", "info", "publication", "sending", "wanted", "withdrawn")
 
     def __init__(self, description: TrackDescription) -> None:
         self.description = description
@@ -154,7 +155,7 @@ class LocalTrack:
         self.publication: LocalTrackPublication | None = None
         self.info: models.TrackInfo | None = None
         self.wanted: tuple[bool, ...] = (True,) * len(description.qualities)
-        self.withdrawn = False
+        self.withdrawn = self.confirmed = False
 
     def __repr__(self) -> str:
         return f"<LocalTrack {self.description.name!r} {self.cid}>"

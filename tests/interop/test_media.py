@@ -414,6 +414,51 @@ def test_cancelled_publications_leave_room_for_more(server, room, native, single
 
 
 @MODES
+def test_more_tracks_at_once_than_the_server_takes(server, room, single):
+    """It refuses the twenty-first that it is asked for before the media of the others has come."""
+
+    async def scenario() -> None:
+        token, options = server.token(room, "ours"), ConnectOptions(single_peer_connection=single)
+        tracks = [LocalAudioTrack(f"voice {number}") for number in range(50)]
+        async with (
+            trio_client.connect(server.url, token, publish=tracks[:25], options=options) as ours,
+            joined(server, room, "other", single=single) as other,
+        ):
+            async with trio.open_nursery() as nursery:
+                for track in tracks[25:]:
+                    nursery.start_soon(ours.local_participant.publish_track, track)
+            assert len(ours.local_participant.track_publications) == 50
+
+            def theirs() -> list[trio_client.RemoteTrackPublication]:
+                names = {track.publication.sid for track in tracks if track.publication}
+                found = other.remote_participants.get("ours")  # another object after the reconnect
+                return [each for each in found.track_publications.values() if each.sid in names] if found else []
+
+            async def all_here(here: bool = True) -> None:
+                await other.wait_until(lambda: [each.subscribed for each in theirs()] == [here] * 50)
+
+            await all_here()
+            before = {track.publication.sid for track in tracks}
+            await ours.simulate(trio_client.Scenario.FULL_RECONNECT)
+            await ours.wait_until(lambda: before.isdisjoint({track.publication.sid for track in tracks}))
+            assert all([await track.write(SILENCE) for track in tracks])
+            await all_here()
+            for subscribed in (False, True):
+                for publication in theirs():
+                    publication.set_subscribed(subscribed)
+                await all_here(subscribed)
+            them = other.remote_participants["ours"]
+            peers = json.loads(other.diagnostics())["core"]["transports"]["peers"]
+            print(peers[-1]["negotiation"])
+            track = them.track_publications[tracks[-1].publication.sid].track
+            frames = track.frames()
+            await tracks[-1].write(SILENCE)
+            await anext(frames)
+
+    run(scenario, seconds=60)
+
+
+@MODES
 def test_a_browser_subscribes_to_our_track(server, room, browser, single):
     peer = browser("them")
 

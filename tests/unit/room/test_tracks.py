@@ -14,7 +14,7 @@ from sansio.base.limits import LOCAL_TRACKS, PENDING_REQUESTS, SIGNAL_QUEUE
 from sansio.peer.media import SendingStarted
 from sansio.room.engine import RequestDone, RequestFailed, TrackKeyframeWanted, TrackReadable, TrackStarted
 from sansio.room.permissions import ParticipantTrackPermission
-from sansio.room.publish import PUBLISH_TIMEOUT
+from sansio.room.publish import MOST_PENDING, PUBLISH_TIMEOUT
 from sansio.room.track import RemoteTrack, TrackDescription, VideoLayer
 from sansio.rtp.rtcp import PictureLoss, Remb, encode_rtcp
 from sansio.rtp.session import KeyframeWanted
@@ -149,6 +149,70 @@ def test_many_cancelled_tracks_and_then_one():
     own = published(studio)
     assert studio.engine.write_frame(own, OPUS_FRAME, studio.now)
     assert int(own.sending.mid) < 10  # sections are used again
+
+
+def confirm(studio, request, sid):
+    """The server takes a track, and lists it a little later."""
+    info = models.TrackInfo(sid=sid, type=request.type)
+    studio.say(track_published=rtc.TrackPublishedResponse(cid=request.cid, track=info))
+    studio.negotiate()
+    own = studio.engine.state.local_participant
+    listed = [models.TrackInfo(sid=other) for other in [*own.track_publications, "TR_other"]]
+    studio.say(update=update(models.ParticipantInfo(identity="alice", sid="PA_alice", version=1, tracks=listed), BOB))
+
+
+def test_more_tracks_than_the_server_takes_at_a_time_wait_for_each_other():
+    studio = Studio()
+    studio.answering = False
+    made = [studio.engine.publish_track(VOICE, studio.now) for _ in range(2 * MOST_PENDING + 3)]
+    studio.engine.cancel(made[-1][0], studio.now)  # it was not even asked for
+    studio.turn()
+    assert len(studio.sent("add_track")) == MOST_PENDING
+    studio.answering = True
+    for number in range(2 * MOST_PENDING + 2):
+        confirm(studio, studio.sent("add_track")[number], f"TR_{number}")
+        studio.negotiate()
+        waiting = [track for _, track in made[:-1] if not track.confirmed]
+        assert len(studio.sent("add_track")) - number - 1 <= MOST_PENDING
+    assert waiting == []
+    assert len(studio.sent("add_track")) == 2 * MOST_PENDING + 2
+    assert all(done(studio, token) for token, _ in made[:-1])
+
+
+def test_tracks_that_wait_are_asked_for_later_when_there_is_no_room_now():
+    studio = Studio()
+    made = [studio.engine.publish_track(VOICE, studio.now) for _ in range(MOST_PENDING + 1)]
+    studio.turn()
+    studio.negotiate()
+    asked = studio.sent("add_track")
+    session = studio.engine._session
+    send, session.send = session.send, lambda *args: refuse()
+    confirm(studio, asked[0], "TR_0")
+    assert len(studio.sent("add_track")) == MOST_PENDING
+    session.send = send
+    confirm(studio, asked[1], "TR_1")
+    assert len(studio.sent("add_track")) == MOST_PENDING + 1
+    assert made[-1][1].sending is not None
+
+
+def refuse():
+    raise LocalProtocolError("too many requests wait for the signalling link")
+
+
+@pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
+def test_a_session_begins_with_as_many_tracks_as_the_server_takes_at_a_time(single):
+    studio, made = begun(*[VOICE] * (MOST_PENDING + 5), single=single)
+    studio.join()
+    studio.answering = True
+    studio.negotiate()
+    asked = [*(join_request(studio.found(OpenSignal)[0].url).add_track_requests if single else ())]
+    assert len(asked) + len(studio.sent("add_track")) == MOST_PENDING
+    for number in range(MOST_PENDING + 5):
+        confirm(studio, [*asked, *studio.sent("add_track")][number], f"TR_{number}")
+        studio.negotiate()
+    studio.connect()
+    assert all(track.started for _, track in made)
+    assert all(done(studio, token) for token, _ in made)
 
 
 def test_misuse_is_refused_before_anything_happens():
