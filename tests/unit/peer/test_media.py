@@ -8,7 +8,7 @@ from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import SECTIONS
 from sansio.peer.media import SendingStarted, TrackMapped, TrackUnmapped
 from sansio.rtp.format import ExtensionIds
-from sansio.rtp.packet import RtpPacket
+from sansio.rtp.packet import RtpPacket, build_rtp
 from sansio.sdp.media import parse_sdp
 from sansio.testing.netem import Link
 from sansio.testing.world import World
@@ -100,6 +100,39 @@ def test_two_sections_with_one_source_are_counted(pair):
     exchange(pair, with_tracks({"1": ("PA_x|TR_a", "TR_a", 11), "2": ("PA_x|TR_b", "TR_b", 11)}))
     assert mapped(pair) == [("1", "PA_x", "TR_a", "audio")]
     assert pair.ends["a"].counters["source_conflict"] == 1
+
+
+def test_hundreds_of_sections_are_used_again_and_again(pair):
+    media = pair.ends["a"].media
+    media.add_receive_sections(300, 100)
+    for turn in range(3):
+        carried = {
+            str(mid): (f"PA_x|TR_{turn}_{mid}", f"TR_{turn}_{mid}", 1000 * turn + mid + 1) for mid in range(1, 401)
+        }
+        exchange(pair, with_tracks(carried))
+        assert len(media.mapped) == 400
+        assert (media.unused("audio"), media.unused("video")) == (0, 0)
+    assert len(pair.ends["a"].transport.rtp.receivers) == 400
+    exchange(pair)
+    assert media.mapped == ()
+    assert pair.ends["a"].transport.rtp.receivers == ()
+    assert (len(mapped(pair)), len(unmapped(pair))) == (800, 800)
+    assert pair.ends["a"].counters.snapshot() == {}
+
+
+def test_a_source_that_moves_to_another_track_follows_the_description(pair):
+    """The server gives a source number to another section: what comes then is for the other track."""
+    a = pair.ends["a"]
+    a.media.add_receive_sections(2, 0)
+    exchange(pair, with_tracks({"1": ("PA_x|TR_a", "TR_a", 11), "2": ("PA_x|TR_b", "TR_b", 22)}))
+    exchange(pair, with_tracks({"1": ("PA_x|TR_a", "TR_a", 22), "2": ("PA_x|TR_b", "TR_b", 11)}))
+    first, second = pair.outputs("a", TrackMapped)[2:]
+    assert [(event.track_sid, event.receiver.ssrc) for event in (first, second)] == [("TR_a", 22), ("TR_b", 11)]
+    for event in (first, second):
+        a.transport.rtp.set_enabled(event.receiver, True, pair.world.now)
+    a.transport.rtp.receive_rtp(build_rtp(111, 1, 0, 22, b"", OPUS_FRAME), pair.world.now)
+    assert (len(first.receiver), len(second.receiver)) == (1, 0)
+    assert a.counters.snapshot() == {}
 
 
 # ------------------------------------------------------------------ sending

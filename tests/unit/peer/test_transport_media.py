@@ -9,6 +9,7 @@ from sansio.dtls.engine import default_engine
 from sansio.dtls.identity import DtlsIdentity
 from sansio.dtls.plain import PlainEngine
 from sansio.rtp.format import Format
+from sansio.rtp.packet import build_rtp
 from sansio.rtp.session import FrameReadable
 from sansio.srtp import SrtpReceiver
 from sansio.testing.netem import Link
@@ -122,6 +123,45 @@ def test_a_stream_that_nobody_reads_is_hardly_decrypted():
         world.run_for(0.1)
         assert receiver.packets < 10
         assert len(receiver) == 0
+
+
+def test_a_reader_may_come_after_any_number_of_unread_packets():
+    """70 000 packets, more than SRTP can guess the rollover counter over; then it is read and nothing is missing."""
+    with World(1, link=LINK) as world:
+        pair = connect(world)
+        sender, receiver = stream(pair)
+        a, b = pair.ends["a"], pair.ends["b"]
+        b.rtp.set_enabled(receiver, False, world.now)
+        protect, receive = a.srtp_sender.protect, b._receive_media
+        first = sender._sequence
+        for number in range(70_000):
+            packet = build_rtp(111, (first + number) & 0xFFFF, number * 960 & 0xFFFFFFFF, SSRC, b"", SILENCE)
+            receive(protect(packet), world.now)
+        assert receiver.packets < 70_000 / 50
+        b.rtp.set_enabled(receiver, True, world.now)
+        for number in range(70_000, 70_010):
+            packet = build_rtp(111, (first + number) & 0xFFFF, number * 960 & 0xFFFFFFFF, SSRC, b"", SILENCE)
+            receive(protect(packet), world.now)
+        assert len(receiver) == 10
+        assert receiver.read().lost == 0
+        assert b.srtp_receiver.counters.snapshot() == {}
+
+
+def test_replayed_media_is_counted_and_changes_nothing():
+    with World(1, link=LINK) as world:
+        pair = connect(world)
+        sender, receiver = stream(pair)
+        sender._sequence = 0xFFFD  # the number wraps, and with it the rollover counter
+        a, b = pair.ends["a"], pair.ends["b"]
+        packets = []
+        for _ in range(6):
+            sender.write(SILENCE, world.now)
+            packets.append(a.srtp_sender.protect(a.rtp.rtp.popleft()))
+        for packet in [*packets, *packets, packets[0]]:
+            b._receive_media(packet, world.now)
+        assert len(receiver) == receiver.packets == 6
+        assert b.srtp_receiver.counters["srtp_replayed"] == 7
+        assert receiver.stats().duplicates == 0
 
 
 def test_closing_says_goodbye():
