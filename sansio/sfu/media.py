@@ -86,6 +86,7 @@ class MediaRelay:
         """A section of the client carries a track: by sources that it named, or by the names of layers."""
         self._sections[mid] = (track, tuple(rids))
         track.media = self
+        track.layered = max(len(rids), len(streams)) > 1
         if not rids:
             for layer, (ssrc, rtx) in enumerate(streams[:3]):
                 self._bind(track, ssrc, layer, "", rtx or 0)
@@ -154,6 +155,7 @@ class MediaRelay:
         except ParseError:
             self.counters.add("bad_rtp")
             return
+        packet.arrival = now
         extensions = self.extensions
         ident = extensions.get(TRANSPORT_CC)
         if ident and packet.profile:
@@ -181,7 +183,8 @@ class MediaRelay:
         if not stream.started:
             stream.clock = codec.clock_rate
             stream.nack = "nack" in codec.feedback
-            self._report_due = min(self._report_due, now + REPORT_INTERVAL)
+        if self._report_due == INF:
+            self._report_due = now + REPORT_INTERVAL
         if not stream.receive(packet, now):
             self.counters.add("duplicate")
             return
@@ -270,7 +273,8 @@ class MediaRelay:
                         sender in self._references or len(self._references) < RTCP_REFERENCES
                     ):
                         self._references[sender] = (reference >> 16 & 0xFFFFFFFF, now)
-                        self._report_due = min(self._report_due, now + REPORT_INTERVAL)
+                        if self._report_due == INF:
+                            self._report_due = now + REPORT_INTERVAL
                 case _:
                     pass  # descriptions, estimates, goodbyes: nothing is done about them
 

@@ -29,7 +29,7 @@ class UpTrack:
     """A track of a participant, from its AddTrackRequest on.
 
     ``mid`` is the section that carries it, empty before. ``sdp_cid`` is what the description calls it. ``media`` is the
-    relay of the publisher's connection. ``downs``: by the sid of the subscriber.
+    relay of the publisher's connection. ``layered``: it comes in several layers of which one is sent. ``downs``: by the sid of the subscriber.
     """
 
     def __init__(self, sid: str, publisher_sid: str, request: rtc.AddTrackRequest) -> None:
@@ -40,6 +40,7 @@ class UpTrack:
         self.mid = ""
         self.sdp_cid = ""
         self.media: MediaRelay | None = None
+        self.layered = False
         self.downs: dict[str, DownTrack] = {}
         self.meter = LevelMeter()
         self.told_subscribed = False
@@ -53,11 +54,6 @@ class UpTrack:
     def cid(self) -> str:
         """The client's own name for it."""
         return self.cids[0]
-
-    @property
-    def layered(self) -> bool:
-        """Whether it comes in several layers of which one is sent."""
-        return len(self.streams) > 1
 
     @property
     def descriptor_id(self) -> int:

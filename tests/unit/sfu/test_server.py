@@ -10,8 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from sansio import proto
-from sansio.base.contract import INF, CloseSignal, SendSignal, Transmit
-from sansio.base.entropy import Entropy
+from sansio.base.contract import INF, CloseSignal, Transmit
 from sansio.base.limits import (
     SFU_ADDRESSES,
     SFU_ATTRIBUTES,
@@ -20,72 +19,20 @@ from sansio.base.limits import (
     SFU_NAME,
     SFU_PARTICIPANTS,
 )
-from sansio.base.wallclock import WallClock
-from sansio.dtls.plain import PlainEngine, plain_identity
 from sansio.events import Connected, ParticipantActive, ParticipantConnected, ParticipantDisconnected, Reconnected
 from sansio.ice import stun
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room.engine import Ended
 from sansio.room.requests import RequestDone, RequestFailed
 from sansio.sfu.participant import JOIN_TIMEOUT
-from sansio.sfu.server import AcceptSignal, RefuseSignal, ServerOptions, SfuServer
+from sansio.sfu.server import AcceptSignal, RefuseSignal
 from sansio.sfu.token import Claims, mint
 from sansio.signal.urls import JoinSettings, join_url, resume_url
-from sansio.testing.pairs import SERVER_ADDRESS
 from sansio.types import DisconnectReason, ParticipantState, RequestReason
 from tests.unit.room.party import Party
+from tests.unit.sfu.door import UNIX, Door
 
 rtc, models = proto.rtc, proto.models
-UNIX = 1_800_000_000.0
-
-
-class Door:
-    """A server and what it has put out; requests for links come by hand."""
-
-    def __init__(self, **options):
-        self.now = 0.0
-        self.server = SfuServer(
-            SERVER_ADDRESS,
-            ServerOptions(keys={"key": "secret"}, dtls_engine=PlainEngine, **{"departure_timeout": 0, **options}),
-            entropy=Entropy(b"server"),
-            wall=WallClock(UNIX),
-            identity=plain_identity(Entropy(b"identity")),
-        )
-        self.outputs = []
-        self.links = 0
-
-    def turn(self, seconds=0.0):
-        self.now += seconds
-        due = self.server.advance(self.now)
-        assert due > self.now
-        fresh = list(self.server.outbox)
-        self.server.outbox.clear()
-        self.server.transmits.clear()
-        self.outputs += fresh
-        return fresh
-
-    def knock(self, url="ws://x/rtc", token=None, headers=None, **claims):
-        """Ask for a link; the answer. ``claims`` make a token."""
-        self.links += 1
-        if token is None:
-            token = mint(Claims(**{"identity": "alice", "room": "room", "key": "key", **claims}), "secret", UNIX)
-        if headers is None:
-            headers = (("authorization", f"Bearer {token}"),)
-        self.server.signal_accepted(self.links, url, headers, self.now)
-        return self.turn()[0]
-
-    def request(self, link, **message):
-        self.server.signal_received(link, rtc.SignalRequest(**message).SerializeToString(), self.now)
-        return self.turn()
-
-    def messages(self, kind, link=None):
-        found = []
-        for output in self.outputs:
-            if isinstance(output, SendSignal) and link in (None, output.signal):
-                response = rtc.SignalResponse.FromString(output.data)
-                if response.WhichOneof("message") == kind:
-                    found.append(getattr(response, kind))
-        return found
 
 
 # ------------------------------------------------------------------ who may come in
