@@ -41,12 +41,8 @@ class Knock:
 
 def read_knock(url: str, headers: Headers, options: ServerOptions, unix_now: float) -> Knock:
     """Read the address and the token of somebody who wants in. Raises Refused."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise Refused(400, "cannot read the address") from None
-    query = parse_qs(parts.query, keep_blank_values=True)
-    path = "/" + parts.path.lstrip("/")
+    path, text = split_target(url)
+    query = parse_qs(text, keep_blank_values=True)
     single = path == "/rtc/v1" and options.path_v1
     if not single and path != "/rtc":
         raise Refused(404, "404 page not found")
@@ -73,6 +69,15 @@ def read_knock(url: str, headers: Headers, options: ServerOptions, unix_now: flo
     if (join.metadata or join.participant_attributes) and not claims.can_update_own_metadata:
         raise Refused(401, "no permissions to access the room")
     return Knock(join, claims, single)
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Path and query of a request target or URL; slashes at the beginning are taken as one. Raises Refused."""
+    try:
+        parts = urlsplit("/" + target.lstrip("/") if target.startswith("/") else target)
+    except ValueError:
+        raise Refused(400, "cannot read the address") from None
+    return "/" + parts.path.lstrip("/"), parts.query
 
 
 def authorise(headers: Headers, query: dict[str, list[str]], options: ServerOptions, unix_now: float) -> Claims:

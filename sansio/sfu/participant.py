@@ -231,8 +231,6 @@ class ServerParticipant:
             self.room.published(self, track, now)
         if self.single:
             self._check_formats()
-            if self.unplaced:
-                connection.unsettled = True
         self.wake()
 
     def failed_negotiation(self) -> None:
@@ -338,6 +336,7 @@ class ServerParticipant:
         connection = self.subscriber.connection
         if self.unplaced:
             self._place()
+            connection.unsettled = connection.unsettled or self.single
         if not connection.described or not self.signal:
             return
         if not self.single:

@@ -33,7 +33,6 @@ from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from attrs import evolve
 
@@ -49,7 +48,7 @@ from ..ice import stun
 from ..ice.candidate import Candidate
 from ..ice.framing import FrameReader, frame
 from . import api, mock
-from .joining import Knock, Refused, read_knock
+from .joining import Knock, Refused, read_knock, split_target
 from .options import PORT, AcceptSignal, DropSignal, Headers, HttpResponse, Note, RefuseSignal, ServerOptions
 from .participant import DATA_TRACK, LOSSY, REFRESH_INTERVAL, RELIABLE, ServerParticipant, Setting
 from .requests import handle_request
@@ -555,9 +554,9 @@ class SfuServer:
         """Answer an HTTP request that is not for a WebSocket."""
         now = self._time(now)
         try:
-            path = "/" + urlsplit(target).path.lstrip("/")
-        except ValueError:
-            return api.plain(400, "cannot read the address")
+            path, _ = split_target(target)
+        except Refused as refused:
+            return api.plain(refused.status, refused.body)
         if path == "/":
             return api.plain(200, "OK")
         if method == "OPTIONS":

@@ -29,7 +29,8 @@ class UpTrack:
     """A track of a participant, from its AddTrackRequest on.
 
     ``mid`` is the section that carries it, empty before. ``sdp_cid`` is what the description calls it. ``media`` is the
-    relay of the publisher's connection. ``layered``: it comes in several layers of which one is sent. ``downs``: by the sid of the subscriber.
+    relay of the publisher's connection. ``layered``: it comes in several layers of which one is sent. ``downs``: by
+    the sid of the subscriber.
     """
 
     def __init__(self, sid: str, publisher_sid: str, request: rtc.AddTrackRequest) -> None:
