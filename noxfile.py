@@ -91,8 +91,8 @@ def bench(session: nox.Session) -> None:
     """What a packet costs; names after ``--`` choose among tests/bench/bench_*.py. Those with a server need one."""
     names = session.posargs or [path.stem[6:] for path in sorted(Path("tests/bench").glob("bench_*.py"))]
     for name in names:
-        if name == "through_server" and "LIVEKIT_URL" not in os.environ:
-            session.log("bench_through_server needs LIVEKIT_URL")
+        if name in ("through_server", "videos") and "LIVEKIT_URL" not in os.environ:
+            session.log(f"bench_{name} needs LIVEKIT_URL")
             continue
         python(session, f"tests/bench/bench_{name}.py", extras="interop,media")
 
@@ -107,7 +107,9 @@ def fuzz(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation builds without a warning."""
     out = Path(session.create_tmp()).resolve() / "docs"
-    python(session, "-m", "sphinx", "-W", "-q", "--keep-going", "-E", "-b", "html", "docs", str(out), extras="docs")
+    python(
+        session, "-m", "sphinx", "-W", "-q", "--keep-going", "-E", "-b", "html", "docs", str(out), extras="docs,media"
+    )
 
 
 @nox.session
