@@ -237,7 +237,7 @@ def test_cancelled_it_is_unpublished(tmp_path):
         accepted = [f"TR_{number}" for number in range(1, len(theatre.described) + 1)]
         assert sorted(theatre.unpublished) == accepted
 
-    assert sweep(scenario, virtual=False, limit=40) > 3
+    assert sweep(scenario, virtual=False, step=2, limit=60) > 3
 
 
 def test_pictures_without_their_key_frame_pass():

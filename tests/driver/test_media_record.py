@@ -20,8 +20,10 @@ from trio_client.media import decode_audio, record
 from trio_client.media._opus import OpusEncoder
 from trio_client.media._video import CLOCK, VideoEncoder
 
+from .sweep import sweep
 from .test_media_audio import tone
 from .test_media_video import FORMATS, on_stage, plain
+from .test_tracks import Stage
 
 RATE = 48000
 UNIX = 1_700_000_000.0
@@ -82,6 +84,12 @@ class Source:
             else:
                 payloads = h264.packetize(h264.split(data), 1100, 1)
             await self.deliver(payloads, number / 20, late)
+
+    async def sound_soon(self):
+        await trio.sleep(0.02)
+        await self.sound(0, 10)
+        await trio.sleep(0.1)
+        self.end()
 
     async def soon(self):
         await trio.sleep(0.05)
@@ -325,6 +333,21 @@ def test_cancelled_the_file_is_finished(tmp_path):
 
     scenario()
     assert Found(path).sound == pytest.approx(0.9, abs=0.03)
+
+
+def test_cancelled_anywhere_it_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "cut.webm"
+
+    async def scenario(cut):
+        path.unlink(missing_ok=True)
+        voice = Source(Stage(), 7)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(voice.sound_soon)
+            await cut(record, voice.track, path)
+        assert not cut.cancelled or voice.track.ended or not voice.receiver.enabled
+        assert not path.exists() or Found(path).codecs == {"opus"}
+
+    assert sweep(scenario, virtual=False, step=3, limit=90) > 5
 
 
 def test_what_cannot_be_recorded(tmp_path):

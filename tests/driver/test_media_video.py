@@ -243,6 +243,38 @@ def test_impossible_tracks():
 
 
 @on_stage
+async def test_a_cancelled_reader_loses_nothing(stage):
+    """Cancelled when it has taken a frame, at every other one."""
+    track = RawVideoTrack("cam", 160, 120)
+    sent = await published(stage, track, "vp8")
+    decoded = decode_video(sent.remote)
+    read, taken, seen = sent.remote._read, 0, []
+    scope = trio.CancelScope()
+
+    def reading(frames):
+        nonlocal taken
+        if (frame := read(frames)) is not None:
+            taken += 1
+            if taken % 2:
+                scope.cancel()
+        return frame
+
+    type(sent.remote)._read = lambda self, frames: reading(frames) if self is sent.remote else None
+    try:
+        for number in range(12):
+            await track.write(plain(number * 20, 100, 100))
+            await sent.carry(0.03)
+            with trio.CancelScope() as scope:
+                seen.append((await anext(decoded)).opaque.time)
+        while len(seen) < 12:
+            seen.append((await anext(decoded)).opaque.time)
+    finally:
+        del type(sent.remote)._read
+    assert len(set(seen)) == 12
+    assert seen == sorted(seen)
+
+
+@on_stage
 async def test_what_cannot_be_decoded(stage):
     with pytest.raises(LocalProtocolError, match="no video"):
         decode_video(stage.subscribe())
@@ -258,6 +290,9 @@ async def test_broken_pictures_are_passed_over(stage):
     await anext(decoded)
     sent.sender.write(b"\0\0\0\1\x41" + b"\xff" * 50, trio.current_time())
     await sent.carry()
+    with trio.move_on_after(0.2):
+        await anext(decoded)
+    assert ("request_keyframe", sent.remote) in stage.engine.calls
     sent.sender.keyframe_wanted = True
     await track.write(plain(200, 100, 100))
     await sent.carry()

@@ -278,12 +278,13 @@ def decode_audio(
 class DecodedVideo(_Decoded):
     """The pictures of a track, from ``decode_video``: an async iterator of av.VideoFrame."""
 
-    __slots__ = ("_codec", "_decoder", "_limiter")
+    __slots__ = ("_batch", "_codec", "_decoder", "_limiter")
 
     def __init__(self, track: RemoteVideoTrack, capacity: int | None) -> None:
         if not isinstance(track, RemoteVideoTrack):
             raise LocalProtocolError(f"{track!r} is no video")
         self._limiter = trio.CapacityLimiter(1)
+        self._batch: list[Frame] = []
         self._codec = ""
         self._decoder: VideoDecoder | None = None
         super().__init__(track, capacity)
@@ -293,26 +294,31 @@ class DecodedVideo(_Decoded):
         if ready:
             await self._checkpoint()
         while not ready:
-            batch = [await self._frames.__anext__()]
-            while len(batch) < BATCH and (more := self._frames.read()) is not None:
-                batch.append(more)
+            if not self._batch:
+                self._batch.append(await self._frames.__anext__())
+            while len(self._batch) < BATCH and (more := self._frames.read()) is not None:
+                self._batch.append(more)
             format = self._track.receiver.format
             codec = self._codec if format is None else format.codec
-            ready.extend(await trio.to_thread.run_sync(self._decode, batch, codec, limiter=self._limiter))
-        found: av.VideoFrame = ready.popleft()
-        return found
+            # Cancelled before it has begun, the batch stays for the next time: what follows builds on it.
+            found, failed = await trio.to_thread.run_sync(self._decode, self._batch, codec, limiter=self._limiter)
+            self._batch = []
+            ready.extend(found)
+            if failed:
+                self._track.request_keyframe()
+        picture: av.VideoFrame = ready.popleft()
+        return picture
 
-    def _decode(self, batch: list[Frame], codec: str) -> list[av.VideoFrame]:
-        """In the worker thread: the pictures of some frames."""
+    def _decode(self, batch: list[Frame], codec: str) -> tuple[list[av.VideoFrame], bool]:
+        """In the worker thread: the pictures of some frames, and whether the last could not be decoded."""
+        if codec != self._codec or self._decoder is None:
+            self._decoder, self._codec = VideoDecoder(codec), codec
         found = []
         for frame in batch:
-            if codec != self._codec:
-                self._decoder, self._codec = VideoDecoder(codec), codec
-            assert self._decoder is not None
             for picture in self._decoder.decode(frame.data, round(frame.time * CLOCK)):
                 picture.opaque = frame
                 found.append(picture)
-        return found
+        return found, self._decoder.failed
 
 
 def decode_video(track: RemoteVideoTrack, *, capacity: int | None = None) -> DecodedVideo:
@@ -320,7 +326,8 @@ def decode_video(track: RemoteVideoTrack, *, capacity: int | None = None) -> Dec
     ends it.
 
     ``time`` of a picture is in seconds since the track's first frame, and its ``opaque`` the encoded frame, with
-    ``ntp_time``, ``lost`` and ``keyframe``. Pictures are decoded in a worker thread. ``capacity``: see
+    ``ntp_time``, ``lost`` and ``keyframe``. Pictures are decoded in a worker thread; when that fails, a key frame is
+    asked for. ``capacity``: see
     ``RemoteTrack.frames``.
     """
     return DecodedVideo(track, capacity)

@@ -226,10 +226,11 @@ async def record(
     inputs: list[_Input] = []
 
     async def flush() -> None:
-        if not writer.started and (there := _place(inputs)):
-            await trio.to_thread.run_sync(writer.start, there, limiter=limiter)
-        if work := [(found, found.taken()) for found in inputs if found.stream is not None]:
-            await trio.to_thread.run_sync(writer.write, work, limiter=limiter)
+        with trio.CancelScope(shield=True):  # what is taken out is written
+            if not writer.started and (there := _place(inputs)):
+                await trio.to_thread.run_sync(writer.start, there, limiter=limiter)
+            if work := [(found, found.taken()) for found in inputs if found.stream is not None]:
+                await trio.to_thread.run_sync(writer.write, work, limiter=limiter)
 
     try:
         clock = _Clock(len(tracks) == 1)

@@ -70,9 +70,10 @@ class VideoEncoder:
 
 
 class VideoDecoder:
-    """Decodes whole encoded pictures, each when it is given."""
+    """Decodes whole encoded pictures, each when it is given. ``failed``: the last one could not be."""
 
     def __init__(self, codec: str) -> None:
+        self.failed = False
         self._context: Any = av.CodecContext.create(DECODERS[codec], "r")
         self._context.thread_count = 1  # more would each hold a picture back, as would the order of B-frames
         self._context.flags |= Flags.low_delay
@@ -85,5 +86,7 @@ class VideoDecoder:
         try:
             found: list[av.VideoFrame] = self._context.decode(packet)
         except av.FFmpegError:
+            self.failed = True
             return []
+        self.failed = False
         return found
