@@ -18,7 +18,7 @@ from sansio.dtls.plain import PlainEngine, plain_identity
 from sansio.ice.agent import IceStateChanged, PairSelected, RoleChanged
 from sansio.ice.candidate import Candidate
 from sansio.peer.transport import PeerTransport, TransportConnected, TransportFailed
-from sansio.sctp.association import HeartbeatAcked
+from sansio.sctp.association import HeartbeatAcked, SctpUp
 from sansio.sctp.channel import BufferedLow, ChannelClosed, ChannelOpened, ChannelReadable
 
 MOST_STEPS = 60
@@ -33,6 +33,7 @@ EVENTS = (
     PairSelected,
     RoleChanged,
     HeartbeatAcked,
+    SctpUp,
     ChannelOpened,
     ChannelClosed,
     ChannelReadable,

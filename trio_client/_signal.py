@@ -179,10 +179,12 @@ class WebSocketLink:
 
         Every second attempt leaves from the address that media goes by, if there is one.
         """
-        start = trio.current_time()
-        await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
-        patience = CONNECT_AGAIN + 2 * (trio.current_time() - start)
+        patience = CONNECT_AGAIN
         for attempt in itertools.count():
+            if attempt == 1:  # it may have been the name server that was slow
+                start = trio.current_time()
+                await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
+                patience += 2 * (trio.current_time() - start)
             local = self._request.local if attempt % 2 else ""
             try:
                 with trio.move_on_after(patience if attempt < 4 else 2 * patience):
