@@ -1,0 +1,133 @@
+"""A byte stream from one of our clients to another through a LiveKit server, each in a process of its own.
+
+    python tests/bench/bench_streams.py [--size BYTES] [--runs N]
+
+Needs a running server: LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET (default: one for development on loopback).
+Each run sends the same bytes, once as a stream and once as plain reliable packets of 15 000 bytes, in turn, over the
+same connections. Prints one JSON line: Mbit/s of both (median and best), their ratio, and CPU seconds a MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+
+import trio
+
+import trio_client
+from sansio.sfu.token import Claims, mint
+from trio_client import RoomEvent
+
+URL = os.environ.get("LIVEKIT_URL", "ws://127.0.0.1:7880")
+KEY = os.environ.get("LIVEKIT_API_KEY", "devkey")
+SECRET = os.environ.get("LIVEKIT_API_SECRET", "secretsecretsecretsecretsecretsecret")
+CHUNK = 15_000
+
+
+def token(room: str, identity: str) -> str:
+    return mint(Claims(identity, room, key=KEY), SECRET, time.time())
+
+
+def cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+async def receive(room_name: str, size: int) -> None:
+    """Take either form; say when it is all there."""
+    left, before, digest = size, cpu(), hashlib.sha256()
+
+    def done(kind: str) -> None:
+        nonlocal left, before, digest
+        used = cpu() - before
+        print(json.dumps({"kind": kind, "at": time.monotonic(), "cpu": used, "sha": digest.hexdigest()}), flush=True)
+        left, before, digest = size, cpu(), hashlib.sha256()
+
+    def on_data(payload: bytes, *_: object) -> None:
+        nonlocal left
+        left -= len(payload)
+        digest.update(payload)
+        if left <= 0:
+            done("packets")
+
+    async def on_stream(reader: trio_client.ByteStreamReader, _: str) -> None:
+        async for piece in reader:
+            digest.update(piece)
+        done("stream")
+
+    async with trio_client.connect(URL, token(room_name, "sink"), on={RoomEvent.DataReceived: on_data}) as room:
+        room.register_byte_stream_handler("bench", on_stream)
+        print("ready", flush=True)
+        await trio.sleep_forever()
+
+
+async def send(room_name: str, size: int, runs: int, sink: subprocess.Popen[str]) -> None:
+    assert sink.stdout
+    data = os.urandom(size)
+    found: dict[str, list[float]] = {"stream": [], "packets": []}
+    cpus: dict[str, list[float]] = {"stream": [], "packets": [], "stream sent": [], "packets sent": []}
+    async with trio_client.connect(URL, token(room_name, "source")) as room:
+        me = room.local_participant
+        await room.wait_until(lambda: "sink" in room.remote_participants)
+        await trio.sleep(1)
+        for run in range(runs + 1):
+            for kind in ("stream", "packets"):
+                start, before = time.monotonic(), cpu()
+                if kind == "stream":
+                    async with me.stream_bytes("bench", topic="bench", total_size=size) as writer:
+                        await writer.write(data)
+                else:
+                    for offset in range(0, size, CHUNK):
+                        await me.publish_data(data[offset : offset + CHUNK])
+                told = json.loads(await trio.to_thread.run_sync(sink.stdout.readline))
+                assert (told["kind"], told["sha"]) == (kind, hashlib.sha256(data).hexdigest())
+                if run:  # the first one warms up
+                    found[kind].append(size * 8 / (told["at"] - start) / 1e6)
+                    cpus[kind].append(told["cpu"] / size * 1e6)
+                    cpus[f"{kind} sent"].append((cpu() - before) / size * 1e6)
+    median = {kind: statistics.median(figures) for kind, figures in found.items()}
+    print(
+        json.dumps(
+            {
+                "bytes": size,
+                "stream_mbit_s": round(median["stream"], 1),
+                "packets_mbit_s": round(median["packets"], 1),
+                "stream_best": round(max(found["stream"]), 1),
+                "packets_best": round(max(found["packets"]), 1),
+                "ratio": round(median["stream"] / median["packets"], 3),
+                "cpu_s_per_mb": {kind: round(statistics.median(used), 4) for kind, used in cpus.items()},
+            }
+        )
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--size", type=int, default=5_000_000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--sink", default="")
+    options = parser.parse_args()
+    if options.sink:
+        trio.run(receive, options.sink, options.size)
+        return
+    room = f"bench-{uuid.uuid4().hex[:8]}"
+    command = [sys.executable, __file__, "--size", str(options.size), "--sink", room]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sink:
+        assert sink.stdout
+        assert sink.stdout.readline().strip() == "ready"
+        try:
+            trio.run(send, room, options.size, options.runs, sink)
+        finally:
+            sink.kill()
+
+
+if __name__ == "__main__":
+    main()
