@@ -33,6 +33,7 @@ from .types import (
 )
 
 if TYPE_CHECKING:
+    from .room.data_tracks import RemoteDataTrack
     from .room.participant import LocalParticipant, Participant, RemoteParticipant
     from .room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
     from .room.track import RemoteTrack
@@ -587,6 +588,35 @@ class LocalTrackLayersChanged(Event):
 
 
 @frozen
+class DataTrackPublished(Event):
+    """A remote participant has published a data track."""
+
+    track: RemoteDataTrack
+    participant: RemoteParticipant
+
+    name = "data_track_published"
+    arguments = ("track",)
+    participant_name = "data_track_published"
+    participant_arguments = ("track",)
+    follows = "DataTrackUnpublished at its end. Its frames come after `track.subscribe()`."
+
+
+@frozen
+class DataTrackUnpublished(Event):
+    """A remote participant's data track is gone."""
+
+    sid: str
+    track: RemoteDataTrack
+    participant: RemoteParticipant
+
+    name = "data_track_unpublished"
+    arguments = ("sid",)
+    participant_name = "data_track_unpublished"
+    participant_arguments = ("sid",)
+    follows = "Nothing for this track; after a reconnect of its publisher it comes again, with another sid."
+
+
+@frozen
 class DataReceived(Event):
     """A data packet arrived.
 
@@ -656,6 +686,8 @@ class RoomEvent(Enum):
     LocalTrackUnpublished = "local_track_unpublished"
     LocalTrackSubscribed = "local_track_subscribed"
     LocalTrackLayersChanged = "local_track_layers_changed"
+    DataTrackPublished = "data_track_published"
+    DataTrackUnpublished = "data_track_unpublished"
     DataReceived = "data_received"
 
 
@@ -684,6 +716,8 @@ class ParticipantEvent(Enum):
     LocalTrackUnpublished = "local_track_unpublished"
     LocalTrackSubscribed = "local_track_subscribed"
     LocalTrackLayersChanged = "local_track_layers_changed"
+    DataTrackPublished = "data_track_published"
+    DataTrackUnpublished = "data_track_unpublished"
     DataReceived = "data_received"
 
 
@@ -725,6 +759,8 @@ ALL: tuple[type[Event], ...] = (
     LocalTrackUnpublished,
     LocalTrackSubscribed,
     LocalTrackLayersChanged,
+    DataTrackPublished,
+    DataTrackUnpublished,
     DataReceived,
 )
 """Every event class, in the order of the documentation."""

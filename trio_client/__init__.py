@@ -17,6 +17,9 @@ from ._core import (
     ConnectionStateChanged,
     DataPacketKind,
     DataReceived,
+    DataTrackFrame,
+    DataTrackPublished,
+    DataTrackUnpublished,
     DataUnacknowledged,
     Dimensions,
     Disconnected,
@@ -86,6 +89,7 @@ from ._core import (
     VideoQuality,
 )
 from ._data_streams import ByteStreamReader, ByteStreamWriter, StreamReaders, TextStreamReader, TextStreamWriter
+from ._data_tracks import DataTrackInfo, DataTrackStream, LocalDataTrack, RemoteDataTrack
 from ._diagnose import Diagnosis, diagnose
 from ._errors import (
     ConnectError,
@@ -95,10 +99,12 @@ from ._errors import (
     JoinRefused,
     MediaFailed,
     NotAcknowledged,
+    PushFrameError,
     RequestRejected,
     RoomNotFound,
     ServerUnreachable,
     SlowConsumer,
+    SubscribeDataTrackError,
     TokenRejected,
 )
 from ._options import ConnectOptions, IceOptions, PublishOptions, TokenSource, TurnServer
@@ -136,6 +142,11 @@ __all__ = [
     "DataPacketKind",
     "DataReceived",
     "DataTooLarge",
+    "DataTrackFrame",
+    "DataTrackInfo",
+    "DataTrackPublished",
+    "DataTrackStream",
+    "DataTrackUnpublished",
     "DataUnacknowledged",
     "Diagnosis",
     "Dimensions",
@@ -151,6 +162,7 @@ __all__ = [
     "JoinRefused",
     "LinkStats",
     "LocalAudioTrack",
+    "LocalDataTrack",
     "LocalLayer",
     "LocalParticipant",
     "LocalProtocolError",
@@ -178,12 +190,14 @@ __all__ = [
     "ParticipantTrackPermission",
     "Permissions",
     "PublishOptions",
+    "PushFrameError",
     "ReceiverStats",
     "ReconnectPolicy",
     "Reconnected",
     "Reconnecting",
     "RecordingStatusChanged",
     "RemoteAudioTrack",
+    "RemoteDataTrack",
     "RemoteParticipant",
     "RemoteTrack",
     "RemoteTrackPublication",
@@ -211,6 +225,7 @@ __all__ = [
     "StreamInfo",
     "StreamReaders",
     "StreamState",
+    "SubscribeDataTrackError",
     "Subscription",
     "SubscriptionError",
     "SubscriptionStatus",

@@ -81,6 +81,7 @@ def connect(
 
     async def prepare(session: Session) -> None:
         from ._core import EngineOptions, Factories, RoomEngine, TurnServerConfig
+        from ._data_tracks import RemoteDataTrack
         from ._driver import Driver
         from ._participant import LocalParticipant, RemoteParticipant
         from ._publication import LocalTrackPublication, RemoteTrackPublication
@@ -125,6 +126,7 @@ def connect(
                     session, cast("RemoteParticipant", participant), sid
                 ),
                 remote_track=lambda publication, receiver: make_remote_track(session, publication, receiver),
+                remote_data_track=lambda info, identity: RemoteDataTrack(session, info, identity),
             ),
         )
         driver = Driver(

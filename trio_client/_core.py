@@ -43,6 +43,8 @@ from sansio.events import (
     ConnectionQualityChanged,
     ConnectionStateChanged,
     DataReceived,
+    DataTrackPublished,
+    DataTrackUnpublished,
     DataUnacknowledged,
     Disconnected,
     Event,
@@ -82,9 +84,11 @@ from sansio.events import (
     UnacknowledgedPacket,
 )
 from sansio.lifecycle.policy import ReconnectPolicy
+from sansio.room import data_tracks as core_data_tracks
 from sansio.room import participant as core_participant
 from sansio.room import publication as core_publication
 from sansio.room import track as core_track
+from sansio.room.data_track_packets import DataTrackFrame
 from sansio.room.permissions import ParticipantTrackPermission
 from sansio.room.publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
 from sansio.room.rpc_error import RpcError, RpcErrorCode
@@ -128,6 +132,7 @@ if TYPE_CHECKING:
     from sansio.ice.paths import TurnServerConfig
     from sansio.ice.verdict import pair_line, path_table, path_verdict, way_line
     from sansio.proto import models
+    from sansio.room.data_tracks import DataTrackReadable
     from sansio.room.engine import (
         Ended,
         JoinFailed,
@@ -172,6 +177,10 @@ __all__ = [
     "DataPacketKind",
     "DataReadable",
     "DataReceived",
+    "DataTrackFrame",
+    "DataTrackPublished",
+    "DataTrackReadable",
+    "DataTrackUnpublished",
     "DataUnacknowledged",
     "DataWritable",
     "Dimensions",
@@ -287,6 +296,7 @@ __all__ = [
     "VideoLayer",
     "VideoQuality",
     "WallClock",
+    "core_data_tracks",
     "core_participant",
     "core_publication",
     "core_track",
@@ -332,6 +342,7 @@ _LATER = {
     "RequestFailed": "room.requests",
     "RoomEngine": "room.engine",
     "RoomState": "room.state",
+    "DataTrackReadable": "room.data_tracks",
     "IncomingStream": "room.stream_in",
     "OutgoingStream": "room.stream_out",
     "StreamOpened": "room.stream_in",

@@ -52,7 +52,7 @@ class _Reader(Generic[T]):
 
         def gone(_: object) -> None:
             if not core.done:
-                _run_soon(token, streams.close, core)
+                run_soon(token, streams.close, core)
 
         core.owner = weakref.ref(self, gone)
         streams.waiting.add(self)
@@ -155,7 +155,7 @@ class ByteStreamReader(_Reader[bytes]):
         return cast(ByteStreamInfo, self._core.info)
 
 
-def _run_soon(token: trio.lowlevel.TrioToken, fn: Callable[..., object], *args: object) -> None:
+def run_soon(token: trio.lowlevel.TrioToken, fn: Callable[..., object], *args: object) -> None:
     """For the garbage collector, which may come at any time and in any thread."""
     with contextlib.suppress(trio.RunFinishedError):
         token.run_sync_soon(fn, *args)
@@ -239,7 +239,7 @@ class _Writer:
         self._core = core
         self._lock = trio.Lock()
         token = trio.lowlevel.current_trio_token()
-        self._finalizer = weakref.finalize(self, _run_soon, token, streams.abort, core, "abandoned")
+        self._finalizer = weakref.finalize(self, run_soon, token, streams.abort, core, "abandoned")
         self._finalizer.atexit = False
 
     def __repr__(self) -> str:

@@ -114,6 +114,14 @@ class DataTooLarge(ValueError):
     """A data packet holds more than one packet can carry; split it."""
 
 
+class PushFrameError(Exception):
+    """A frame of a data track was not sent: the message says why. There is nothing to retry: send the next one."""
+
+
+class SubscribeDataTrackError(Exception):
+    """The server did not let a data track come here."""
+
+
 class SlowConsumer(Exception):
     """Events came faster than they were read: ``capacity`` were waiting, and this stream has ended with them."""
 

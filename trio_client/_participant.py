@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import trio
 
@@ -17,6 +17,7 @@ from ._core import (
     core_participant,
 )
 from ._data_streams import ByteStreamWriter, Opening, TextStreamWriter, send_file, send_whole
+from ._data_tracks import LocalDataTrack, RemoteDataTrack, publish_data_track
 from ._subscription import CAPACITY, EventKey, H, Handler, Listeners, Overflow, Subscription
 
 if TYPE_CHECKING:
@@ -97,6 +98,11 @@ class RemoteParticipant(_Listening, core_participant.RemoteParticipant):
         super().__init__(identity, sid)
         self._session = session
         self._listeners: Listeners | None = None
+
+    @property
+    def data_tracks(self) -> Mapping[str, RemoteDataTrack]:
+        """Data tracks by sid; a read-only view that is always current."""
+        return cast("Mapping[str, RemoteDataTrack]", super().data_tracks)
 
     def _get_listeners(self) -> Listeners:
         if self._listeners is None:
@@ -314,6 +320,15 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
     def unregister_rpc_method(self, method: str) -> None:
         """Answer no more calls to a method; those under way go on. Does nothing if it is not registered."""
         self._session.rpc.unregister(method)
+
+    async def publish_data_track(self, name: str) -> LocalDataTrack:
+        """Publish a data track, for frames that are sent once and are late for nobody; returns when the server has it.
+
+        The track is published again when the session has to be joined anew. Cancelled, it is not published. Raises
+        RequestRejected when the server refuses, and LocalProtocolError for a name that is in use, empty, or longer than
+        256 bytes.
+        """
+        return await publish_data_track(self._session, name)
 
     async def publish_track(
         self,

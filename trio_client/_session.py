@@ -17,6 +17,7 @@ from ._core import (
     Counters,
     DataReadable,
     DataReceived,
+    DataTrackReadable,
     DataWritable,
     Disconnected,
     DisconnectReason,
@@ -137,6 +138,9 @@ class Session:
             case StreamReadable(stream=stream):
                 if stream.owner is not None and (reader := stream.owner()) is not None:
                     reader.wake()
+            case DataTrackReadable(stream=stream):
+                if stream.owner is not None and (frames := stream.owner()) is not None:
+                    frames.wake()
             case StreamOpened(stream=stream):
                 self.streams.opened(stream)
             case DataReadable():

@@ -200,6 +200,18 @@ STREAM_INFLATE = 64 << 10
 """Bytes that are decompressed at a time, so that what is held is compressed until it is read."""
 STREAM_TOPICS = 4096
 """Topics of streams that are listened for."""
+DATA_TRACK_PACKETS = 128
+"""Packets of one frame of a data track."""
+DATA_TRACK_FRAME_BYTES = 4 << 20
+"""Bytes of one frame that is being put together."""
+DATA_TRACKS_PER_PARTICIPANT = 256
+"""Data tracks of one participant."""
+DATA_TRACK_STREAMS = 64
+"""Subscriptions of ours to one data track."""
+DATA_TRACKS_AWAITED = 256
+"""Data tracks whose publishers may only be reconnecting."""
+LOCAL_DATA_TRACKS = 256
+"""Data tracks of ours."""
 STREAMS_OUT = 4096
 """Streams of ours under way at a time."""
 RPC_CALLS = 4096

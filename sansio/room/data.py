@@ -170,6 +170,10 @@ def unacknowledged(packets: Iterable[bytes]) -> DataUnacknowledged:
     return DataUnacknowledged(tuple(users), others)
 
 
+def _ignore(data: bytes) -> None:
+    """Nobody wants data tracks."""
+
+
 class _Sender:
     __slots__ = ("sequence", "seen")
 
@@ -184,11 +188,13 @@ class DataReceiver:
     ``handlers`` has a function for each payload that somebody understands, by its name in the packet ("rpc_ack").
     """
 
-    __slots__ = ("counters", "handlers", "_own", "_remote", "_parse", "_error", "_senders", "_purge_at")
+    __slots__ = ("counters", "handlers", "data_track", "_own", "_remote", "_parse", "_error", "_senders", "_purge_at")
 
     def __init__(self, state: RoomState) -> None:
         self.counters = Counters()
         self.handlers: dict[str, Handler] = {}
+        self.data_track: Callable[[bytes], None] = _ignore
+        """Takes the packets of data tracks, which have a channel of their own."""
         self._own = state.local_participant
         self._remote = state.remote_participants
         self._parse = proto.models.DataPacket.FromString

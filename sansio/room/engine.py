@@ -63,6 +63,8 @@ from ..types import (
 )
 from .credentials import Credentials
 from .data import DataReceiver, unacknowledged
+from .data_track_packets import DataTrackFrame
+from .data_tracks import DataTracks, DataTrackStream, LocalDataTrack, RemoteDataTrack
 from .options import EngineOptions
 from .participant import RemoteParticipant
 from .permissions import ParticipantTrackPermission
@@ -195,6 +197,11 @@ class RoomEngine:
             rpc_response=rpc.handle_response,
         )
         self.state.on_left.append(self._participant_left)
+        self.data_tracks = DataTracks(self.outbox, self._requests, entropy.fork("data tracks"), self._send_signal)
+        self._receiver.data_track = self.data_tracks.handle_packet
+        self.state.on_data_track = self.data_tracks.appeared
+        self.state.on_data_track_gone = self._data_track_gone
+        self.state.on_own_data_tracks = self.data_tracks.handle_own
         self._first_answer = False
         self._generation = 0
         self._transports = self._new_transports(single=self.options.single_peer_connection is not False, first_port=1)
@@ -421,6 +428,54 @@ class RoomEngine:
     def _hold(self, size: int) -> Hold:
         return self._transports.hold(size)
 
+    def _data_track_gone(self, track: RemoteDataTrack, reason: DisconnectReason | None) -> None:
+        self.data_tracks.disappeared(track, reason, self._now)
+
+    # ------------------------------------------------------------------ the user's operations: data tracks
+
+    def publish_data_track(self, name: str, now: float) -> tuple[int, LocalDataTrack]:
+        """Publish a data track: the token, whose RequestDone brings the track, and the track."""
+        now = self._time(now)
+        self._check_connected()
+        token, track = self.data_tracks.publish(name, now)
+        self._transports.want_data_tracks(now)
+        self._due["requests"] = NOW
+        return token, track
+
+    def unpublish_data_track(self, track: LocalDataTrack, now: float) -> None:
+        """End a data track of ours."""
+        now = self._time(now)
+        self._check_connected()
+        self.data_tracks.unpublish(track, now)
+
+    def push_data_track(self, track: LocalDataTrack, frame: DataTrackFrame, now: float) -> bool:
+        """Send a frame now; False when that is not possible, or frames come faster than they leave.
+
+        Raises LocalProtocolError for a frame of more than 128 packets.
+        """
+        now = self._time(now)
+        packets = self.data_tracks.encode(track, frame, now)
+        if not track.published or not self._transports.send_data_track(packets, now):
+            return False
+        self.data_tracks.sent(track, len(packets))
+        return True
+
+    def subscribe_data_track(self, track: RemoteDataTrack, capacity: int, now: float) -> DataTrackStream:
+        """Ask for the frames of a data track. DataTrackReadable tells of them."""
+        now = self._time(now)
+        self._check_connected()
+        stream = self.data_tracks.subscribe(track, capacity, now)
+        self._transports.want_data_tracks(now)
+        return stream
+
+    def unsubscribe_data_track(self, stream: DataTrackStream, now: float) -> None:
+        """Give a subscription up."""
+        now = self._time(now)
+        if self._joined and self._stopping is None and not self.closed:
+            self.data_tracks.unsubscribe(stream, now)
+
+    # ------------------------------------------------------------------ data in
+
     def _participant_left(self, participant: RemoteParticipant) -> None:
         self.streams_in.participant_left(participant.identity, participant.sid, self._now)
         self._rpc.participant_left(participant.identity)
@@ -485,6 +540,7 @@ class RoomEngine:
         self._awaited = deque([entry for entry in self._awaited if entry[1] != token])
         self._rpc.cancel(token)
         self._publisher.cancel(token, self._transports, now)
+        self.data_tracks.cancel(token, now)
 
     # ------------------------------------------------------------------ the user's operations: calls
 
@@ -643,8 +699,9 @@ class RoomEngine:
         if self.closed:
             return INF
         due, transports, streams, rpc = self._due, self._transports, self.streams_in, self._rpc
+        frames = self.data_tracks
         for _ in range(MAX_ROUNDS):
-            first = min(transports.due, streams.due, rpc.due, *due.values())
+            first = min(transports.due, streams.due, rpc.due, frames.due, *due.values())
             if first > now:
                 return first
             if due["session"] <= now:
@@ -657,6 +714,8 @@ class RoomEngine:
                 return INF
             if streams.due <= now:
                 streams.advance(now)
+            if frames.due <= now:
+                frames.advance(now)
             if rpc.due <= now:
                 rpc.advance(now)
             if rpc.waiting:
@@ -664,6 +723,7 @@ class RoomEngine:
             if due["requests"] <= now:
                 due["requests"] = self._requests.advance(now)
                 self._publisher.sweep(self._transports, now)
+                self.data_tracks.sweep(now)
             if due["life"] <= now:
                 due["life"] = self._life.advance(now)
                 self._drain_life(now)
@@ -679,7 +739,7 @@ class RoomEngine:
     def why_due(self) -> str:
         """Which part produced the current deadline."""
         parts = {"transports": self._transports.due, "streams": self.streams_in.due, "rpc": self._rpc.due}
-        due = {**parts, **self._due}
+        due = {**parts, "data tracks": self.data_tracks.due, **self._due}
         return min(due, key=lambda name: due[name])
 
     def _advance_self(self, now: float) -> float:
@@ -771,6 +831,7 @@ class RoomEngine:
         self._publisher.suspend()
         self._subscriptions.end_all("reconnecting")
         self.streams_in.restarted(now)
+        self.data_tracks.suspend(now)
         self._first_answer = False
         old = self._transports
         new = self._new_transports(single=old.single, first_port=old.next_port)
@@ -812,6 +873,7 @@ class RoomEngine:
         self._prove_deadline = now + self.options.media_timeout
         auto = self.options.auto_subscribe
         state = self._transports.sync_state(auto, self._subscriptions.differing(auto), self._publisher.published())
+        self.data_tracks.sync(state)
         self._session.send("sync_state", state, now)
         self._publisher.permissions.say(now)
         self._transports.resumed(response, now)
@@ -952,6 +1014,7 @@ class RoomEngine:
         if not self._offer_in_join:
             self._publisher.announce(now)  # ahead of the offer that has their sections
             self._due["session"] = NOW
+        self.data_tracks.rejoined(now)
         self._transports.joined(response, offer_sent=self._offer_in_join, now=now)
         self._transports.due = NOW
 
@@ -962,6 +1025,7 @@ class RoomEngine:
                 state.apply_update(message)
                 self._publisher.handle_update(message, self._transports, now)
                 self._subscriptions.settle()
+                self.data_tracks.settle(now)
                 if state.resyncing and self._resync_at == INF:
                     self._resync_at = now + RESYNC_TIME
                     self._due["self"] = NOW
@@ -994,9 +1058,17 @@ class RoomEngine:
                     self._credentials.moved(message.token)
                 state.apply_room_moved(message)
                 self._subscriptions.settle()
+                self.data_tracks.settle(now)
+            case "publish_data_track_response":
+                self.data_tracks.handle_published(message.info, now)
+            case "unpublish_data_track_response":
+                self.data_tracks.handle_unpublished(message.info)
+            case "data_track_subscriber_handles":
+                self.data_tracks.handle_handles(message)
             case "request_response":
                 self._requests.handle_response(message, now)
                 self._publisher.handle_response(message, self._transports, now)
+                self.data_tracks.sweep(now)
             case "refresh_token":
                 if len(message) <= SIGNAL_TOKEN:  # the session has counted a longer one
                     self._credentials.refreshed(message)
@@ -1092,6 +1164,7 @@ class RoomEngine:
         self._session.leave(now)
         self._flush_session()
         self._subscriptions.end_all("disconnected")
+        self.data_tracks.end()
         self._rpc.ended()
         self._publisher.suspend()
         if self._connected:
@@ -1140,6 +1213,7 @@ class RoomEngine:
             "signal": {"rtt": self._session.rtt, **self._session.counters.snapshot()},
             "engine": self.counters.snapshot(),
             "streams": self.streams_in.diagnostics(),
+            "data_tracks": self.data_tracks.counters.snapshot(),
             "rpc": self._rpc.diagnostics(),
             "transports": self._transports.diagnostics(),
             "sent": {sid: [asdict(layer) for layer in layers] for sid, layers in self.sent_stats().items()},

@@ -15,6 +15,7 @@ from ..types import (
     Permissions,
     TrackSource,
 )
+from .data_tracks import RemoteDataTrack
 from .publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
 
 
@@ -51,6 +52,7 @@ class Participant:
         "_size",
         "_publications",
         "_publications_view",
+        "_data_tracks",
         "__weakref__",
     )
 
@@ -79,6 +81,7 @@ class Participant:
         self._size = 0
         self._publications: dict[str, Any] = {}
         self._publications_view: Mapping[str, Any] = MappingProxyType(self._publications)
+        self._data_tracks: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(identity={self.identity!r}, sid={self.sid!r})"
@@ -104,6 +107,11 @@ class RemoteParticipant(Participant):
     """Somebody else in the room. Who leaves and comes back is a new object."""
 
     __slots__ = ()
+
+    @property
+    def data_tracks(self) -> Mapping[str, RemoteDataTrack]:
+        """Data tracks by sid; a read-only view that is always current."""
+        return MappingProxyType(self._data_tracks)
 
     @property
     def track_publications(self) -> Mapping[str, RemoteTrackPublication]:

@@ -40,6 +40,7 @@ from ..types import (
     TrackSource,
     utc_from_ms,
 )
+from .data_tracks import RemoteDataTrack
 from .participant import LocalParticipant, Participant, RemoteParticipant
 from .publication import LocalTrackPublication, RemoteTrackPublication
 from .track import RemoteTrack
@@ -61,6 +62,7 @@ class Factories:
     local_publication: Callable[[LocalParticipant, str], LocalTrackPublication] = LocalTrackPublication
     remote_publication: Callable[[RemoteParticipant, str], RemoteTrackPublication] = RemoteTrackPublication
     remote_track: Callable[[RemoteTrackPublication, RtpReceiver], RemoteTrack] = RemoteTrack
+    remote_data_track: Callable[[models.DataTrackInfo, str], RemoteDataTrack] = RemoteDataTrack
 
 
 class RoomState:
@@ -89,8 +91,10 @@ class RoomState:
         "remote_participants",
         "active_speakers",
         "counters",
-        "on_left",
         "on_unpublish",
+        "on_data_track",
+        "on_data_track_gone",
+        "on_own_data_tracks",
         "on_left",
         "_auto_subscribe",
         "_factories",
@@ -121,6 +125,12 @@ class RoomState:
         self.counters = Counters()
         self.on_unpublish: Callable[[RemoteTrackPublication], None] = _ignore
         """Called before the event for a publication of somebody else that is gone."""
+        self.on_data_track: Callable[[RemoteDataTrack], None] = _ignore
+        """Called before the event for a data track of somebody else."""
+        self.on_data_track_gone: Callable[[RemoteDataTrack, DisconnectReason | None], None] = _ignore
+        """Called before the event for one that is gone, with the reason for which its publisher has left, if it has."""
+        self.on_own_data_tracks: Callable[[Iterable[models.DataTrackInfo]], None] = _ignore
+        """Called with the server's list of ours."""
         self.on_left: list[Callable[[RemoteParticipant], None]] = []
         """Called after the event for somebody who has left."""
         self._factories = factories or Factories()
@@ -291,6 +301,7 @@ class RoomState:
         if participant.state is ParticipantState.ACTIVE and previous is not ParticipantState.ACTIVE:
             self._emit(events.ParticipantActive(participant))
         self._apply_tracks(participant, info)
+        self._apply_data_tracks(participant, info)
 
     def _apply_own(self, info: models.ParticipantInfo, *, replaces: bool = False) -> None:
         """News of ourselves. ``replaces``: the beginning of a session, whatever version was known before."""
@@ -309,6 +320,7 @@ class RoomState:
             publication = own._publications.get(track.sid)
             if publication is not None:
                 publication._update(track)
+        self.on_own_data_tracks(info.data_tracks)
 
     def _apply_common(self, participant: Participant, info: models.ParticipantInfo) -> None:
         emit = self._emit
@@ -351,6 +363,8 @@ class RoomState:
     def _remove(self, participant: RemoteParticipant, reason: DisconnectReason) -> None:
         for sid in list(participant._publications):
             self._unpublish(participant, sid)
+        for sid in list(participant._data_tracks):
+            self._unpublish_data_track(participant, sid, reason)
         del self._remote[participant.identity]
         del self._by_sid[participant.sid]
         self._bytes -= participant._size
@@ -399,6 +413,27 @@ class RoomState:
                 publication._update(track)
                 if publication.muted != muted:
                     self._emit_muted(publication, participant)
+
+    def _apply_data_tracks(self, participant: RemoteParticipant, info: models.ParticipantInfo) -> None:
+        """The complete list of a participant's data tracks."""
+        tracks: dict[str, RemoteDataTrack] = participant._data_tracks
+        listed = {track.sid: track for track in info.data_tracks if track.sid}
+        for sid in [sid for sid in tracks if sid not in listed]:
+            self._unpublish_data_track(participant, sid, None)
+        for sid, described in listed.items():
+            if sid in tracks:
+                continue
+            if len(tracks) >= limits.DATA_TRACKS_PER_PARTICIPANT:
+                self.counters.add("too_many_data_tracks")
+                break
+            tracks[sid] = track = self._factories.remote_data_track(described, participant.identity)
+            self.on_data_track(track)
+            self._emit(events.DataTrackPublished(track, participant))
+
+    def _unpublish_data_track(self, participant: RemoteParticipant, sid: str, reason: DisconnectReason | None) -> None:
+        track = participant._data_tracks.pop(sid)
+        self.on_data_track_gone(track, reason)
+        self._emit(events.DataTrackUnpublished(sid, track, participant))
 
     def _unpublish(self, participant: RemoteParticipant, sid: str) -> None:
         publication = participant._publications.pop(sid)
@@ -608,7 +643,7 @@ class RoomState:
         )
 
 
-def _ignore(publication: RemoteTrackPublication) -> None:
+def _ignore(*facts: object) -> None:
     """Nobody keeps track of publications."""
 
 

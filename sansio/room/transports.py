@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 RELIABLE = "_reliable"
 LOSSY = "_lossy"
+DATA_TRACK = "_data_track"
 PUBLISHER = 0
 SUBSCRIBER = 1
 MAX_ROUNDS = 64
@@ -59,6 +60,8 @@ RELIABLE_AHEAD = 1 << 16
 """Bytes of reliable packets that SCTP is given ahead of its sending; urgent packets wait behind these."""
 LOSSY_AHEAD = 1 << 14
 """The same for lossy packets."""
+DATA_TRACK_BUDGET = 1 << 18
+"""Bytes of data tracks that may wait to be sent before frames are refused."""
 
 
 @frozen
@@ -113,6 +116,7 @@ class _Peer:
         "blocked",
         "channels",
         "connection",
+        "data_tracks",
         "due",
         "gather_due",
         "gatherer",
@@ -138,6 +142,7 @@ class _Peer:
         self.proving = False
         self.channels: dict[str, int] = {}
         self.lossy: dict[int, bool] = {}
+        self.data_tracks: dict[int, bool] = {}
         self.blocked: dict[int, bool] = {}
 
 
@@ -197,6 +202,7 @@ class Transports:
         self._readable: deque[tuple[_Peer, int]] = deque()
         self._unread: deque[tuple[DataReceived, _Peer, int]] = deque()
         self._arriving: _Peer | None = None
+        self.data_tracks_wanted = False
         self._lanes = (
             Lane(reliable=False, budget=LOSSY_BUDGET, high=LOSSY_AHEAD, low=LOSSY_AHEAD // 2),
             Lane(reliable=True, budget=RELIABLE_BUDGET, high=RELIABLE_AHEAD, low=RELIABLE_AHEAD // 2),
@@ -598,6 +604,39 @@ class Transports:
         for lane in self._lanes:
             channels.set_thresholds(peer.channels[RELIABLE if lane.reliable else LOSSY], lane.low, lane.high)
             self._feed(lane, now)
+        if self.data_tracks_wanted:
+            self._open_data_tracks(peer, channels, now)
+
+    def want_data_tracks(self, now: float) -> None:
+        """The channel of data tracks is needed from now on."""
+        peer = self._publisher
+        assert peer is not None
+        channels = peer.connection.transport.channels
+        if not self.data_tracks_wanted and peer.channels and channels is not None:
+            self._open_data_tracks(peer, channels, now)
+        self.data_tracks_wanted = True
+
+    def _open_data_tracks(self, peer: _Peer, channels: DataChannels, now: float) -> None:
+        channel = peer.channels[DATA_TRACK] = channels.open(DATA_TRACK, ordered=False, max_retransmits=0, now=now)
+        channels.set_thresholds(channel, 0, DATA_TRACK_BUDGET)
+        peer.data_tracks[channel] = True
+        peer.connection.transport.touch_data()
+        self.due = peer.due = NOW
+
+    def send_data_track(self, packets: list[bytes], now: float) -> bool:
+        """Send the packets of a frame, unless earlier ones still wait."""
+        peer = self._publisher
+        channels = peer.connection.transport.channels if peer is not None else None
+        if peer is None or channels is None or channels.association.state > ESTABLISHED:
+            return False
+        channel = peer.channels.get(DATA_TRACK)
+        if channel is None or not channels.writable(channel):
+            return False
+        for packet in packets:
+            channels.send(channel, packet, now)
+        peer.connection.transport.touch_data()
+        self.due = peer.due = NOW
+        return True
 
     # ------------------------------------------------------------------ data
 
@@ -704,6 +743,13 @@ class Transports:
             unread.append((event, peer, len(data)))
         self._arriving = None
 
+    def _receive_data_track(self, peer: _Peer, channel: int) -> None:
+        channels = peer.connection.transport.channels
+        assert channels is not None
+        while (data := channels.take(channel)) is not None:
+            self._credit(peer, len(data))
+            self._receiver.data_track(data)
+
     def _credit(self, peer: _Peer, size: int) -> None:
         receiver = peer.connection.transport.association.receiver
         receiver.credit(size)
@@ -719,6 +765,7 @@ class Transports:
         acknowledged: of them it is not known whether they have arrived.
         """
         self._unread.extend(old._unread)
+        self.data_tracks_wanted = old.data_tracks_wanted
         unsent = old._unacknowledged.unsent()
         if unsent is None:
             return [*old._unacknowledged.packets(), *old._lanes[True]]
@@ -846,12 +893,14 @@ class Transports:
                 case FrameReadable() | TrackMapped() | TrackUnmapped() | KeyframeWanted() | SendingStarted():
                     self.outbox.append(event)
                 case ChannelReadable(channel=channel):
-                    if channel in peer.lossy:
+                    if channel in peer.data_tracks:
+                        self._receive_data_track(peer, channel)
+                    elif channel in peer.lossy:
                         self._tell_readable()
                         self._readable.append((peer, channel))
                     else:
                         self._receive(peer, channel, now)
-                case BufferedLow(channel=channel):
+                case BufferedLow(channel=channel) if channel not in peer.data_tracks:
                     self._feed(self._lanes[channel not in peer.lossy], now)
                 case TransportConnected():
                     peer.up = True
@@ -865,11 +914,14 @@ class Transports:
                     peer.proving = False
                 case NegotiationFailed(detail=detail):
                     self.outbox.append(TransportsFailed(f"negotiation: {detail}"))
-                case ChannelOpened(channel=channel, max_retransmits=limit):
-                    if limit is not None:
+                case ChannelOpened(channel=channel, label=label, max_retransmits=limit):
+                    if label == DATA_TRACK:
+                        peer.data_tracks[channel] = True
+                    elif limit is not None:
                         peer.lossy[channel] = True
                 case ChannelClosed(channel=channel):
                     peer.lossy.pop(channel, None)
+                    peer.data_tracks.pop(channel, None)
                 case StreamOffered(candidate=candidate):
                     peer.paths.add_remote(candidate, now)
                 case IceStateChanged(state=IceState.CHECKING | IceState.DISCONNECTED):
