@@ -242,6 +242,10 @@ SFU_ATTRIBUTES = 64 << 10
 """Characters of a participant's attributes, names and values."""
 SFU_HELD_DATA = 100_000
 """Bytes of reliable data held for a participant whose channels are not open yet."""
+SFU_DATA_TRACKS = 256
+"""Data tracks of one participant."""
+SFU_DATA_SUBSCRIPTIONS = 1024
+"""Data tracks that come to one participant."""
 SFU_SEND_BUFFER = 16 << 20
 """Bytes that wait on one channel to a participant who takes them more slowly than they come; more is dropped."""
 SFU_SOURCES = 256

@@ -265,7 +265,7 @@ class DataTracks:
     def appeared(self, track: RemoteDataTrack) -> None:
         """Somebody has published a track."""
         waiting = self._waiting.pop((track.publisher_identity, track.handle, track.name), None)
-        if waiting is not None:
+        if waiting is not None and waiting[0]:
             track._streams, track._frames, _ = waiting
             track._frames.reset()
             for stream in track._streams:

@@ -390,6 +390,19 @@ class ServerParticipant:
         peer.connection.transport.touch_data()
         peer.due = NOW
 
+    def send_frame(self, data: bytes, now: float) -> None:
+        """A packet of a data track, unless there is no channel, or too much waits there."""
+        peer = self.peers[-1]
+        channel, channels = peer.channels.get(DATA_TRACK), peer.connection.transport.channels
+        if channel is None or channels is None or channels.association.state > ESTABLISHED:
+            self.counters.add("frame_undeliverable")
+        elif channels.buffered(channel) > SFU_HELD_DATA:
+            self.counters.add("frame_dropped")
+        else:
+            channels.send(channel, data, now)
+            peer.connection.transport.touch_data()
+            peer.due = NOW
+
     def _release(self, now: float) -> None:
         """Both channels are open: what was held goes out."""
         self._released = True

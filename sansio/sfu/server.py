@@ -732,7 +732,7 @@ class SfuServer:
             if label in (RELIABLE, LOSSY):
                 room.relay(participant, reliable, data, now)
             elif label == DATA_TRACK:
-                self.counters.add("data_track_ignored")
+                room.data_tracks.relay(participant, data, now)
             else:
                 room.relay_raw(participant, reliable, data, now)
         if participant.closed:
