@@ -68,12 +68,16 @@ def handle_request(server: SfuServer, participant: ServerParticipant, request: r
         case "leave":
             server.dismiss(participant, proto.models.CLIENT_INITIATED, now)
         case "publish_data_track_request":
-            refuse(
-                participant,
-                "UNSUPPORTED_TYPE",
-                "data tracks are not supported",
-                publish_data_track=request.publish_data_track_request,
-            )
+            sid = server.make_track_sid("DTR_")
+            if participant.room.data_tracks.publish(participant, request.publish_data_track_request, sid):
+                participant.room.announce(participant)
+        case "unpublish_data_track_request":
+            info = participant.room.data_tracks.unpublish(participant, request.unpublish_data_track_request)
+            if info is not None:
+                participant.room.announce(participant)
+                participant.send("unpublish_data_track_response", proto.rtc.UnpublishDataTrackResponse(info=info))
+        case "update_data_subscription":
+            participant.room.data_tracks.subscribe(participant, request.update_data_subscription)
         case _:
             server.counters.add("request_ignored")
     if participant.queued:

@@ -10,6 +10,7 @@ from .. import proto
 from ..base.contract import INF, NOW
 from ..base.counters import Counters
 from ..base.limits import SFU_GONE
+from .data_tracks import DataTrackRoom
 from .participant import Choice, ServerParticipant
 from .track import UpTrack
 
@@ -38,6 +39,7 @@ class Room:
         self.trailer = trailer
         self.participants: dict[str, ServerParticipant] = {}
         self.counters = counters
+        self.data_tracks = DataTrackRoom(counters)
         self.closes_at = now + info.empty_timeout
         self.gone: dict[str, tuple[models.ParticipantInfo, float]] = {}
         self._told_counts = (0, 0)
@@ -60,6 +62,7 @@ class Room:
     def leave(self, participant: ServerParticipant, reason: Any, now: float) -> None:
         """Somebody is gone: tracks end, others are told."""
         del self.participants[participant.claims.identity]
+        self.data_tracks.forget(participant)
         for track in list(participant.tracks.values()):
             self._end_track(track)
         for track_sid in list(participant.downs):
@@ -71,6 +74,7 @@ class Room:
         info.disconnect_reason = reason
         info.version += 1
         info.ClearField("tracks")
+        info.ClearField("data_tracks")
         self._speaking.pop(participant.sid, None)
         self._forced.pop(participant.sid, None)
         if not participant.claims.hidden:

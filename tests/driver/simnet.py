@@ -25,6 +25,7 @@ from sansio.room.state import Factories
 from sansio.sfu.server import AcceptSignal, RefuseSignal, ServerOptions, SfuServer
 from sansio.sfu.token import Claims, mint
 from trio_client._connect import Handlers, open_room
+from trio_client._data_tracks import RemoteDataTrack
 from trio_client._driver import Driver
 from trio_client._options import ConnectOptions
 from trio_client._participant import LocalParticipant, RemoteParticipant
@@ -301,6 +302,7 @@ class SimNet:
                 factories=Factories(
                     local_participant=lambda: LocalParticipant(session),
                     remote_participant=lambda identity, sid: RemoteParticipant(session, identity, sid),
+                    remote_data_track=lambda info, identity: RemoteDataTrack(session, info, identity),
                 ),
             )
             driver = Driver(

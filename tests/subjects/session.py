@@ -143,6 +143,7 @@ OPERATIONS = [
     lambda entropy: call("cancel", 1),
     lambda entropy: call("publish_track", TrackDescription(codec=entropy.choice(["opus", "vp8", "h264"]))),
     lambda entropy: call("unpublish_track", "TR_none"),
+    lambda entropy: call("publish_data_track", entropy.choice(["", "a", "b", "c"])),
     lambda entropy: call("set_track_muted", "TR_none", True),
     lambda entropy: call("cancel", 1 + entropy.below(20)),
     lambda entropy: call("port_blocked", 1),
