@@ -37,7 +37,7 @@ def one(data: bytes) -> None:
         if frame is not None:
             frames += 1
             assert len(frame.payload) <= seen
-            assert last is None or (decoded.frame - last) & 0xFFFF in range(1, 0x8000)
+            assert last is None or (decoded.frame - last) & 0xFFFF in range(1, 0x8001)
             assert last is None or frame.lost == (decoded.frame - last - 1) & 0xFFFF
             last = decoded.frame
         last = reassembler._last
