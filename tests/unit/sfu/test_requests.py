@@ -466,11 +466,14 @@ def test_candidates_that_cannot_be_read_are_refused_with_an_echo():
     assert (response.reason, response.trickle.candidateInit) == (Reason.UNCLASSIFIED_ERROR, "{")
 
 
-def test_data_tracks_are_not_supported():
+def test_data_tracks_are_answered():
     door, alice, _ = pair()
     door.request(alice, publish_data_track_request=rtc.PublishDataTrackRequest(pub_handle=3, name="n"))
-    (response,) = door.messages("request_response", alice)
-    assert (response.reason, response.publish_data_track.pub_handle) == (Reason.UNSUPPORTED_TYPE, 3)
+    (response,) = door.messages("publish_data_track_response", alice)
+    assert (response.info.pub_handle, response.info.name) == (3, "n")
+    door.request(alice, unpublish_data_track_request=rtc.UnpublishDataTrackRequest(pub_handle=3))
+    (response,) = door.messages("unpublish_data_track_response", alice)
+    assert response.info.pub_handle == 3
 
 
 def test_tracks_may_be_announced_with_the_join():
