@@ -11,9 +11,10 @@ import trio
 import trio.testing
 
 from sansio.rtp.format import Format
-from trio_client import DisconnectedError, EncodedFrame, LocalProtocolError
+from trio_client import DisconnectedError, EncodedFrame, LocalProtocolError, VideoLayer
 from trio_client._tracks import make_remote_track
 from trio_client.media import RawVideoTrack, decode_video
+from trio_client.media._video import VideoDecoder
 
 from .test_tracks import Stage, publish
 
@@ -172,6 +173,31 @@ async def test_pictures_of_any_form(stage):
 
 
 @on_stage
+async def test_every_layer_that_is_wanted_is_encoded(stage):
+    layers = [VideoLayer(width=80, height=60), VideoLayer(width=160, height=120, bitrate=300_000)]
+    track = RawVideoTrack("cam", 160, 120, layers=layers)
+    assert [encoder.bitrate for encoder in track._encoders] == [14_400, 300_000]
+    written = []
+    await publish(stage, track)
+    core = stage.start(1)
+    core.sending.senders = tuple([stage.engine.rtp.add_sender(FORMATS["vp8"]) for _ in layers])
+
+    def write(core, data, now, *, layer, **options):
+        written.append((layer, data))
+        return core.sending.senders[layer].write(data, now, **options)
+
+    stage.engine.write_frame = write
+    assert await track.write(plain(60, 90, 200, 320, 240))
+    core.wanted = (False, True)
+    assert await track.write(plain(60, 90, 200, 320, 240))
+    core.wanted = (False, False)
+    assert not await track.write(plain(60, 90, 200, 320, 240))
+    assert [layer for layer, _ in written] == [0, 1, 1]
+    sizes = [VideoDecoder("vp8").decode(data, 0)[0] for _, data in written[:2]]
+    assert [(picture.width, picture.height) for picture in sizes] == [(80, 60), (160, 120)]
+
+
+@on_stage
 async def test_a_muted_track_encodes_nothing(stage):
     track = RawVideoTrack("cam", 160, 120)
     sent = await published(stage, track, "vp8")
@@ -237,6 +263,7 @@ def test_impossible_tracks():
         {"width": 2, "height": 1 << 15},
         {"width": 2, "height": 2, "fps": 0},
         {"width": 2, "height": 2, "codec": "h263"},
+        {"width": 2, "height": 2, "layers": [VideoLayer(width=1, height=1)]},
     ):
         with pytest.raises(LocalProtocolError):
             RawVideoTrack("cam", **options)

@@ -10,7 +10,7 @@ import av
 import pytest
 import trio
 
-from trio_client import ActiveSpeakersChanged, TrackSource, TrackSubscribed
+from trio_client import ActiveSpeakersChanged, TrackSource, TrackSubscribed, VideoLayer, VideoQuality
 from trio_client.media import PcmAudioTrack, RawVideoTrack, decode_audio, decode_video
 
 from .ours import MODES, joined, run
@@ -176,3 +176,28 @@ def test_we_hear_and_see_a_browser(server, room, browser):
             assert rgb_of(picture) == pytest.approx(BLUE, abs=16)
 
     run(scenario, seconds=90)
+
+
+def test_layers_of_pictures(server, room):
+    """The other side chooses the size, and layers that it does not choose are not encoded."""
+
+    async def scenario() -> None:
+        async with (
+            joined(server, room) as ours,
+            joined(server, room, "theirs") as theirs,
+            theirs.events(TrackSubscribed) as events,
+        ):
+            layers = [VideoLayer(width=160, height=120), VideoLayer(width=320, height=240)]
+            track = RawVideoTrack("cam", 320, 240, fps=15, layers=layers)
+            await ours.local_participant.publish_track(track)
+            ours.start_soon(paint, track, BLUE)
+            event = await anext(events)
+            async with decode_video(event.track) as pictures:
+                for quality, width in ((VideoQuality.HIGH, 320), (VideoQuality.LOW, 160), (VideoQuality.HIGH, 320)):
+                    event.publication.set_video_quality(quality)
+                    async for picture in pictures:
+                        if picture.width == width:
+                            break
+                    assert rgb_of(picture) == pytest.approx(BLUE, abs=16)
+
+    run(scenario)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import trio
 
-from .._core import LocalProtocolError
+from .._core import LocalProtocolError, VideoLayer
 from .._tracks import EncodedFrame, LocalVideoTrack
 from ._av import av
 from ._pcm import SupportsBuffer
@@ -18,6 +19,8 @@ class RawVideoTrack(LocalVideoTrack):
 
     ``width`` and ``height`` are those that are sent, even numbers; pictures of other sizes are scaled. ``fps`` is about
     how many come a second and ``bitrate`` how many bits are to be spent in one: both only steer the encoder.
+    ``layers``: smaller encodings and the whole one, from the lowest on, for simulcast; each is scaled and encoded while
+    somebody wants it. ``dynacast``: see LocalVideoTrack.
     """
 
     def __init__(
@@ -28,21 +31,29 @@ class RawVideoTrack(LocalVideoTrack):
         codec: Literal["vp8", "h264"] = "vp8",
         fps: float = 30,
         bitrate: int | None = None,
+        *,
+        layers: Iterable[VideoLayer] = (),
+        dynacast: bool = True,
     ) -> None:
         if codec not in ENCODERS:
             raise LocalProtocolError(f"pictures are encoded as {' or '.join(ENCODERS)}, not as {codec}")
-        if not (0 < width < 1 << 14 and 0 < height < 1 << 14) or width % 2 or height % 2:
-            raise LocalProtocolError("pictures are of an even number of pixels, up to 16 382 a side")
         if not 0 < fps <= 1000:
             raise LocalProtocolError("up to 1000 pictures are sent a second")
-        super().__init__(name, codec=codec, width=width, height=height)
-        self._encoder = VideoEncoder(codec, width, height, fps, bitrate)
+        shapes = tuple(layers)
+        for across, down in [(width, height), *[(shape.width, shape.height) for shape in shapes]]:
+            if not (0 < across < 1 << 14 and 0 < down < 1 << 14) or across % 2 or down % 2:
+                raise LocalProtocolError("pictures are of an even number of pixels, up to 16 382 a side")
+        super().__init__(name, codec=codec, width=width, height=height, layers=shapes, dynacast=dynacast)
+        self._encoders = [
+            VideoEncoder(codec, layer.width, layer.height, fps, layer.bitrate or (None if shapes else bitrate))
+            for layer in self.layers
+        ]
         self._lock = trio.StrictFIFOLock()
         self._limiter = trio.CapacityLimiter(1)
         self._began: float | None = None
         self._last = -1
 
-    async def write(  # type: ignore[override]  # pictures in place of frames; of one layer
+    async def write(  # type: ignore[override]  # pictures in place of frames, for all layers at once
         self,
         frame: av.VideoFrame | SupportsBuffer | EncodedFrame | bytes,
         *,
@@ -62,25 +73,33 @@ class RawVideoTrack(LocalVideoTrack):
         """
         if isinstance(frame, EncodedFrame):
             raise LocalProtocolError("this track is written as pictures; LocalVideoTrack takes encoded frames")
-        _, core = await self._ready()
+        await self._ready()
         async with self._lock:
-            if core.paused():
+            wanted = [
+                (place, bool(layer.keyframe_wanted)) for place, layer in enumerate(self.layers) if not layer.paused
+            ]
+            if not wanted:
                 return False
             now = trio.current_time()
             if self._began is None:
                 self._began = now if time is None else time
             stamp = max(self._last + 1, round(((now if time is None else time) - self._began) * CLOCK))
-            wanted = bool(self.keyframe_wanted)
-            data = await trio.to_thread.run_sync(self._encode, frame, format, stamp, wanted, limiter=self._limiter)
+            encoded = await trio.to_thread.run_sync(self._encode, frame, format, stamp, wanted, limiter=self._limiter)
             self._last = stamp
-            core_now, session = self._core, self._session
-            if core_now is None or session is None or not core_now.started:
-                return False  # ended, or broken, meanwhile
-            return self._write(session, core_now, EncodedFrame(data=data, timestamp=stamp)) if data else False
+            core, session = self._core, self._session
+            sent = False
+            if core is not None and session is not None and core.started:  # not ended, nor broken, meanwhile
+                for layer, data in encoded:
+                    if data:
+                        sent |= self._write(session, core, EncodedFrame(data=data, timestamp=stamp), layer)
+            return sent
 
-    def _encode(self, frame: Any, format: str, timestamp: int, keyframe: bool) -> bytes:
-        """In the worker thread."""
-        return self._encoder.encode(_picture(frame, format), timestamp, keyframe)
+    def _encode(
+        self, frame: Any, format: str, timestamp: int, wanted: Sequence[tuple[int, bool]]
+    ) -> list[tuple[int, bytes]]:
+        """In the worker thread: the picture for each layer, and whether that is to be a key frame."""
+        picture = _picture(frame, format)
+        return [(layer, self._encoders[layer].encode(picture, timestamp, keyframe)) for layer, keyframe in wanted]
 
 
 def _picture(frame: Any, format: str) -> av.VideoFrame:
