@@ -25,7 +25,8 @@ class Lifecycle:
     """See ``table``. ``mode`` is what the next attempt will be, ``attempt`` how many were made since the last success.
 
     Media that is lost while a resume waits for its turn makes the resume restart ICE; it does not make it a restart.
-    A resume that found the server and went wrong makes every further attempt a restart, until one succeeds. The owner
+    A resume that found the server and went wrong makes every further attempt a restart, until one succeeds; the first
+    of them is made at once, since the server can be reached. The owner
     tells with ``set_flowing`` whether media flows while the connection is being mended.
     """
 
@@ -54,6 +55,8 @@ class Lifecycle:
             return False
         state, mode = found
         if mode is not Mode.KEEP and not (self.mode is Mode.RESTART and state is State.WAITING):
+            if self.state is State.RESUMING and mode is Mode.RESTART:
+                self.attempt = 0
             self.mode = mode
         if trigger is Trigger.DUE and self.mode is Mode.RESTART:
             state = State.RESTARTING

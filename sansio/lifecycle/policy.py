@@ -19,7 +19,7 @@ class ReconnectPolicy:
     ``delay`` for another policy: it has to be a pure function.
     """
 
-    base: float = 0.3
+    base: float = 0.1
     ceiling: float = 7.0
     flowing_ceiling: float = 2.0
     budget: float = 120.0

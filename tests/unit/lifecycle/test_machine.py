@@ -52,10 +52,14 @@ def test_a_resume_that_went_wrong_makes_all_further_attempts_restarts() -> None:
     life = connected()
     life.trigger(Trigger.SIGNAL_LOST, 2.0)
     life.advance(2.0)
+    life.trigger(Trigger.UNREACHABLE, 2.5)
+    life.advance(2.9)
+    assert life.state is State.RESUMING
     life.trigger(Trigger.FAILED, 3.0)
-    life.advance(4.0)
-    assert life.state is State.RESTARTING
+    life.advance(3.0)
+    assert life.state is State.RESTARTING  # at once
     life.trigger(Trigger.UNREACHABLE, 5.0)
+    assert life.advance(5.0) > 5.0
     life.advance(20.0)
     assert life.state is State.RESTARTING
     life.trigger(Trigger.UP, 21.0)

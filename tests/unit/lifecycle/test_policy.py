@@ -15,7 +15,7 @@ def test_the_first_attempt_is_made_at_once() -> None:
 @pytest.mark.parametrize(("flowing", "most"), [(False, 7.0), (True, 2.0)])
 def test_later_attempts_wait_up_to_a_growing_ceiling(flowing: bool, most: float) -> None:
     policy, entropy = ReconnectPolicy(), Entropy(b"x")
-    for attempt, ceiling in ((1, 0.3), (2, 0.6), (3, 1.2), (6, most), (9, most), (1000, most)):
+    for attempt, ceiling in ((1, 0.1), (2, 0.2), (3, 0.4), (8, most), (9, most), (1000, most)):
         delays = [policy.delay(attempt, flowing, entropy) for _ in range(200)]
         assert all(delay is not None and 0 <= delay < ceiling for delay in delays)
         assert max(delay for delay in delays if delay is not None) > 0.9 * ceiling
