@@ -94,7 +94,7 @@ class _Way:
 
     __slots__ = (
         "server", "target", "transport", "port", "allocation", "reader", "numbers", "local", "state", "error",
-        "tries", "retry_at", "redirections", "due",
+        "tries", "retry_at", "redirections", "due", "current",
     )  # fmt: skip
 
     def __init__(self, server: _Server | None, target: Address, transport: str, port: int) -> None:
@@ -113,6 +113,8 @@ class _Way:
         self.retry_at = INF
         self.redirections = 0
         self.due = NOW
+        self.current = True
+        """Whether the allocation has the server's present credentials."""
 
     @property
     def own_port(self) -> bool:
@@ -198,7 +200,7 @@ class Paths:
                 del self._ways[key]
 
     def add_servers(self, servers: Iterable[TurnServerConfig], now: float) -> None:
-        """TURN servers; one named again gets its new credentials, for relays still to be opened."""
+        """TURN servers; one named again gets its new credentials, for its relays as well."""
         self._enter(now)
         if self.closed:
             return
@@ -213,7 +215,9 @@ class Paths:
                 continue
             known = self._servers.get(url)
             if known is not None:
-                known.username, known.password = config.username, config.password
+                if (known.username, known.password) != (config.username, config.password):
+                    known.username, known.password = config.username, config.password
+                    self._renew_credentials(known)
                 continue
             if len(self._servers) >= MAX_TURN_SERVERS:
                 self.counters.add("server_limit")
@@ -224,6 +228,12 @@ class Paths:
             else:
                 self._look_up(server)
         self._open_all()
+
+    def _renew_credentials(self, server: _Server) -> None:
+        """Relays that are up go on with a new password; with another user name they live until they are refused."""
+        for way in self._ways.values():
+            if way.server is server and way.allocation is not None:
+                way.current = way.allocation.set_credentials(server.username, server.password)
 
     def _look_up(self, server: _Server) -> None:
         token = self._allot()
@@ -458,7 +468,7 @@ class Paths:
                 case Allocated(relayed=relayed, mapped=mapped):
                     self._relay_up(way, relayed, mapped)
                 case AllocationLost(reason=reason, code=code):
-                    self._fail(way, reason, again=code != _UNAUTHORIZED)
+                    self._fail(way, reason, again=code != _UNAUTHORIZED or not way.current)
                 case AllocationRedirected(server=server):
                     self._redirect(way, server)
                 case refused:

@@ -159,7 +159,7 @@ class _Request:
         self.hosts = hosts
         self.peer = peer
         self.lifetime = lifetime
-        self.signed = False
+        self.signed: stun.Key | None = None
 
 
 class TurnAllocation:
@@ -248,6 +248,19 @@ class TurnAllocation:
         id = self._ids.bytes(12)
         attributes = ((stun.XOR_PEER_ADDRESS, stun.xor_address_value(peer, id)), (stun.DATA, data))
         return stun.build(_SEND_INDICATION, id, attributes, fingerprint=False)
+
+    def set_credentials(self, username: str, password: str) -> bool:
+        """New credentials; False when they cannot be used for this allocation, which belongs to another user name.
+
+        RFC 8656 section 5 binds an allocation to its user. A password may change: the next request shows the new one.
+        """
+        if username != self._username:
+            return False
+        if password != self._password:
+            self._password = password
+            if self._key is not None:
+                self._key = stun.long_term_key(username, self._realm.decode("utf-8", "replace"), password)
+        return True
 
     def close(self, now: float) -> None:
         """Give the allocation back. What says so is in ``transmits``; nobody waits for the answer."""
@@ -436,8 +449,8 @@ class TurnAllocation:
         realm = attributes.get(stun.REALM, self._realm)
         if not nonce or not realm or len(nonce) > _MOST_TEXT or len(realm) > _MOST_TEXT:
             return False
-        if code == 401 and request.signed and nonce == self._nonce:
-            return False  # signed with this very nonce: the name or password is wrong
+        if code == 401 and request.signed is not None and request.signed is self._key and nonce == self._nonce:
+            return False  # signed with this very nonce and password: the name or password is wrong
         if realm != self._realm or self._key is None:
             self._realm = realm
             self._key = stun.long_term_key(self._username, realm.decode("utf-8", "replace"), self._password)
@@ -469,7 +482,7 @@ class TurnAllocation:
             attributes.append((stun.XOR_PEER_ADDRESS, stun.xor_address_value(request.peer.addr, id)))
         key = self._key
         request.attempts += 1
-        request.signed = key is not None
+        request.signed = key
         if key is not None:
             attributes += [
                 (stun.USERNAME, self._username.encode()),

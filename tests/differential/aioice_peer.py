@@ -1,7 +1,9 @@
 """aioice in a process of its own, driven by lines of JSON on standard input and output. A program, not a test.
 
 With the argument "codec" it builds and parses messages and candidates. With "ice" and a role it is an agent on
-127.0.0.1: it prints its credentials and candidates, reads ours, connects, and echoes data until its input ends.
+127.0.0.1: it prints its credentials and candidates, reads ours, connects, and echoes data until its input ends. With
+"turn" and the port of a TURN server there it prints the address that it was given, sends a greeting to each address
+that it reads, and echoes what comes; "null" makes it give the allocation back.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import sys
 
 import aioice.ice
+import aioice.turn
 from aioice import Candidate, Connection, stun
 
 
@@ -97,8 +100,29 @@ async def ice(role: str) -> None:
     await connection.close()
 
 
+class Echo(asyncio.DatagramProtocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.transport.sendto(b"echo " + data, addr)  # type: ignore[attr-defined]
+
+
+async def turn(port: int) -> None:
+    transport, _ = await aioice.turn.create_turn_endpoint(
+        Echo, server_addr=("127.0.0.1", port), username="user", password="pass", lifetime=600
+    )
+    print(json.dumps({"relayed": transport.get_extra_info("sockname")}), flush=True)
+    while address := json.loads(await asyncio.to_thread(sys.stdin.readline)):
+        transport.sendto(b"greetings", tuple(address))
+    await transport._TurnTransport__inner_protocol.delete()
+    print(json.dumps({"gone": True}), flush=True)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "codec":
         codec()
+    elif sys.argv[1] == "turn":
+        asyncio.run(turn(int(sys.argv[2])))
     else:
         asyncio.run(ice(sys.argv[2]))

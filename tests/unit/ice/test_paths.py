@@ -363,6 +363,20 @@ def test_credentials_are_renewed():
     assert alone.turn(100.0) == []
 
 
+@pytest.mark.parametrize("user", ["user", "another"])
+def test_a_relay_that_is_up_gets_the_new_credentials(user):
+    """With another user name it cannot: it goes on until the server refuses it, and is then opened anew."""
+    scene = Scene(urls=["udp"], direct=False, options=PathOptions(streams=False, settle_after=1e9))
+    scene.world.run(lambda: any(report.state == "open" for report in scene.a.paths.report()), limit=10)
+    scene.turn.users = {"user": "new", "another": "new"}
+    scene.a.paths.add_servers([config(URLS["udp"], user, "new")], scene.world.now)
+    scene.a.paths.add_servers([config(URLS["udp"], user, "new")], scene.world.now)
+    scene.world.run_for(580)
+    assert [report.state for report in scene.a.paths.report()] == ["open"]
+    allocated = [entry.username for entry in scene.turn.allocations.values()]
+    assert allocated == [user]
+
+
 def test_names_are_looked_up():
     alone = Alone()
     alone.base()

@@ -180,6 +180,47 @@ def test_a_peer_that_is_no_longer_used_is_let_go():
     assert (PEER, b"again") in line.got
 
 
+def test_a_live_allocation_goes_on_with_a_new_password():
+    line = Line(lifetime=600).up()
+    line.send(b"before")
+    line.world.run_for(1)
+    assert line.turn.set_credentials("user", "pass")
+    line.server.users["user"] = "changed"
+    assert line.turn.set_credentials("user", "changed")
+    assert not line.turn.set_credentials("another", "changed")
+    line.world.run_for(1300)
+    assert line.turn.allocated
+    line.send(b"after")
+    line.world.run_for(1)
+    assert [data for _, data in line.got] == [b"before", b"after"]
+
+
+def test_a_password_that_changes_while_a_request_is_under_way():
+    line = Line(lifetime=600).up()
+    line.world.run_for(539)
+    line.server.users["user"] = "changed"
+    refused = []
+    refuse = line.server._refuse
+
+    def watched(client, message, code, *rest):
+        if not refused:
+            line.turn.set_credentials("user", "changed")
+        refused.append(code)
+        refuse(client, message, code, *rest)
+
+    line.server._refuse = watched
+    line.world.run_for(100)
+    assert refused == [401]
+    assert line.turn.allocated
+
+
+def test_a_password_may_change_before_the_challenge():
+    line = Line(users={"user": "changed"})
+    line.start()
+    assert line.turn.set_credentials("user", "changed")
+    line.world.run(lambda: line.turn.allocated, limit=5)
+
+
 @pytest.mark.parametrize(("lifetime", "after"), [(600, 540.0), (100, 50.0), (20, 10.0)])
 def test_refresh_comes_in_time(lifetime, after):
     line = Line(lifetime=lifetime).up()
