@@ -1069,7 +1069,9 @@ class TestDoubt:
     def test_the_address_in_use(self, alone, candidate):
         one = alone()
         assert one.agent.selected_host == ""
+        assert one.agent.silent_for(0.0) == INF
         one.connect(candidate)
+        assert one.agent.silent_for(one.now + 1) == 1.0
         assert one.agent.selected_host == A[0]
         one.agent._selected.local.base = candidate("203.0.113.9", 9, "relay", relay_protocol="udp")
         assert one.agent.selected_host == ""

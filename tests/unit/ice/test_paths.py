@@ -337,9 +337,9 @@ def test_servers_that_cannot_be_used():
 def test_credentials_are_renewed():
     alone = Alone()
     alone.paths.add_servers([config(URLS["tcp"])], 0.0)
-    alone.paths.add_servers([config(URLS["tcp"], "new", "secret")], 0.0)
     alone.base()
     [request] = alone.turn()
+    alone.paths.add_servers([config(URLS["tcp"], "new", "secret")], 0.0)
     alone.paths.port_opened(request.port, ("192.0.2.1", 40000), 0.0)
     alone.turn()
     [transmit] = alone.sent()
