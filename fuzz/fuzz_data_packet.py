@@ -7,7 +7,7 @@ from collections import deque
 from sansio import proto
 from sansio.base import limits
 from sansio.base.errors import ParseError
-from sansio.events import DataReceived
+from sansio.events import DataReceived, TranscriptionReceived
 from sansio.room.data import DataReceiver, decode_data_packet
 from sansio.room.state import RoomState
 
@@ -36,7 +36,9 @@ def one(data: bytes) -> None:
         assert dropped == (event is None)
         if event is not None:
             assert packet is not None
-            assert isinstance(event, DataReceived)
-            assert (event.payload, event.identity) == (packet.user.payload, packet.participant_identity)
-            assert event.participant is state.remote_participants.get(event.identity)
+            assert 0 <= event.size <= 60 * len(data)
+            if isinstance(event, DataReceived):
+                assert (event.payload, event.identity) == (packet.user.payload, packet.participant_identity)
+            if not isinstance(event, TranscriptionReceived):
+                assert event.participant is state.remote_participants.get(event.identity)
     assert len(receiver.last_sequences()) <= 1 <= limits.DATA_SENDERS

@@ -21,15 +21,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import field, fields, frozen
 
 from .types import (
+    ChatEntry,
     ConnectionQuality,
     ConnectionState,
     DataPacketKind,
     DisconnectReason,
     EncryptionType,
     Permissions,
+    SipDtmf,
     StreamState,
     SubscriptionError,
     SubscriptionStatus,
+    TranscriptionSegment,
 )
 
 if TYPE_CHECKING:
@@ -617,7 +620,17 @@ class DataTrackUnpublished(Event):
 
 
 @frozen
-class DataReceived(Event):
+class PacketReceived(Event):
+    """Base of the events that data packets bring. Unread ones make their senders wait."""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        return 0
+
+
+@frozen
+class DataReceived(PacketReceived):
     """A data packet arrived.
 
     `participant` is None for packets from the server API (then `identity` is empty too) and for a sender who is not
@@ -642,6 +655,80 @@ class DataReceived(Event):
     def kind(self) -> DataPacketKind:
         """RELIABLE or LOSSY."""
         return DataPacketKind.RELIABLE if self.reliable else DataPacketKind.LOSSY
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return len(self.payload)
+
+
+@frozen
+class ChatMessage(PacketReceived):
+    """Somebody wrote into the chat, or changed what they had written: then `entry` has the id of the one before.
+
+    `participant` is None as in DataReceived; `identity` is right at once.
+    """
+
+    entry: ChatEntry
+    participant: RemoteParticipant | None
+    identity: str
+
+    name = "chat_message"
+    arguments = ("entry", "participant")
+    participant_name = "chat_message"
+    participant_arguments = ("entry",)
+    follows = "Perhaps another one with the same id, when it is edited."
+
+    @property
+    def size(self) -> int:
+        """Characters of the text."""
+        return len(self.entry.message)
+
+
+@frozen
+class TranscriptionReceived(PacketReceived):
+    """An agent tells what was said. `participant` is who spoke, ourselves perhaps, and `publication` on which track.
+
+    Both are None when they are not known (any more). `identity` is the agent's.
+    """
+
+    segments: tuple[TranscriptionSegment, ...]
+    participant: Participant | None
+    publication: TrackPublication | None
+    participant_identity: str
+    track_sid: str
+    identity: str
+
+    name = "transcription_received"
+    arguments = ("segments", "participant", "publication")
+    participant_name = "transcription_received"
+    participant_arguments = ("segments", "publication")
+    follows = "Later versions of segments that are not final."
+
+    @property
+    def size(self) -> int:
+        """Characters of the text, and something for each segment."""
+        return sum([len(segment.text) + 100 for segment in self.segments])
+
+
+@frozen
+class SipDtmfReceived(PacketReceived):
+    """Somebody who is connected by telephone pressed a key."""
+
+    dtmf: SipDtmf
+    participant: RemoteParticipant | None
+    identity: str
+
+    name = "sip_dtmf_received"
+    arguments = ("dtmf", "participant")
+    participant_name = "sip_dtmf_received"
+    participant_arguments = ("dtmf",)
+    follows = "Nothing in particular."
+
+    @property
+    def size(self) -> int:
+        """Characters of the key."""
+        return len(self.dtmf.digit)
 
 
 # ------------------------------------------------------------------ names
@@ -689,6 +776,9 @@ class RoomEvent(Enum):
     DataTrackPublished = "data_track_published"
     DataTrackUnpublished = "data_track_unpublished"
     DataReceived = "data_received"
+    ChatMessage = "chat_message"
+    TranscriptionReceived = "transcription_received"
+    SipDtmfReceived = "sip_dtmf_received"
 
 
 class ParticipantEvent(Enum):
@@ -719,6 +809,9 @@ class ParticipantEvent(Enum):
     DataTrackPublished = "data_track_published"
     DataTrackUnpublished = "data_track_unpublished"
     DataReceived = "data_received"
+    ChatMessage = "chat_message"
+    TranscriptionReceived = "transcription_received"
+    SipDtmfReceived = "sip_dtmf_received"
 
 
 ALL: tuple[type[Event], ...] = (
@@ -762,6 +855,9 @@ ALL: tuple[type[Event], ...] = (
     DataTrackPublished,
     DataTrackUnpublished,
     DataReceived,
+    ChatMessage,
+    TranscriptionReceived,
+    SipDtmfReceived,
 )
 """Every event class, in the order of the documentation."""
 

@@ -269,6 +269,55 @@ class Permissions:
     can_subscribe_metrics: bool = False
 
 
+@frozen
+class ChatEntry:
+    """One message of the chat.
+
+    ``timestamp``: when it was written, by its sender's clock, in milliseconds since 1970; ``edit_timestamp``: when it
+    was changed, None if it was not. Who shows a chat replaces the entry with the same ``id``, and takes it away when
+    ``deleted``. ``generated``: by a program, say from speech.
+    """
+
+    id: str
+    message: str
+    timestamp: int
+    edit_timestamp: int | None = None
+    deleted: bool = False
+    generated: bool = False
+
+
+@frozen
+class TranscriptionSegment:
+    """A piece of what somebody said. A later one with the same ``id`` takes its place, until one is ``final``.
+
+    Times are milliseconds; what they count from is the sender's affair.
+    """
+
+    id: str
+    text: str
+    start_time: int = 0
+    end_time: int = 0
+    language: str = ""
+    final: bool = False
+
+
+@frozen
+class Transcription:
+    """What was said on a track of a participant."""
+
+    participant_identity: str
+    track_sid: str
+    segments: tuple[TranscriptionSegment, ...]
+
+
+@frozen
+class SipDtmf:
+    """A key of a telephone: ``code`` 0 to 15, ``digit`` as it is printed on it."""
+
+    code: int
+    digit: str
+
+
 @frozen(kw_only=True)
 class ServerInfo:
     """What the server says about itself. ``edition``: 0 is the open-source server, 1 LiveKit Cloud."""

@@ -39,6 +39,7 @@ from sansio.base.errors import LocalProtocolError
 from sansio.base.wallclock import WallClock
 from sansio.events import (
     ActiveSpeakersChanged,
+    ChatMessage,
     Connected,
     ConnectionQualityChanged,
     ConnectionStateChanged,
@@ -55,6 +56,7 @@ from sansio.events import (
     LocalTrackSubscribed,
     LocalTrackUnpublished,
     Moved,
+    PacketReceived,
     ParticipantActive,
     ParticipantAttributesChanged,
     ParticipantConnected,
@@ -70,6 +72,7 @@ from sansio.events import (
     RoomMetadataChanged,
     RoomUpdated,
     SignalReconnecting,
+    SipDtmfReceived,
     TokenRefreshed,
     TrackMuted,
     TrackPublished,
@@ -81,10 +84,12 @@ from sansio.events import (
     TrackUnmuted,
     TrackUnpublished,
     TrackUnsubscribed,
+    TranscriptionReceived,
     UnacknowledgedPacket,
 )
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room import data_tracks as core_data_tracks
+from sansio.room import messages as core_messages
 from sansio.room import participant as core_participant
 from sansio.room import publication as core_publication
 from sansio.room import track as core_track
@@ -103,6 +108,7 @@ from sansio.room.stream_info import (
 from sansio.room.track import VideoLayer
 from sansio.types import (
     AudioFeature,
+    ChatEntry,
     ConnectionQuality,
     ConnectionState,
     DataPacketKind,
@@ -118,11 +124,14 @@ from sansio.types import (
     Scenario,
     SenderStats,
     ServerInfo,
+    SipDtmf,
     StreamState,
     SubscriptionError,
     SubscriptionStatus,
     TrackKind,
     TrackSource,
+    Transcription,
+    TranscriptionSegment,
     VideoQuality,
 )
 
@@ -165,6 +174,8 @@ __all__ = [
     "Address",
     "AudioFeature",
     "ByteStreamInfo",
+    "ChatEntry",
+    "ChatMessage",
     "Claims",
     "ClosePort",
     "CloseSignal",
@@ -215,6 +226,7 @@ __all__ = [
     "OpenStream",
     "OpenUdp",
     "OutgoingStream",
+    "PacketReceived",
     "ParticipantActive",
     "ParticipantAttributesChanged",
     "ParticipantConnected",
@@ -261,6 +273,8 @@ __all__ = [
     "SfuServer",
     "SignalFailure",
     "SignalReconnecting",
+    "SipDtmf",
+    "SipDtmfReceived",
     "StreamError",
     "StreamFailure",
     "StreamInfo",
@@ -288,6 +302,9 @@ __all__ = [
     "TrackUnmuted",
     "TrackUnpublished",
     "TrackUnsubscribed",
+    "Transcription",
+    "TranscriptionReceived",
+    "TranscriptionSegment",
     "Transmit",
     "TurnServerConfig",
     "UnacknowledgedPacket",
@@ -297,6 +314,7 @@ __all__ = [
     "VideoQuality",
     "WallClock",
     "core_data_tracks",
+    "core_messages",
     "core_participant",
     "core_publication",
     "core_track",

@@ -13,7 +13,9 @@ from ._core import (
     Event,
     LocalProtocolError,
     ParticipantTrackPermission,
+    SipDtmf,
     TrackSource,
+    core_messages,
     core_participant,
 )
 from ._data_streams import ByteStreamWriter, Opening, TextStreamWriter, send_file, send_whole
@@ -21,7 +23,7 @@ from ._data_tracks import LocalDataTrack, RemoteDataTrack, publish_data_track
 from ._subscription import CAPACITY, EventKey, H, Handler, Listeners, Overflow, Subscription
 
 if TYPE_CHECKING:
-    from ._core import ByteStreamInfo, TextStreamInfo
+    from ._core import ByteStreamInfo, ChatEntry, TextStreamInfo, Transcription
     from ._publication import LocalTrackPublication
     from ._rpc import RpcCodec, RpcHandler
     from ._session import Session
@@ -329,6 +331,44 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
         256 bytes.
         """
         return await publish_data_track(self._session, name)
+
+    async def send_chat_message(self, message: str, *, destination_identities: Iterable[str] = ()) -> ChatEntry:
+        """Write into the chat, to everybody or to the named identities; what was written, for ``edit_chat_message``.
+
+        Others get the event ChatMessage. Returns and raises like ``publish_data``. LiveKit's own clients show text
+        streams of the topic "lk.chat" as well; see ``send_text``.
+        """
+        entry = self._session.engine.chat_entry(message, trio.current_time())
+        await self._session.send_message(core_messages.chat_packet(entry, destination_identities))
+        return entry
+
+    async def edit_chat_message(
+        self, entry: ChatEntry, message: str, *, destination_identities: Iterable[str] = ()
+    ) -> ChatEntry:
+        """Put another text in the place of what was written; the changed entry. See ``send_chat_message``."""
+        entry = self._session.engine.chat_entry(message, trio.current_time(), edits=entry)
+        await self._session.send_message(core_messages.chat_packet(entry, destination_identities))
+        return entry
+
+    async def publish_transcription(
+        self, transcription: Transcription, *, destination_identities: Iterable[str] = ()
+    ) -> None:
+        """Tell what was said on a track; others get the event TranscriptionReceived.
+
+        The server passes on only what agents send, participants with ``kind`` AGENT. Returns and raises like
+        ``publish_data``.
+        """
+        await self._session.send_message(core_messages.transcription_packet(transcription, destination_identities))
+
+    async def publish_dtmf(
+        self, *, code: int | None = None, digit: str, destination_identities: Iterable[str] = ()
+    ) -> None:
+        """Press a key of the telephone, for participants who are connected by SIP; ``code`` follows from ``digit``.
+
+        Returns and raises like ``publish_data``; raises LocalProtocolError for a digit that no telephone has.
+        """
+        dtmf = core_messages.dtmf_of(digit) if code is None else SipDtmf(code, digit)
+        await self._session.send_message(core_messages.dtmf_packet(dtmf, destination_identities))
 
     async def publish_track(
         self,

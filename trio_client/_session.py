@@ -16,7 +16,6 @@ from ._core import (
     Connected,
     Counters,
     DataReadable,
-    DataReceived,
     DataTrackReadable,
     DataWritable,
     Disconnected,
@@ -295,10 +294,11 @@ class Session:
             if event is None:
                 self._data_waits = False
                 break
-            heard = listeners.wants(DataReceived)
-            source: Any = event.participant
+            kind = type(event)
+            heard = listeners.wants(kind)
+            source: Any = event.source
             if source is not None and source._listeners is not None:
-                heard = heard or source._listeners.wants(DataReceived)
+                heard = heard or source._listeners.wants(kind)
                 source._listeners.emit(event)
             if heard:
                 listeners.emit(event)
@@ -381,6 +381,15 @@ class Session:
         queued = self.engine.send_packet(packet, now=trio.current_time())
         self.driver.pump()
         return queued
+
+    async def send_message(self, packet: models.DataPacket) -> None:
+        """Queue a reliable packet that users made, in its turn."""
+        try:
+            await self.send_in_line(True, self.send_packet, packet)
+        except LocalProtocolError as error:
+            if packet.ByteSize() > PACKET_BYTES - 128:
+                raise DataTooLarge(str(error)) from None
+            raise
 
     @property
     def reliable_line(self) -> bool:

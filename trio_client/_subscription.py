@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 import trio
 
-from ._core import DataReceived, DisconnectReason, Event, ParticipantEvent, RoomEvent, events
+from ._core import DisconnectReason, Event, PacketReceived, ParticipantEvent, RoomEvent, events
 from ._errors import DisconnectedError, SlowConsumer
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ BURST = 32
 """Events that a stream hands out between two full checkpoints."""
 
 
-def data_cost(event: DataReceived) -> int:
+def data_cost(event: PacketReceived) -> int:
     """What an unread data packet counts for."""
-    return len(event.payload) + DATA_OVERHEAD
+    return event.size + DATA_OVERHEAD
 
 
 class Subscription(Generic[E]):
@@ -125,7 +125,7 @@ class Subscription(Generic[E]):
     def _pop(self) -> E:
         event = self._queue.popleft()
         self.missed, self._gap = self._gap, 0
-        if isinstance(event, DataReceived):
+        if isinstance(event, PacketReceived):
             full = self._bytes >= DATA_BYTES
             self._bytes -= data_cost(event)
             if full and self._bytes < DATA_BYTES:
@@ -162,7 +162,7 @@ class Subscription(Generic[E]):
 
     def push(self, event: Event) -> None:
         """Take one event."""
-        if isinstance(event, DataReceived):
+        if isinstance(event, PacketReceived):
             self._bytes += data_cost(event)
         elif self._events < self.capacity:
             self._events += 1
@@ -182,7 +182,7 @@ class Subscription(Generic[E]):
         """Make room for one event; data packets keep their place, since they are not what is too many."""
         queue = self._queue
         for i, event in enumerate(queue):
-            if not isinstance(event, DataReceived):
+            if not isinstance(event, PacketReceived):
                 del queue[i]
                 break
         self.dropped += 1
@@ -298,7 +298,7 @@ class Listeners:
 
         ref = weakref.ref(stream, gone)
         self._streams.append(ref)
-        if any(issubclass(DataReceived, event) for event in wanted):
+        if any(issubclass(PacketReceived, event) or issubclass(event, PacketReceived) for event in wanted):
             hub.data_streams.append(ref)
         return stream
 
@@ -408,7 +408,7 @@ class Listeners:
 
     def _start(self, handler: _Handler, event: Event, coroutine: Coroutine[Any, Any, object]) -> None:
         name = getattr(handler.original, "__qualname__", repr(handler.original))
-        if not isinstance(event, DataReceived):
+        if not isinstance(event, PacketReceived):
             self.hub.spawn(coroutine, name)
             return
         cost = data_cost(event)

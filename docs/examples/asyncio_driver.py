@@ -36,7 +36,7 @@ from sansio import (
     SignalFailure,
     WallClock,
 )
-from sansio.events import Connected, ParticipantConnected, ParticipantDisconnected
+from sansio.events import Connected, DataReceived, ParticipantConnected, ParticipantDisconnected
 
 
 class UdpPort(asyncio.DatagramProtocol):
@@ -263,7 +263,8 @@ async def main() -> None:
                 print(participant.identity, "left")
             case DataReadable():
                 while (packet := engine.read_data()) is not None:
-                    print(packet.participant.identity if packet.participant else "the server", "says", packet.payload)
+                    if isinstance(packet, DataReceived):
+                        print(packet.identity or "the server", "says", packet.payload)
                 driver.pump_soon()
             case JoinFailed(error=error):
                 print("could not join:", error)

@@ -44,7 +44,7 @@ from sansio import (
     SignalFailure,
     WallClock,
 )
-from sansio.events import Connected, ParticipantConnected, ParticipantDisconnected
+from sansio.events import Connected, DataReceived, ParticipantConnected, ParticipantDisconnected
 
 BURST = 64
 """Datagrams read from one socket before the engine gets its turn."""
@@ -330,7 +330,8 @@ def main() -> None:
                 print(participant.identity, "left")
             case DataReadable():
                 while (packet := engine.read_data()) is not None:
-                    print(packet.participant.identity if packet.participant else "the server", "says", packet.payload)
+                    if isinstance(packet, DataReceived):
+                        print(packet.identity or "the server", "says", packet.payload)
             case JoinFailed(error=error):
                 print("could not join:", error)
             case Ended(reason=reason):

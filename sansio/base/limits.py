@@ -214,6 +214,8 @@ LOCAL_DATA_TRACKS = 256
 """Data tracks of ours."""
 STREAMS_OUT = 4096
 """Streams of ours under way at a time."""
+TRANSCRIPTION_SEGMENTS = 256
+"""Segments of one transcription that are shown."""
 RPC_CALLS = 4096
 """Calls of ours that wait for their answers."""
 RPC_INVOCATIONS = 1024

@@ -15,8 +15,9 @@ from .. import proto
 from ..base import limits
 from ..base.counters import Counters
 from ..base.errors import LocalProtocolError, ParseError
-from ..events import DataReceived, DataUnacknowledged, UnacknowledgedPacket
+from ..events import DataReceived, DataUnacknowledged, PacketReceived, UnacknowledgedPacket
 from ..types import EncryptionType
+from .messages import EVENTS
 
 if TYPE_CHECKING:
     from ..proto import models
@@ -188,13 +189,25 @@ class DataReceiver:
     ``handlers`` has a function for each payload that somebody understands, by its name in the packet ("rpc_ack").
     """
 
-    __slots__ = ("counters", "handlers", "data_track", "_own", "_remote", "_parse", "_error", "_senders", "_purge_at")
+    __slots__ = (
+        "counters",
+        "handlers",
+        "data_track",
+        "_state",
+        "_own",
+        "_remote",
+        "_parse",
+        "_error",
+        "_senders",
+        "_purge_at",
+    )
 
     def __init__(self, state: RoomState) -> None:
         self.counters = Counters()
         self.handlers: dict[str, Handler] = {}
         self.data_track: Callable[[bytes], None] = _ignore
         """Takes the packets of data tracks, which have a channel of their own."""
+        self._state = state
         self._own = state.local_participant
         self._remote = state.remote_participants
         self._parse = proto.models.DataPacket.FromString
@@ -202,7 +215,7 @@ class DataReceiver:
         self._senders: dict[str, _Sender] = {}
         self._purge_at = 0.0
 
-    def receive(self, data: bytes, reliable: bool, now: float) -> DataReceived | None:
+    def receive(self, data: bytes, reliable: bool, now: float) -> PacketReceived | None:
         """One message of a channel; None for what is not for the user, which is handled or counted."""
         try:
             packet = self._parse(data)
@@ -220,6 +233,8 @@ class DataReceiver:
             return None
         if not packet.HasField("user"):
             kind = packet.WhichOneof("value")
+            if (make := EVENTS.get(kind)) is not None:
+                return make(packet, self._state)
             handler = self.handlers.get(kind)
             if handler is not None:
                 handler(packet, now)

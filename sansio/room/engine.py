@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from .. import proto
 from ..base.contract import (
@@ -32,7 +32,7 @@ from ..base.errors import LocalProtocolError
 from ..base.limits import RPC_PAYLOAD, SIGNAL_TOKEN
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
-from ..events import DataReceived, Reconnected, Reconnecting, SignalReconnecting, TokenRefreshed
+from ..events import PacketReceived, Reconnected, Reconnecting, SignalReconnecting, TokenRefreshed
 from ..ice.agent import PairReport
 from ..ice.paths import PathReport
 from ..ice.verdict import path_verdict
@@ -52,6 +52,7 @@ from ..signal.session import (
     SignalSession,
 )
 from ..types import (
+    ChatEntry,
     ConnectionState,
     DisconnectReason,
     LinkStats,
@@ -179,6 +180,7 @@ class RoomEngine:
         self._session = self._new_session()
         self._requests = Requests(self.outbox, timeout=self.options.request_timeout)
         self._entropy = entropy
+        self._chat_ids = entropy.fork("chat")
         self._identity = identity
         self._receiver = DataReceiver(self.state)
         self._publisher = Publisher(self.state, self._requests, entropy.fork("publisher"), self._send_signal)
@@ -412,6 +414,14 @@ class RoomEngine:
         self._transports.due = NOW
         return self._transports.send_packet(packet, reliable, urgent, now)
 
+    def chat_entry(self, message: str, now: float, *, edits: ChatEntry | None = None) -> ChatEntry:
+        """A message for the chat, or one that ``edits`` another: ``messages.chat_packet`` makes its packet."""
+        now = self._time(now)
+        unix = int(self._wall.unix_at(now) * 1000)
+        if edits is not None:
+            return evolve(edits, message=message, edit_timestamp=unix)
+        return ChatEntry(self._chat_ids.uuid(), message, unix)
+
     def wait_acknowledged(self, now: float) -> int:
         """A token for what ``publish_data`` has accepted so far of reliable packets.
 
@@ -480,8 +490,11 @@ class RoomEngine:
         self.streams_in.participant_left(participant.identity, participant.sid, self._now)
         self._rpc.participant_left(participant.identity)
 
-    def read_data(self) -> DataReceived | None:
-        """The next received data packet, or None. Unread reliable data closes the SCTP window to the server."""
+    def read_data(self) -> PacketReceived | None:
+        """The next event that a data packet has brought, DataReceived or another one, or None.
+
+        Unread reliable data closes the SCTP window to the server.
+        """
         return self._transports.read_data(self._now)
 
     @property

@@ -21,7 +21,7 @@ from ..base.errors import ParseError
 from ..base.limits import SECTION_REQUESTS
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
-from ..events import DataReceived
+from ..events import PacketReceived
 from ..ice.agent import IceState, IceStateChanged, PairReport, PairSelected
 from ..ice.candidate import HOST, parse_init, to_init
 from ..ice.gather import CandidateFound, Gatherer, GatheringDone, GatherOptions, PortLost
@@ -200,7 +200,7 @@ class Transports:
         self._publisher: _Peer | None = None
         self._primary: _Peer | None = None
         self._readable: deque[tuple[_Peer, int]] = deque()
-        self._unread: deque[tuple[DataReceived, _Peer, int]] = deque()
+        self._unread: deque[tuple[PacketReceived, _Peer, int]] = deque()
         self._arriving: _Peer | None = None
         self.data_tracks_wanted = False
         self._lanes = (
@@ -778,7 +778,7 @@ class Transports:
         if not self._readable and not self._unread:
             self.outbox.append(DataReadable())
 
-    def read_data(self, now: float) -> DataReceived | None:
+    def read_data(self, now: float) -> PacketReceived | None:
         """The next user packet of any channel; other payloads and duplicates are passed over."""
         if self._unread:
             event, peer, size = self._unread.popleft()

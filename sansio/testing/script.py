@@ -17,7 +17,7 @@ from .. import proto
 from ..base.contract import Interface, NeedToken
 from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError
-from ..events import Connected
+from ..events import Connected, DataReceived
 from ..room.engine import RoomEngine
 from ..sfu.participant import ServerParticipant
 from .nat import Dependence, Nat, Site
@@ -294,7 +294,8 @@ class Stage:
         """Read what has come."""
         for node, person in self.people.items():
             while (packet := person.engine.read_data()) is not None:
-                person.heard.append((self.now, packet.identity, packet.payload))
+                if isinstance(packet, DataReceived):
+                    person.heard.append((self.now, packet.identity, packet.payload))
                 self.world.poke(node)
 
     # ------------------------------------------------------------------ steps

@@ -22,7 +22,7 @@ PROGRAMS = {"devserver", "testing", "tutorial"}
 GUIDE = [
     page for page in sorted((Path(__file__).parents[2] / "docs" / "guide").glob("*.md")) if page.stem not in PROGRAMS
 ]
-NEEDED = {"connecting", "data", "events", "reconnecting", "rpc", "streams", "data-tracks"}
+NEEDED = {"connecting", "data", "data-tracks", "events", "messages", "reconnecting", "rpc", "streams"}
 """Pages that have code: a page that loses all of its blocks fails here."""
 
 

@@ -61,6 +61,8 @@ class Peer:
         ):
             self.room.on(name, lambda *args, name=name: say(event=name, args=[self.argument(a) for a in args]))
         self.room.on("data_received", self.data_received)
+        self.room.on("sip_dtmf_received", self.key_pressed)
+        self.room.on("transcription_received", self.transcribed)
         self.room.on("track_subscribed", self.track_subscribed)
 
     def argument(self, value: Any) -> Any:
@@ -302,6 +304,24 @@ class Peer:
         for start in range(0, size, chunk):
             await writer.write(data[start : start + chunk])
         await writer.aclose()
+
+    # ---- messages
+
+    def key_pressed(self, dtmf: rtc.SipDTMF) -> None:
+        who = dtmf.participant.identity if dtmf.participant else None
+        say(event="key", code=dtmf.code, digit=dtmf.digit, identity=who)
+
+    def transcribed(self, segments: list[Any], participant: Any, publication: Any) -> None:
+        who = participant.identity if participant else None
+        track = publication.sid if publication else None
+        say(event="transcription", segments=[vars(segment) for segment in segments], identity=who, track=track)
+
+    async def press(self, code: int, digit: str) -> None:
+        await self.room.local_participant.publish_dtmf(code=code, digit=digit)
+
+    async def transcribe(self, identity: str, track: str, segment: dict[str, Any]) -> None:
+        segments = [rtc.TranscriptionSegment(**segment)]
+        await self.room.local_participant.publish_transcription(rtc.Transcription(identity, track, segments))
 
     # ---- calls
 

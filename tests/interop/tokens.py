@@ -31,12 +31,17 @@ def join_token(
     name: str = "",
     metadata: str = "",
     attributes: dict[str, str] | None = None,
+    kind: str = "standard",
     lifetime: float = 600.0,
     **grants: Any,
 ) -> str:
-    """A token to join a room; ``grants`` are of the video grant, in the server's spelling (``canPublish=False``)."""
+    """A token to join a room; ``kind`` may be "agent" and others.
+
+    ``grants`` are of the video grant, in the server's spelling (``canPublish=False``).
+    """
     video = {"roomJoin": True, "room": room, "canUpdateOwnMetadata": True, **grants}
     claims = {"sub": identity, "name": name, "metadata": metadata, "attributes": attributes or {}, "video": video}
+    claims["kind"] = kind
     return mint(key, secret, claims, lifetime)
 
 

@@ -53,6 +53,17 @@ room.on(RoomEvent.DataReceived, (data, participant, kind, topic) => {
   window.tell({ event: 'data_received', data: encode(data), reliable, topic: topic || '', identity });
 });
 
+room.on(RoomEvent.ChatMessage, (message, participant) => {
+  if (participant !== room.localParticipant) {
+    window.tell({ event: 'chat', message, identity: participant ? participant.identity : null });
+  }
+});
+room.on(RoomEvent.SipDTMFReceived, (dtmf, participant) => window.tell(
+  { event: 'key', code: dtmf.code, digit: dtmf.digit, identity: participant ? participant.identity : null }));
+room.on(RoomEvent.TranscriptionReceived, (segments, participant, publication) => window.tell(
+  { event: 'transcription', segments, identity: participant ? participant.identity : null,
+    track: publication ? publication.trackSid : null }));
+
 // From `listen` on, tell of the first picture of each track and of each change of its size.
 let listening = false;
 const watch = (track) => {
@@ -215,6 +226,9 @@ window.commands = {
     }
     await writer.close();
   },
+  async chat({ text }) { return room.localParticipant.sendChatMessage(text); },
+  async edit({ entry, text }) { return room.localParticipant.editChatMessage(text, entry); },
+  press: ({ code, digit }) => room.localParticipant.publishDtmf(code, digit),
   async serve() {
     const methods = {
       echo: async (data) => data.payload,

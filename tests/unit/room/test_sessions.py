@@ -296,8 +296,9 @@ def test_every_declared_event_is_emitted_by_some_session():
     room.rename_local_publication(own, track("TR_new"))
     room.disconnected(DisconnectReason.CLIENT_INITIATED)
     seen.update(map(type, room.events()))
-    data = proto.models.DataPacket(user=proto.models.UserPacket(payload=b"x"))
-    seen.add(type(DataReceiver(room).receive(data.SerializeToString(), True, 0.0)))
+    for payload in ("user", "chat_message", "transcription", "sip_dtmf"):
+        data = proto.models.DataPacket(**{payload: {}})
+        seen.add(type(DataReceiver(room).receive(data.SerializeToString(), True, 0.0)))
     engine_only = {events.TokenRefreshed, events.SignalReconnecting, events.Reconnecting, events.Reconnected}
     engine_only |= {events.TrackSubscribed, events.TrackUnsubscribed, events.TrackSubscriptionStatusChanged}
     engine_only |= {events.DataUnacknowledged}
