@@ -220,16 +220,16 @@ def test_packets_of_any_payload_are_refused_when_the_budget_is_full_or_nothing_i
 def test_lossy_packets_of_other_payloads_are_handled_when_data_is_read():
     with Party("alice", "bob") as party:
         party.wait(1.0)
-        digits = []
-        party.engines["bob"]._receiver.handlers["sip_dtmf"] = lambda packet, now: digits.append(packet.sip_dtmf.digit)
-        for digit in "12":
-            packet = models.DataPacket(sip_dtmf=models.SipDTMF(code=int(digit), digit=digit))
+        names = []
+        party.engines["bob"]._receiver.handlers["rpc_ack"] = lambda packet, now: names.append(packet.rpc_ack.request_id)
+        for name in "12":
+            packet = models.DataPacket(rpc_ack=models.RpcAck(request_id=name))
             assert party.engines["alice"].send_packet(packet, reliable=False, now=party.now)
         party.world.poke("alice")
         party.wait(1.0)
         assert len(party.found("bob", DataReadable)) == 1
         assert party.read("bob") == []
-        assert digits == ["1", "2"]
+        assert names == ["1", "2"]
 
 
 def test_what_a_handler_holds_keeps_the_window_shut_until_it_is_released(monkeypatch):
