@@ -46,7 +46,7 @@ def encode():
     sender = DataSender()
     begin = time.perf_counter()
     for _ in range(COUNT):
-        sender.sent(sender.encode(PAYLOAD, reliable=True, topic="bench"))
+        sender.number(sender.encode(PAYLOAD, reliable=True, topic="bench"))
     return time.perf_counter() - begin
 
 
