@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Union, cast
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ from ._subscription import Handler
 
 if TYPE_CHECKING:
     from ._core import MediaFailure, Refusal
+    from ._rpc import RpcHandler
     from ._session import Session
     from ._tracks import LocalTrack
 
@@ -56,6 +58,7 @@ def connect(
     publish: Iterable[ToPublish] = (),
     options: ConnectOptions | None = None,
     on: Handlers | None = None,
+    rpc_methods: Mapping[str, RpcHandler] | None = None,
 ) -> AbstractAsyncContextManager[Room]:
     """Join a room for the length of a block::
 
@@ -70,7 +73,8 @@ def connect(
     it leaves ``connect``; during a reconnect it counts as a failed attempt. ``auto_subscribe``: let the server send
     every track. ``publish``: tracks that are published with the join, at no round trip of their own; each by itself, or
     as a pair with its PublishOptions, its source, or its name. ``on``: handlers by event, as for ``Room.on``, one or
-    several each; they miss nothing, since they are there before the join begins.
+    several each; they miss nothing, since they are there before the join begins. ``rpc_methods``: handlers by method,
+    as for ``LocalParticipant.register_rpc_method``, which are there for the first call already.
 
     Raises a ConnectError when the room cannot be joined, RequestRejected when the server refuses one of the tracks, and
     ValueError for an unusable address. An exception of the block comes out as it is; several exceptions, of block,
@@ -138,7 +142,7 @@ def connect(
         session.attach(engine, driver)
         session.prepare_tracks(tracks)
 
-    return open_room(prepare, options, on or {})
+    return open_room(prepare, options, on or {}, rpc_methods or {})
 
 
 def _to_publish(item: ToPublish) -> tuple[LocalTrack, PublishOptions]:
@@ -163,7 +167,10 @@ def preload() -> None:
 
 @asynccontextmanager
 async def open_room(
-    prepare: Callable[[Session], Awaitable[None]], options: ConnectOptions, on: Handlers
+    prepare: Callable[[Session], Awaitable[None]],
+    options: ConnectOptions,
+    on: Handlers,
+    rpc_methods: Mapping[str, RpcHandler] = MappingProxyType({}),
 ) -> AsyncIterator[Room]:
     """What ``connect`` is, for any engine and driver that ``prepare`` attaches to the session."""
     from ._session import Session
@@ -177,6 +184,8 @@ async def open_room(
             for event, handlers in on.items():
                 for handler in [handlers] if callable(handlers) else handlers:
                     room.on(event, handler)
+            for method, answer in rpc_methods.items():
+                room.local_participant.register_rpc_method(method, answer)
             try:
                 await _start_driver(session, outer)
                 async with trio.open_nursery(strict_exception_groups=True) as session.tasks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -30,6 +30,7 @@ from trio_client._driver import Driver
 from trio_client._options import ConnectOptions
 from trio_client._participant import LocalParticipant, RemoteParticipant
 from trio_client._room import Room
+from trio_client._rpc import RpcHandler
 from trio_client._session import Session
 from trio_client._signal import SignalError
 
@@ -285,6 +286,7 @@ class SimNet:
         room: str = "room",
         options: ConnectOptions | None = None,
         on: Handlers | None = None,
+        rpc_methods: Mapping[str, RpcHandler] | None = None,
         token: Callable[[], Awaitable[str]] | None = None,
         **engine_options: Any,
     ) -> AbstractAsyncContextManager[Room]:
@@ -318,7 +320,7 @@ class SimNet:
             session.attach(engine, driver)
             self.sessions.append(session)
 
-        return open_room(prepare, options or ConnectOptions(), on or {})
+        return open_room(prepare, options or ConnectOptions(), on or {}, rpc_methods or {})
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from sansio.room.rpc import RpcInvocation
 from trio_client import (
     DisconnectedError,
     LocalProtocolError,
+    ParticipantConnected,
     Reconnected,
     RpcError,
     RpcErrorCode,
@@ -60,6 +61,24 @@ def test_calls_and_answers():
             assert data.request_id
             assert await alice.local_participant.perform_rpc("bob", "reverse", "abc") == "cba"
             assert await alice.local_participant.perform_rpc("bob", "reverse") == ""
+
+    run(main)
+
+
+def test_methods_that_are_there_before_the_join():
+    """Somebody calls at the first sight of a newcomer."""
+
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice:
+            answers = []
+
+            @alice.on(ParticipantConnected)
+            async def call(event):
+                answers.append(await alice.local_participant.perform_rpc(event.participant.identity, "m", "x"))
+
+            async with net.connect("bob", rpc_methods={"m": lambda data: data.payload + "!"}):
+                await trio.sleep(5)
+            assert answers == ["x!"]
 
     run(main)
 
