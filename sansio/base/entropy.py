@@ -27,6 +27,18 @@ class Entropy:
     def __repr__(self) -> str:
         return "Entropy(...)"
 
+    @property
+    def state(self) -> bytes:
+        """What ``of_state`` makes a fresh stream of: as secret as the seed."""
+        return self._key
+
+    @classmethod
+    def of_state(cls, state: bytes) -> Entropy:
+        """The stream of that ``state``, from its beginning."""
+        made = cls(b"")
+        made._key = state
+        return made
+
     def fork(self, label: str) -> Entropy:
         """An independent stream for one component."""
         return Entropy(hashlib.blake2b(label.encode(), key=self._key, digest_size=32, person=b"sansio-fork").digest())

@@ -157,7 +157,7 @@ class Rooms:
                 self.world.accept_signal("server", output.signal)
             case RefuseSignal():
                 self.world.refuse_signal("server", output.signal, output.status, output.body)
-            case DropSignal():
+            case _:
                 self.world.drop_signal("server", output.signal)
 
     def token(self, identity: str, room: str = "room", *, ttl: float = 3600.0, **claims: Any) -> str:
@@ -175,15 +175,17 @@ class Rooms:
         site: Site | None = None,
         url: str = "ws://server.test",
         hosts: Sequence[str] = (),
+        make: Callable[..., RoomEngine] = RoomEngine,
         **options: Any,
     ) -> RoomEngine:
         """A new client, which begins to join.
 
         Its node is named ``node`` or by its identity, stands in ``site``, and has the addresses ``hosts``, or one.
+        ``make`` makes the engine, such as ``Recorder.engine``.
         """
         world, self._clients = self.world, self._clients + 1
         label, hosts = f"client {self._clients}", hosts or [f"10.2.0.{self._clients}"]
-        engine = RoomEngine(
+        engine = make(
             url,
             token or self.token(identity, room),
             EngineOptions(dtls_engine=PlainEngine, **options),

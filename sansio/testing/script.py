@@ -240,10 +240,15 @@ class Stage:
             token=self.rooms.token(name, ttl=self.expires - self.now - LEEWAY),
             single_peer_connection=(None, True, False, None)[self.script.mode],
             renew_token=bool(self.script.lifetime & 1),
+            make=self.maker(name),
         )
         person = self.people[node or name] = Person(name, node or name, engine, site)
         self.world.node(node or name).perform = lambda output, now: self.output(person, output)
         return person
+
+    def maker(self, name: str) -> Callable[..., RoomEngine]:
+        """What makes somebody's engine; for a stage that records."""
+        return RoomEngine
 
     def output(self, person: Person, output: Any) -> None:
         """Something that an engine puts out and that is not for the network."""
