@@ -84,7 +84,7 @@ def connect(
     tracks = [_to_publish(item) for item in publish]
 
     async def prepare(session: Session) -> None:
-        from ._core import EngineOptions, Factories, RoomEngine, TurnServerConfig
+        from ._core import EngineOptions, Factories, TurnServerConfig
         from ._data_tracks import RemoteDataTrack
         from ._driver import Driver
         from ._participant import LocalParticipant, RemoteParticipant
@@ -93,7 +93,7 @@ def connect(
 
         network = current_network.get()
         wall = network.wall()
-        engine = RoomEngine(
+        engine = network.engine()(
             url,
             token if isinstance(token, str) else await token(),
             EngineOptions(

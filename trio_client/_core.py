@@ -167,6 +167,7 @@ if TYPE_CHECKING:
     from sansio.sfu.token import Claims, mint
     from sansio.signal.refusal import Refusal, RefusalKind
     from sansio.signal.urls import UnusableToken, UrlError, explain_url
+    from sansio.testing.record import Recorder, Replayed, replay
 
 __all__ = [
     "INF",
@@ -244,11 +245,13 @@ __all__ = [
     "ReconnectPolicy",
     "Reconnected",
     "Reconnecting",
+    "Recorder",
     "RecordingStatusChanged",
     "Refusal",
     "RefusalKind",
     "RefuseSignal",
     "RemoteTrackPublication",
+    "Replayed",
     "RequestDone",
     "RequestError",
     "RequestFailed",
@@ -328,6 +331,7 @@ __all__ = [
     "path_verdict",
     "plain_identity",
     "preload_core",
+    "replay",
     "way_line",
 ]
 
@@ -358,6 +362,8 @@ _LATER = {
     "RequestDone": "room.requests",
     "RequestError": "room.requests",
     "RequestFailed": "room.requests",
+    "Recorder": "testing.record",
+    "Replayed": "testing.record",
     "RoomEngine": "room.engine",
     "RoomState": "room.state",
     "DataTrackReadable": "room.data_tracks",
@@ -376,6 +382,7 @@ _LATER = {
     "pair_line": "ice.verdict",
     "path_table": "ice.verdict",
     "path_verdict": "ice.verdict",
+    "replay": "testing.record",
     "way_line": "ice.verdict",
 }
 

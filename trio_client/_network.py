@@ -9,7 +9,9 @@ import trio
 from ._core import Entropy, WallClock
 
 if TYPE_CHECKING:
-    from ._core import DtlsIdentity
+    from collections.abc import Callable
+
+    from ._core import DtlsIdentity, RoomEngine
     from ._options import ConnectOptions
 
 
@@ -24,6 +26,9 @@ class Network(Protocol):
 
     def identity(self, wall: WallClock) -> DtlsIdentity:
         """Who a session is in DTLS."""
+
+    def engine(self) -> Callable[..., RoomEngine]:
+        """What makes the engine of a session; it takes the arguments of RoomEngine."""
 
     def engine_options(self) -> dict[str, Any]:
         """EngineOptions that differ from what they are elsewhere."""
@@ -49,6 +54,11 @@ class SystemNetwork:
         from ._core import DtlsIdentity
 
         return DtlsIdentity.generate(wall.unix)
+
+    def engine(self) -> Callable[..., RoomEngine]:
+        from ._core import RoomEngine
+
+        return RoomEngine
 
     def engine_options(self) -> dict[str, Any]:
         return {}

@@ -32,6 +32,7 @@ from .._core import (
 from .._network import current_network
 
 if TYPE_CHECKING:
+    from .._core import RoomEngine
     from .._options import ConnectOptions
     from .._room import Room
 
@@ -229,6 +230,11 @@ class _Net:
         from .._core import plain_identity
 
         return plain_identity(self._entropy.fork(f"identity {next(self.numbers)}"))
+
+    def engine(self) -> Callable[..., RoomEngine]:
+        from .._core import RoomEngine
+
+        return RoomEngine
 
     def engine_options(self) -> dict[str, Any]:
         from .._core import PlainEngine

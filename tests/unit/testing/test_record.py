@@ -144,6 +144,14 @@ def test_a_session_plays_back_to_the_byte(single):
         assert played.engine.diagnostics() == stand.alice.diagnostics()
 
 
+def test_what_the_engine_calls_of_itself_is_no_input():
+    with Stand() as stand:
+        before = len(stand.lines)
+        stand.recorder._inside = True
+        stand.alice.publish_data(b"from within", now=stand.world.now)
+        assert len(stand.lines) == before
+
+
 @pytest.mark.parametrize("dtls", [PlainEngine, default_engine], ids=["plain", "real"])
 def test_packets_by_the_fast_way_are_recorded_too(dtls):
     with Stand(dtls) as stand:
