@@ -34,7 +34,8 @@ class EngineOptions:
     port_range: tuple[int, int] | None = None
     ice_servers: tuple[str, ...] = ()
     receive_sections: tuple[int, int] = (3, 3)
-    """Media sections for audio and video of others in the first offer: such tracks come a round trip earlier."""
+    """Media sections for audio and video of others in the first offer: such tracks come a round trip earlier. One less
+    for each track of ours in it, but one in any case."""
     turn_servers: tuple[TurnServerConfig, ...] = ()
     ice_policy: Literal["all", "relay"] = "all"
     reconnect: ReconnectPolicy = field(factory=ReconnectPolicy)

@@ -264,8 +264,6 @@ class Transports:
             wall=self._wall,
             cname=self._cname,
         )
-        if target == PUBLISHER and self.single:
-            connection.media.add_receive_sections(*self._options.receive_sections)
         low, high = self._options.port_range or (0, 0)
         gather = GatherOptions(port_low=low, port_high=high, interfaces=self._options.interfaces)
         gatherer = Gatherer(entropy.fork("gather"), self._allot, options=gather)
@@ -354,8 +352,16 @@ class Transports:
     # ------------------------------------------------------------------ negotiation
 
     def first_offer(self, now: float, *, delay: float = 0.0) -> rtc.SessionDescription:
-        """The offer that travels inside the join request, or right behind the join; ``delay``: until the join."""
+        """The offer that travels inside the join request, or right behind the join; ``delay``: until the join.
+
+        The more tracks of ours it holds, the fewer sections wait for those of others: what the server says first has to
+        fit into the ten segments with which TCP begins, or the answer comes a round trip later.
+        """
         assert self._publisher is not None
+        if self.single:
+            media = self._publisher.connection.media
+            sent = len(media.sending)
+            media.add_receive_sections(*[max(min(1, most), most - sent) for most in self._options.receive_sections])
         self._first_offer = self._description("offer", *self._publisher.connection.create_offer(now, delay=delay))
         return self._first_offer
 

@@ -89,14 +89,13 @@ PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 DEPENDENCY_DESCRIPTOR = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 
 # One id means one extension on the whole bundled transport, so the ids below are allotted together.
-AUDIO_EXTENSIONS = (Extension(1, AUDIO_LEVEL), Extension(4, MID), Extension(5, ABS_CAPTURE_TIME))
+AUDIO_EXTENSIONS = (Extension(1, AUDIO_LEVEL), Extension(4, MID))
 VIDEO_EXTENSIONS = (
     Extension(2, ABS_SEND_TIME),
     Extension(3, TRANSPORT_CC),
     Extension(4, MID),
-    Extension(5, ABS_CAPTURE_TIME),
     Extension(10, RID),
     Extension(11, REPAIRED_RID),
 )
-EXTENSIONS = (MID, RID, REPAIRED_RID, AUDIO_LEVEL, TRANSPORT_CC, ABS_SEND_TIME, ABS_CAPTURE_TIME)
+EXTENSIONS = (MID, RID, REPAIRED_RID, AUDIO_LEVEL, TRANSPORT_CC, ABS_SEND_TIME)
 """The URIs that we accept in an offer of the server."""

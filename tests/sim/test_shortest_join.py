@@ -16,8 +16,9 @@ from sansio.base.contract import Interface
 from sansio.base.entropy import Entropy
 from sansio.dtls.plain import PlainEngine, plain_identity
 from sansio.events import Connected
-from sansio.room.engine import RoomEngine
+from sansio.room.engine import RequestDone, RoomEngine, TrackStarted
 from sansio.room.options import EngineOptions
+from sansio.room.track import TrackDescription
 from sansio.room.transports import DataReadable
 from sansio.testing.netem import Link
 from sansio.testing.pairs import Rooms
@@ -139,6 +140,43 @@ def test_a_message_published_before_media_is_up_does_not_need_to_wait_for_it():
         join.world.poke("alice")
     assert join.run() == {"connected": pytest.approx(3.0), "echo": pytest.approx(5.0)}
     assert (4.0, "alice", "cookie-echo+data+data+data+data") in join.story()
+
+
+def test_tracks_published_with_the_join_cost_no_round_trip():
+    """The server has accepted them with the first answer, they are negotiated with the second message, and a frame
+    leaves in the moment in which media can flow; the join itself takes no longer."""
+    frames = []
+
+    def prepare(join):
+        _, join.voice = join.alice.publish_track(TrackDescription(codec="opus", name="voice"), join.begin)
+        connected = join.world.node("alice").perform
+
+        def perform(output, now):
+            if isinstance(output, RequestDone):
+                join.marks["published"] = (now - join.begin) / join.rtt
+            elif isinstance(output, TrackStarted):
+                join.marks["started"] = (now - join.begin) / join.rtt
+            connected(output, now)
+            if isinstance(output, Connected):
+                assert join.alice.write_frame(join.voice, b"\xf8\xff\xfe", now)
+                frames.append((now - join.begin) / join.rtt)
+
+        join.world.node("alice").perform = perform
+
+    join = Join(prepare=prepare)
+    marks = join.run()
+    assert marks == {
+        "published": pytest.approx(1.0),
+        "started": pytest.approx(1.0),
+        "connected": pytest.approx(3.0),
+        "echo": pytest.approx(5.0),
+    }
+    assert frames == [pytest.approx(3.0)]
+    assert join.voice.stats().packets == 1
+    signals = [(when, kind) for when, source, kind in join.story() if source == "alice" and kind.startswith("signal")]
+    assert [kind for when, kind in signals if when < 1.0] == ["signal-open"]
+    (bob,) = join.bob.state.remote_participants["alice"].track_publications.values()
+    assert bob.name == "voice"
 
 
 @pytest.mark.parametrize("rtt", [0.01, 0.2, 0.4])

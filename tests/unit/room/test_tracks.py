@@ -457,7 +457,15 @@ def test_tracks_that_make_the_request_too_long_follow_the_join():
     assert not request.add_track_requests
     studio.join()
     assert [kind for kind in studio.sent() if kind in ("add_track", "offer")] == ["add_track", "offer"]
-    assert parse_sdp(studio.sent("offer")[0].sdp).media[-1].msid.track == own.cid
+    assert parse_sdp(studio.sent("offer")[0].sdp).media[1].msid.track == own.cid
+
+
+@pytest.mark.parametrize(("tracks", "receiving"), [(0, 6), (1, 4), (2, 2), (5, 2)])
+def test_the_first_offer_is_kept_short(tracks, receiving):
+    studio, _ = begun(*[VOICE] * tracks)
+    offer = parse_sdp(join_request(studio.found(OpenSignal)[0].url).publisher_offer.sdp)
+    assert [media.direction for media in offer.media[1:]].count("recvonly") == receiving
+    assert [media.direction for media in offer.media[1:]].count("sendonly") == tracks
 
 
 def test_a_track_given_before_the_start_may_be_refused_or_given_up():
@@ -471,7 +479,7 @@ def test_a_track_given_before_the_start_may_be_refused_or_given_up():
     studio.answering = True
     studio.negotiate()
     last = parse_sdp(studio.sent("offer")[-1].sdp)
-    assert [media.direction for media in last.media[-2:]] == ["inactive", "inactive"]
+    assert [media.direction for media in last.media[1:3]] == ["inactive", "inactive"]
     assert [started.track for started in studio.events(TrackStarted)] == [own]
     assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
     unborn = Studio(connect=False)
@@ -903,6 +911,7 @@ def test_a_restart_publishes_anew_and_begins_the_tracks_of_others_again(publishi
     assert got.ended == "reconnecting"
     studio.begin()
     if publishing:
+        studio.tracks = {"2": TRACKS["1"]}  # the first section is for our own track
         assert failed(studio, token) == [RequestReason.ROOM_ENDED]
         assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
     studio.join(BOB)
@@ -959,7 +968,7 @@ def test_a_track_may_be_ended_while_the_session_starts_anew(early):
     assert len(asked) == (0 if early else 1)
     studio.negotiate()
     if not early:  # it was asked for already: it is completed, and then ended
-        assert parse_sdp(studio.sent("offer")[-1].sdp).media[-1].direction == "inactive"
+        assert parse_sdp(studio.sent("offer")[-1].sdp).media[1].direction == "inactive"
     assert not studio.engine.write_frame(own, OPUS_FRAME, studio.now)
 
 
