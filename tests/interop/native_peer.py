@@ -51,6 +51,7 @@ class Peer:
         self.echoing = False
         self.listening = False
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.data_track: Any = None
         self.sources: list[rtc.AudioSource | rtc.VideoSource] = []
         for name in (
             *("participant_connected", "participant_disconnected", "participant_active"),
@@ -260,6 +261,34 @@ class Peer:
     async def silence(self, source: rtc.AudioSource) -> None:
         while True:
             await source.capture_frame(rtc.AudioFrame(bytes(960), 48000, 1, 480))
+
+    # ---- data tracks
+
+    async def follow_data_tracks(self) -> None:
+        """Subscribe to every data track that appears from now on, and tell of its frames."""
+        self.room.on("data_track_published", lambda track: self.start(self.follow(track)))
+        self.room.on("data_track_unpublished", lambda sid: say(event="data_track_unpublished", sid=sid))
+
+    async def follow(self, track: Any) -> None:
+        say(event="data_track", name=track.info.name, sid=track.info.sid, identity=track.publisher_identity)
+        async for frame in track.subscribe(buffer_size=64):
+            digest = hashlib.sha256(frame.payload).hexdigest()
+            stamp = frame.user_timestamp
+            say(event="frame", name=track.info.name, size=len(frame.payload), sha=digest, stamp=stamp)
+        say(event="data_track_ended", name=track.info.name)
+
+    async def publish_data_track(self, name: str) -> dict[str, Any]:
+        self.data_track = await self.room.local_participant.publish_data_track(name=name)
+        return {"sid": self.data_track.info.sid}
+
+    async def push_frames(self, sizes: list[int]) -> None:
+        """A frame of each size, whose timestamp is its number, from 1 on."""
+        for number, size in enumerate(sizes):
+            self.data_track.try_push(rtc.DataTrackFrame(pattern(size), number + 1))
+            await asyncio.sleep(0.1)
+
+    async def unpublish_data_track(self) -> None:
+        await self.data_track.unpublish()
 
     # ---- streams
 

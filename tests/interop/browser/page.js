@@ -93,6 +93,19 @@ const pattern = async (size) => {
   }
   return data.subarray(0, size);
 };
+let dataTrack = null;
+const follow = async (track) => {
+  const { name, sid } = track.info;
+  window.tell({ event: 'data_track', name, sid, identity: track.publisherIdentity });
+  const reader = track.subscribe({ bufferSize: 64 }).getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const stamp = value.userTimestamp === undefined ? null : Number(value.userTimestamp);
+    window.tell({ event: 'frame', name, size: value.payload.length, sha: hex(await sha(value.payload)), stamp });
+  }
+  window.tell({ event: 'data_track_ended', name });
+};
 const drain = async (reader, identity) => {
   window.tell({ event: 'stream_opened', identity });
   const found = [];
@@ -207,6 +220,21 @@ window.commands = {
   },
   listen: () => { listening = true; },
   set_video_quality: ({ sid, quality }) => find(sid).setVideoQuality(quality),
+  follow_data_tracks() {
+    room.on(RoomEvent.DataTrackPublished, (track) => follow(track));
+    room.on(RoomEvent.DataTrackUnpublished, (sid) => window.tell({ event: 'data_track_unpublished', sid }));
+  },
+  async publish_data_track({ name }) {
+    dataTrack = await room.localParticipant.publishDataTrack({ name });
+    return { sid: dataTrack.info.sid };
+  },
+  async push_frames({ sizes }) {
+    for (let number = 0; number < sizes.length; number += 1) {
+      await dataTrack.tryPush({ payload: await pattern(sizes[number]), userTimestamp: BigInt(number + 1) });
+      await new Promise((done) => setTimeout(done, 100));
+    }
+  },
+  unpublish_data_track: () => dataTrack.unpublish(),
   hear_streams({ topic }) {
     room.registerTextStreamHandler(topic, (reader, { identity }) => drain(reader, identity));
     room.registerByteStreamHandler(topic, (reader, { identity }) => drain(reader, identity));
