@@ -10,7 +10,16 @@ import av
 import pytest
 import trio
 
-from trio_client import ActiveSpeakersChanged, TrackSource, TrackSubscribed, VideoLayer, VideoQuality
+import trio_client
+from trio_client import (
+    ActiveSpeakersChanged,
+    ConnectOptions,
+    Scenario,
+    TrackSource,
+    TrackSubscribed,
+    VideoLayer,
+    VideoQuality,
+)
 from trio_client.media import PcmAudioTrack, RawVideoTrack, decode_audio, decode_video
 
 from .ours import MODES, joined, run
@@ -83,6 +92,30 @@ def test_a_native_client_hears_our_tone(server, room, native, single, rate, chan
             assert heard["hz"] == pytest.approx(HZ, rel=0.02)
             assert heard["peak"] == pytest.approx(PEAK, rel=0.25)
             assert track.stats().lost < 10
+
+    run(scenario)
+
+
+@MODES
+def test_a_tone_published_with_the_join_outlives_the_session(server, room, native, single):
+    peer = native("them")
+    peer.call("listen")
+
+    async def scenario() -> None:
+        track = PcmAudioTrack("voice", 24000)
+        options = ConnectOptions(single_peer_connection=single)
+        async with (
+            trio_client.connect(server.url, server.token(room, "ours"), publish=[track], options=options) as ours,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(sing, track)
+            heard = await peer.await_("heard")
+            await ours.simulate(Scenario.FULL_RECONNECT)
+            again = await peer.await_("heard", where=lambda event: event["sid"] != heard["sid"])
+            assert again["sid"] == track.publication.sid
+            sound = await peer.acall("measure_sound", sid=again["sid"])
+            assert sound["hz"] == pytest.approx(HZ, rel=0.02)
+            nursery.cancel_scope.cancel()
 
     run(scenario)
 
