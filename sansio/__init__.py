@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .room.engine import Ended, JoinFailed, MediaFailure, RoomEngine
     from .room.options import EngineOptions
     from .room.requests import RequestDone, RequestFailed
+    from .room.rpc import RpcCancelled, RpcInvoked
+    from .room.rpc_error import RpcError, RpcErrorCode
     from .room.state import Factories, RoomState
     from .room.transports import DataReadable, DataWritable
 
@@ -66,6 +68,10 @@ __all__ = [
     "Resolve",
     "RoomEngine",
     "RoomState",
+    "RpcCancelled",
+    "RpcError",
+    "RpcErrorCode",
+    "RpcInvoked",
     "SendSignal",
     "SignalFailure",
     "Transmit",
@@ -83,6 +89,8 @@ _HOMES = (
     ("room.engine", "Ended JoinFailed MediaFailure RoomEngine"),
     ("room.options", "EngineOptions"),
     ("room.requests", "RequestDone RequestFailed"),
+    ("room.rpc", "RpcCancelled RpcInvoked"),
+    ("room.rpc_error", "RpcError RpcErrorCode"),
     ("room.state", "Factories RoomState"),
     ("room.transports", "DataReadable DataWritable"),
 )

@@ -116,6 +116,9 @@ class RpcDesk:
         except Exception as error:
             self._fail(invocation, error)
             return
+        except BaseException as error:  # it must not end the pump half-way
+            self._session.crash(error)
+            return
         if not inspect.isawaitable(answer):
             self._respond(invocation, answer)
             return
@@ -153,7 +156,10 @@ class RpcDesk:
     @trio.lowlevel.enable_ki_protection
     def _fail(self, invocation: RpcInvocation, error: Exception) -> None:
         """The caller gets an RpcError as it is, and of anything else only that there was an error."""
-        told = error if isinstance(error, RpcError) else None
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:  # it was raised in a nursery
+            cause = cause.exceptions[0]
+        told = cause if isinstance(cause, RpcError) else None
         if told is None:
             logger.error("the handler of RPC method %r failed", invocation.method, exc_info=error)
         self._session.engine.rpc_fail(invocation, told, trio.current_time())

@@ -145,6 +145,12 @@ def test_errors_of_handlers(caplog):
             async def broken(data):
                 raise ZeroDivisionError("the secret of the house")
 
+            @register("nursery")
+            async def nursery(data):
+                async with trio.open_nursery():
+                    raise RpcError(4712, "from within")
+
+            assert (await refused(alice, "bob", "nursery")).code == 4712
             register("broken at once", lambda data: 1 / 0)
             register("number", lambda data: 5)
             error = await refused(alice, "bob", "picky")
@@ -167,6 +173,24 @@ def test_errors_of_handlers(caplog):
 
     with caplog.at_level(logging.ERROR, "trio_client"):
         run(main)
+
+
+def test_what_is_no_error_of_a_method_ends_the_room():
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice:
+
+            def leave(data):
+                raise SystemExit
+
+            async def bob():
+                async with net.connect("bob", rpc_methods={"leave": leave}):
+                    error = await refused(alice, "bob", "leave")
+                    assert error.code == RpcErrorCode.RECIPIENT_DISCONNECTED
+
+            with pytest.raises(SystemExit):
+                await bob()
+
+    run(main)
 
 
 def test_nobody_there_and_nobody_answering():
