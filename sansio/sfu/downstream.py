@@ -264,8 +264,14 @@ class DownTrack:
         if stream is None or self.packets == self.reported:
             return None
         self.reported = self.packets
-        base, at = stream.report or (stream.last_timestamp, stream.last_at)
-        timestamp = base + self._timestamp_offset + int((now - at) * stream.clock)
+        media = self.track.media
+        if stream.report is not None and media is not None:
+            # All streams of a publisher keep their relation in time, whatever the way here did to their reports.
+            base, _, told = stream.report
+            passed = ntp / 4294967296 - media.time_of(told)
+        else:
+            base, passed = stream.last_timestamp, now - stream.last_at
+        timestamp = base + self._timestamp_offset + int(passed * stream.clock)
         return SenderReport(self.ssrc, ntp, timestamp & 0xFFFFFFFF, self.packets & 0xFFFFFFFF, self.octets & 0xFFFFFFFF)
 
 

@@ -76,6 +76,7 @@ class MediaRelay:
         self._downs: dict[int, DownTrack] = {}
         self._arrivals = ArrivalRecorder()
         self._media_ssrc = 0
+        self._clock_lead = INF
         self._references: dict[int, tuple[int, float]] = {}
         self._report_due = INF
         self._sender_due = INF
@@ -131,6 +132,10 @@ class MediaRelay:
     def touch(self) -> None:
         """A stream owes a request for a key frame."""
         self._wake()
+
+    def time_of(self, ntp: int) -> float:
+        """When the client's clock showed an NTP time: by ours, in seconds since 1900."""
+        return ntp / 4294967296 + self._clock_lead
 
     @property
     def streams(self) -> tuple[UpStream, ...]:
@@ -196,6 +201,8 @@ class MediaRelay:
             if level:
                 track.meter.observe(level[0] & 0x7F, packet.timestamp, codec.clock_rate, now)
         keyframe = video and starts_keyframe(codec.name.lower(), packet.payload)
+        if keyframe:
+            stream.keyframe_due = INF  # whoever asked for one has it
         track.forward(stream, packet, codec, keyframe, now)
 
     def _name(self, packet: RtpPacket, uri: str) -> str:
@@ -255,6 +262,8 @@ class MediaRelay:
                 case SenderReport(ssrc=ssrc, ntp=ntp, timestamp=timestamp, blocks=blocks):
                     stream = self._sources.get(ssrc)
                     if stream is not None:
+                        sent = ntp / 4294967296
+                        self._clock_lead = min(self._clock_lead, self._wall.ntp_at(now) / 4294967296 - sent)
                         stream.handle_report(ntp, timestamp, now)
                     self._handle_blocks(blocks)
                 case ReceiverReport(blocks=blocks):
@@ -308,7 +317,7 @@ class MediaRelay:
         for stream in self._sources.values():
             if stream.keyframe_due <= now:
                 stream.keyframe_due = INF
-                if stream.live(now) or not stream.started:
+                if stream.live(now):  # one that has yet to begin does so with a key frame
                     stream.keyframe_at = now
                     feedback.append(PictureLoss(self._ssrc, stream.ssrc))
             if stream.nack_due <= now:

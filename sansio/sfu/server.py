@@ -73,7 +73,9 @@ RESUME_TIME = 5.0
 """Seconds that a client whose media has failed has to come back."""
 NAME_TIME = 30.0
 """Seconds that a new TCP connection has to say whose it is."""
-VERSION = "0.0.0-development"
+VERSION = "1.13.5"
+"""Of the LiveKit server that this one is like; clients look at it to see what they may do."""
+DEBUG_INFO = "trio-livekit development server"
 PROTOCOL = 17
 SHORT_TOKEN = 600.0
 """Seconds that a refreshed token is valid at least."""
@@ -301,6 +303,7 @@ class SfuServer:
         info.edition = proto.models.ServerInfo.Standard
         info.version = VERSION
         info.protocol = PROTOCOL
+        info.debug_info = DEBUG_INFO
         info.node_id = "ND_development"
 
     def _resume(self, signal: int, claims: Claims, sid: str, now: float) -> None:

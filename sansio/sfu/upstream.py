@@ -28,7 +28,7 @@ class UpStream:
     """A source: ``layer`` 0 is the lowest of a simulcast track.
 
     ``missing`` maps sequence numbers that are asked for to [tries, next time]. ``report`` is the last sender report:
-    RTP timestamp and our time of its arrival.
+    RTP timestamp, our time of its arrival, NTP time of the publisher.
     """
 
     __slots__ = (
@@ -72,7 +72,7 @@ class UpStream:
         self.last_timestamp = 0
         self.octets = 0
         self.loss = 0.0
-        self.report: tuple[int, float] | None = None
+        self.report: tuple[int, float, int] | None = None
         self.keyframe_at = NOW
         self.keyframe_due = INF
         self._base = -1
@@ -132,7 +132,7 @@ class UpStream:
     def handle_report(self, ntp: int, timestamp: int, now: float) -> None:
         """A sender report."""
         self._ntp_middle = ntp >> 16 & 0xFFFFFFFF
-        self.report = (timestamp, now)
+        self.report = (timestamp, now, ntp)
 
     # ------------------------------------------------------------------ what it owes
 

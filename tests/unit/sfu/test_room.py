@@ -1,0 +1,257 @@
+"""A room: who hears of whom, who speaks, how good the lines are."""
+
+from __future__ import annotations
+
+import pytest
+
+from sansio import proto
+from sansio.base.contract import INF
+from sansio.base.limits import SFU_GONE
+from sansio.peer.transport import TransportConnected
+from sansio.sfu.room import QUALITY_INTERVAL, SPEAKER_INTERVAL
+from sansio.sfu.upstream import UpStream
+from tests.unit.sfu.door import Door, receiving, sending
+
+rtc, models = proto.rtc, proto.models
+
+
+def pair():
+    door = Door()
+    alice, bob = door.enter("alice"), door.enter("bob")
+    door.offer(bob, receiving("audio", "1"), receiving("video", "2"))
+    return door, alice, bob
+
+
+def active(door, *names):
+    """Let the primary connections of these come up."""
+    for name in names:
+        transport = door.there(name).peers[-1].connection.transport
+        transport.outbox.append(TransportConnected(None, 0.0))
+        transport.ice.selected_addr = ("10.0.0.9", 9)
+        door.there(name).peers[-1].wake()
+    door.turn()
+
+
+# ------------------------------------------------------------------ coming and going
+
+
+def test_others_hear_of_somebody_who_is_active_and_of_the_end():
+    door, alice, bob = pair()
+    active(door, "alice")
+    (told,) = door.messages("update", bob)
+    assert [(info.identity, info.state) for info in told.participants] == [("alice", models.ParticipantInfo.ACTIVE)]
+    door.publish(alice, "mic", "1")
+    assert len(door.there("bob").downs) == 1
+    door.request(alice, leave=rtc.LeaveRequest())
+    gone = door.messages("update", bob)[-1].participants[0]
+    assert (gone.state, gone.disconnect_reason) == (models.ParticipantInfo.DISCONNECTED, models.CLIENT_INITIATED)
+    assert not gone.tracks
+    assert not door.there("bob").downs
+    assert not door.there("bob").unplaced
+
+
+def test_who_leaves_takes_nothing_any_more():
+    door, alice, bob = pair()
+    sid = door.publish(alice, "cam", "1", "video")
+    assert door.there("bob").sid in door.there("alice").tracks[sid].downs
+    door.request(bob, leave=rtc.LeaveRequest())
+    assert not door.there("alice").tracks[sid].downs
+
+
+def test_the_hidden_see_but_are_not_seen():
+    door, alice, bob = pair()
+    hidden = door.enter("hidden", hidden=True)
+    active(door, "hidden")
+    assert not door.messages("update", bob)
+    assert [info.participants[0].identity for info in door.messages("update", hidden)] == ["hidden"]
+    sid = door.publish(alice, "mic", "1")
+    assert sid in door.there("hidden").downs
+    door.request(hidden, leave=rtc.LeaveRequest())
+    assert "hidden" not in [info.identity for each in door.messages("update", bob) for info in each.participants]
+
+
+def test_those_who_left_are_remembered_so_far(monkeypatch):
+    assert SFU_GONE > 2
+    monkeypatch.setattr("sansio.sfu.room.SFU_GONE", 2)
+    door, _, _ = pair()
+    for name in ("a", "b", "c"):
+        door.request(door.enter(name), leave=rtc.LeaveRequest())
+    gone = door.server.room("room").gone.values()
+    assert [info.identity for info, _ in gone] == ["b", "c"]
+
+
+def test_a_room_is_kept_for_a_while_and_then_ends():
+    door = Door(departure_timeout=20)
+    door.request(door.enter("alice"), leave=rtc.LeaveRequest())
+    sid = door.server.room("room").sid
+    door.turn(19.0)
+    door.request(door.enter("alice"), leave=rtc.LeaveRequest())
+    assert door.server.room("room").sid == sid
+    door.turn(20.0)
+    assert door.server.room("room") is None
+    assert door.server.advance(door.now) == INF
+
+
+def test_rooms_may_be_full():
+    door = Door(max_participants=1)
+    door.enter("alice")
+    assert door.knock(identity="bob").body == "room max participants exceeded"
+    assert door.knock(identity="alice").signal == door.links  # who is there may take their own place
+
+
+def test_the_numbers_of_a_room_are_told_when_they_change():
+    door, alice, bob = pair()
+    door.turn(QUALITY_INTERVAL)
+    assert [told.room.num_participants for told in door.messages("room_update", bob)] == [2]
+    door.turn(QUALITY_INTERVAL)
+    assert len(door.messages("room_update", bob)) == 1
+    door.publish(alice, "mic", "1")
+    door.turn(QUALITY_INTERVAL)
+    assert [told.room.num_publishers for told in door.messages("room_update", bob)] == [0, 1]
+
+
+# ------------------------------------------------------------------ speakers and quality
+
+
+def test_speakers_are_told_to_those_who_hear_them():
+    door, alice, bob = pair()
+    deaf = door.enter("deaf", auto_subscribe=False)
+    track = door.there("alice").tracks[door.publish(alice, "mic", "1")]
+    door.publish(alice, "cam", "2", "video", [sending("audio", "1", "mic")])
+    track.meter.level, track.meter._since = 0.3, door.now
+    door.turn(SPEAKER_INTERVAL)
+    for link in (alice, bob):
+        (told,) = door.messages("speakers_changed", link)
+        assert [(each.sid, each.level, each.active) for each in told.speakers] == [
+            (door.there("alice").sid, 0.375, True)
+        ]
+    assert not door.messages("speakers_changed", deaf)
+    door.turn(SPEAKER_INTERVAL)
+    assert len(door.messages("speakers_changed", bob)) == 1
+    track.set_muted(True, door.now)
+    door.turn(SPEAKER_INTERVAL)
+    told = door.messages("speakers_changed", bob)[-1]
+    assert [(each.level, each.active) for each in told.speakers] == [(0.0, False)]
+    door.offer(alice, receiving("audio", "1", "inactive"), sending("video", "2", "cam"))
+    door.turn(SPEAKER_INTERVAL)
+    assert door.server.room("room")._speaker_due == INF
+
+
+def test_the_quality_of_connections_is_told_when_it_changes():
+    door, alice, bob = pair()
+    sid = door.publish(alice, "mic", "1")
+    active(door, "alice", "bob")
+    stream = door.there("alice").tracks[sid].streams[0]
+    stream._base = stream._highest = 0
+
+    def qualities(loss, lost=0.0):
+        stream.loss = loss
+        door.there("bob").downs[sid].loss = lost
+        door.server.room("room")._quality_due = door.now  # sooner than ICE gives up for want of a client
+        door.turn()
+        told = door.messages("connection_quality", bob)
+        names = {door.there(name).sid: name for name in ("alice", "bob")}
+        return [(names[each.participant_sid], each.quality) for each in told[-1].updates], len(told)
+
+    assert qualities(0.0) == ([("alice", models.EXCELLENT), ("bob", models.EXCELLENT)], 1)
+    assert qualities(0.01) == ([("alice", models.EXCELLENT), ("bob", models.EXCELLENT)], 1)
+    assert qualities(0.05) == ([("alice", models.GOOD)], 2)
+    assert qualities(0.5, 0.05) == ([("alice", models.POOR), ("bob", models.GOOD)], 3)
+    door.there("alice").peers[0].connection.transport.ice.selected_addr = None
+    assert qualities(0.0) == ([("alice", models.LOST), ("bob", models.EXCELLENT)], 4)
+    assert alice
+
+
+# ------------------------------------------------------------------ layers
+
+
+def test_a_publisher_that_leaves_is_told_nothing_more():
+    door, alice, bob = pair()
+    sid = door.publish(alice, "cam", "1", "video")
+    track = door.there("alice").tracks[sid]
+    door.request(bob, subscription=rtc.UpdateSubscription(track_sids=[sid], subscribe=False))
+    room = door.server.room("room")
+    assert room._pauses
+    room._pauses["TR_gone"] = door.now + 5.0
+    door.request(alice, leave=rtc.LeaveRequest())
+    assert list(room._pauses) == ["TR_gone"]
+    room._tell_layers(track, (True, True, True))
+    door.turn(5.0)
+    assert not room._pauses
+    assert len(door.messages("subscribed_quality_update", alice)) == 1
+
+
+def test_a_wish_that_comes_back_in_time_pauses_nothing():
+    door, alice, bob = pair()
+    sid = door.publish(alice, "cam", "1", "video")
+    for wanted in (False, True):
+        door.request(bob, subscription=rtc.UpdateSubscription(track_sids=[sid], subscribe=wanted))
+    door.turn(5.0)
+    assert len(door.messages("subscribed_quality_update", alice)) == 1
+
+
+def test_nobody_needs_layers_of_a_track_that_nobody_takes():
+    door = Door()
+    alice = door.enter("alice")
+    door.publish(alice, "cam", "1", "video")
+    door.turn(10.0)
+    assert not door.messages("subscribed_quality_update", alice)
+
+
+# ------------------------------------------------------------------ data
+
+
+def deliver(door, packet, monkeypatch, sender=None, reliable=True):
+    got = []
+    room = door.server.room("room")
+    for name in room.participants:
+        monkeypatch.setattr(
+            door.there(name), "send_data", lambda data, reliable, now, name=name: got.append((name, reliable, data))
+        )
+    room.relay(door.there(sender), reliable, packet.SerializeToString(), door.now)
+    return {name: models.DataPacket.FromString(data) for name, _, data in got}
+
+
+def test_packets_go_to_those_they_name(monkeypatch):
+    door, _, _ = pair()
+    door.enter("carol")
+    packet = models.DataPacket(user=models.UserPacket(payload=b"x", destination_identities=["bob"]))
+    got = deliver(door, packet, monkeypatch, "alice")
+    assert list(got) == ["bob"]
+    assert (got["bob"].participant_identity, got["bob"].user.participant_identity) == ("alice", "alice")
+    assert got["bob"].user.participant_sid == got["bob"].participant_sid == door.there("alice").sid
+    packet = models.DataPacket(user=models.UserPacket(destination_sids=[door.there("carol").sid]))
+    assert list(deliver(door, packet, monkeypatch, "alice", False)) == ["carol"]
+    packet = models.DataPacket(rpc_ack=models.RpcAck(request_id="1"), destination_identities=["bob", "alice"])
+    assert list(deliver(door, packet, monkeypatch, "alice")) == ["bob"]
+    assert list(deliver(door, models.DataPacket(), monkeypatch, "alice")) == ["bob", "carol"]
+
+
+def test_the_hidden_speak_without_a_name(monkeypatch):
+    door, _, _ = pair()
+    door.enter("hidden", hidden=True)
+    got = deliver(door, models.DataPacket(user=models.UserPacket(payload=b"x")), monkeypatch, "hidden")
+    assert got["bob"].participant_identity == got["bob"].participant_sid == ""
+
+
+def test_messages_on_channels_of_other_names_are_user_data(monkeypatch):
+    door, _, _ = pair()
+    there = door.there("alice")
+    got = []
+    monkeypatch.setattr(door.there("bob"), "send_data", lambda data, reliable, now: got.append((reliable, data)))
+    there.received += [("chat", True, b"raw"), ("_data_track", False, b"frame")]
+    there.wake()
+    door.turn()
+    ((reliable, data),) = got
+    assert reliable
+    assert models.DataPacket.FromString(data).user.payload == b"raw"
+    assert door.server.counters.snapshot() == {"data_track_ignored": 1}
+
+
+@pytest.mark.parametrize("kind", ["agent", "sip", "standard", "nonsense"])
+def test_the_kind_of_a_participant_is_that_of_its_token(kind):
+    door = Door()
+    link = door.enter("alice", kind=kind)
+    expected = kind.upper() if kind != "nonsense" else "STANDARD"
+    assert door.messages("join", link)[0].participant.kind == models.ParticipantInfo.Kind.Value(expected)
+    assert UpStream(None, 1, 0, "").started is False
