@@ -184,8 +184,8 @@ class Room:
         self._pauses.pop(track.sid, None)
         for down in list(track.downs.values()):
             subscriber = self.by_sid(down.subscriber)
-            if subscriber is not None:
-                subscriber.unsubscribe(track)
+            assert subscriber is not None
+            subscriber.unsubscribe(track)
 
     def find_track(self, sid: str) -> tuple[ServerParticipant, UpTrack] | None:
         """A published track and who publishes it."""

@@ -63,8 +63,8 @@ class UpTrack:
 
     def touch(self) -> None:
         """A stream of it owes the publisher a request."""
-        if self.media is not None:
-            self.media.touch()
+        assert self.media is not None
+        self.media.touch()
 
     # ------------------------------------------------------------------ layers
 

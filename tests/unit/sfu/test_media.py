@@ -142,6 +142,27 @@ def test_publishers_get_reports_every_second_while_they_send():
     assert relay.up.advance(relay.now) < INF
 
 
+def test_what_never_comes_is_given_up():
+    relay = Relay()
+    relay.put(KEY, sequence=1)
+    relay.put(DELTA, sequence=3)
+    asked = 0
+    for _ in range(40):
+        asked += len(kinds(relay.told(), Nack))
+        relay.wait(0.1)
+    assert asked == 5
+    assert not relay.track.streams[0].missing
+
+
+def test_nothing_is_reported_of_tracks_that_ended():
+    relay = Relay()
+    relay.put(KEY)
+    relay.up.unpublish("0")
+    relay.wait(1.0)
+    assert relay.told() == []
+    assert relay.up.advance(relay.now) == INF
+
+
 def test_reference_times_are_answered():
     relay = Relay()
     for sender in range(RTCP_REFERENCES + 1):

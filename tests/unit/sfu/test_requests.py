@@ -136,6 +136,7 @@ def test_another_track_in_the_same_section_ends_the_first():
 
 def test_muting():
     door, alice, bob = pair()
+    door.add_track(alice, "first", "video")
     pending = door.add_track(alice, "later").sid
     door.request(alice, mute=rtc.MuteTrackRequest(sid=pending, muted=True))
     door.offer(alice, sending("audio", "1", "later"))
@@ -259,6 +260,7 @@ def test_more_layers_are_wanted_at_once_fewer_after_a_while():
     assert say(models.HIGH) == (3, 1)
     assert say(models.LOW) == (3, 1)
     door.turn(4.0)
+    door.server.room("room").tick(door.now)
     assert say(models.MEDIUM) == (3, 1)
     door.turn(1.0)
     assert say(models.MEDIUM) == (2, 2)
@@ -461,6 +463,7 @@ def test_old_pings_are_answered():
 
 def test_candidates_that_cannot_be_read_are_refused_with_an_echo():
     door, alice, _ = pair()
+    door.request(alice, trickle=rtc.TrickleRequest(candidateInit='{"candidate":""}'))
     door.request(alice, trickle=rtc.TrickleRequest(candidateInit="{"))
     (response,) = door.messages("request_response", alice)
     assert (response.reason, response.trickle.candidateInit) == (Reason.UNCLASSIFIED_ERROR, "{")

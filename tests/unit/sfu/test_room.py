@@ -8,7 +8,8 @@ from sansio import proto
 from sansio.base.contract import INF
 from sansio.base.limits import SFU_GONE
 from sansio.peer.transport import TransportConnected
-from sansio.sfu.room import QUALITY_INTERVAL, SPEAKER_INTERVAL
+from sansio.sfu.room import QUALITY_INTERVAL, SPEAKER_INTERVAL, _mime
+from sansio.sfu.track import UpTrack
 from sansio.sfu.upstream import UpStream
 from tests.unit.sfu.door import Door, receiving, sending
 
@@ -246,6 +247,17 @@ def test_messages_on_channels_of_other_names_are_user_data(monkeypatch):
     assert reliable
     assert models.DataPacket.FromString(data).user.payload == b"raw"
     assert door.server.counters.snapshot() == {"data_track_ignored": 1}
+
+
+def test_who_is_not_there_is_not_found():
+    door, _, _ = pair()
+    room = door.server.room("room")
+    assert room.by_sid("PA_x") is None
+    assert not room._hears(door.there("bob"), "PA_x")
+
+
+def test_a_section_without_codecs_has_a_kind_at_least():
+    assert _mime(UpTrack("TR_1", "PA_1", rtc.AddTrackRequest(type=models.VIDEO)), ()) == "video/"
 
 
 @pytest.mark.parametrize("kind", ["agent", "sip", "standard", "nonsense"])

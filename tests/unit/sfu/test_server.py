@@ -10,14 +10,16 @@ from urllib.parse import quote
 import pytest
 
 from sansio import proto
-from sansio.base.contract import INF, CloseSignal, Transmit
+from sansio.base.contract import INF, ClosePort, CloseSignal, Transmit
 from sansio.base.limits import (
     SFU_ADDRESSES,
     SFU_ATTRIBUTES,
     SFU_JOIN_REQUEST,
     SFU_METADATA,
     SFU_NAME,
+    SFU_NOTES,
     SFU_PARTICIPANTS,
+    SFU_STREAMS,
 )
 from sansio.events import Connected, ParticipantActive, ParticipantConnected, ParticipantDisconnected, Reconnected
 from sansio.ice import stun
@@ -26,7 +28,7 @@ from sansio.room.engine import Ended
 from sansio.room.requests import RequestDone, RequestFailed
 from sansio.sfu.participant import JOIN_TIMEOUT
 from sansio.sfu.server import AcceptSignal, RefuseSignal
-from sansio.sfu.token import Claims, mint
+from sansio.sfu.token import Claims, mint, verify
 from sansio.signal.urls import JoinSettings, join_url, resume_url
 from sansio.types import DisconnectReason, ParticipantState, RequestReason
 from tests.unit.room.party import Party
@@ -543,3 +545,191 @@ def test_a_resume_takes_the_place_of_a_link_that_is_still_open():
         assert there.signal == 5000
         assert CloseSignal(old) in list(party.rooms.server.outbox)
         assert old not in party.rooms.server._signals
+
+
+# ------------------------------------------------------------------ TCP
+
+TCP = ("10.1.0.1", 7881)
+THEIRS = ("10.0.0.9", 50000)
+
+
+def framed(data):
+    return len(data).to_bytes(2, "big") + data
+
+
+def tcp_door():
+    door = Door(tcp_address=TCP, more_addresses=(("10.1.0.2", 7882),))
+    door.knock(asked())
+    ice = door.server._find("room", "alice").peers[0].connection.transport.ice
+    return door, ice
+
+
+def test_every_address_is_announced():
+    door, _ = tcp_door()
+    door.offer(1)
+    found = [json.loads(trickle.candidateInit)["candidate"].split(" ")[2:6] for trickle in door.messages("trickle")]
+    assert [(kind, host, port) for kind, _, host, port in found] == [
+        ("udp", "10.1.0.1", "7882"),
+        ("udp", "10.1.0.2", "7882"),
+        ("tcp", "10.1.0.1", "7881"),
+    ]
+    assert "tcptype passive" in door.messages("trickle")[-1].candidateInit
+
+
+def test_without_udp_only_tcp_is_announced():
+    door = Door(tcp_address=TCP, udp=False)
+    door.offer(door.enter("alice"))
+    assert ["tcp" in trickle.candidateInit for trickle in door.messages("trickle")] == [True]
+
+
+def test_a_connection_is_led_by_its_first_frame():
+    door, ice = tcp_door()
+    door.server.stream_accepted(7, THEIRS, door.now)
+    data = framed(check(ice.local_ufrag, ice.local_pwd))
+    for at in range(len(data)):
+        door.server.handle_datagram(7, data[at : at + 1], THEIRS, door.now)
+    door.server.advance(door.now)
+    answers = [transmit for transmit in door.server.transmits if transmit.port == 7]
+    assert answers
+    assert int.from_bytes(answers[0].data[:2], "big") == len(answers[0].data) - 2
+    door.server.transmits.clear()
+    door.server.handle_datagram(7, data, THEIRS, door.now)
+    door.server.advance(door.now)
+    assert [transmit.port for transmit in door.server.transmits][:1] == [7]
+    assert door.server._find("room", "alice").is_valid_source(0, 7, THEIRS)
+    assert THEIRS not in door.server._addresses
+    door.server.stream_closed(7, door.now)
+    assert not door.server._find("room", "alice").is_valid_source(0, 7, THEIRS)
+    door.server.stream_closed(7, door.now)
+    door.server.handle_datagram(7, data, THEIRS, door.now)
+    door.turn()
+
+
+def test_connections_of_nobody_are_closed():
+    door, _ = tcp_door()
+    door.server.stream_accepted(7, THEIRS, door.now)
+    door.server.handle_datagram(7, framed(check("nobody")) + framed(b"more"), THEIRS, door.now)
+    assert door.turn() == [ClosePort(7)]
+    assert door.server.counters.snapshot() == {"unknown_stream": 1}
+    door.server.stream_accepted(8, THEIRS, door.now)
+    assert ClosePort(8) not in door.turn(29.0)
+    assert ClosePort(8) in door.turn(1.0)
+
+
+def test_without_an_address_for_them_connections_are_closed():
+    door = Door()
+    door.knock(asked())
+    ice = door.server._find("room", "alice").peers[0].connection.transport.ice
+    door.server.stream_accepted(7, THEIRS, door.now)
+    door.server.handle_datagram(7, framed(check(ice.local_ufrag, ice.local_pwd)), THEIRS, door.now)
+    assert door.turn() == [ClosePort(7)]
+
+
+def test_connections_are_limited(monkeypatch):
+    assert SFU_STREAMS > 1
+    monkeypatch.setattr("sansio.sfu.server.SFU_STREAMS", 1)
+    door, _ = tcp_door()
+    door.server.stream_accepted(7, THEIRS, door.now)
+    door.server.stream_accepted(8, THEIRS, door.now)
+    assert door.turn() == [ClosePort(8)]
+    assert door.server.counters.snapshot() == {"stream_limit": 1}
+
+
+def test_who_leaves_takes_the_connections_along():
+    door, ice = tcp_door()
+    for number in (7, 8):
+        door.server.stream_accepted(number, THEIRS, door.now)
+    door.server.handle_datagram(7, framed(check(ice.local_ufrag, ice.local_pwd)), THEIRS, door.now)
+    fresh = door.request(1, leave=rtc.LeaveRequest())
+    assert ClosePort(7) in fresh
+    assert list(door.server._streams) == [8]
+
+
+# ------------------------------------------------------------------ the end
+
+
+def test_a_server_that_stops_tells_everybody():
+    door, _ = tcp_door()
+    door.knock(identity="bob", room="other")
+    door.server.stream_accepted(7, THEIRS, door.now)
+    door.server.stop(door.now)
+    assert not door.server.closed or door.server.advance(door.now) == INF
+    door.turn()
+    assert [leave.reason for leave in door.messages("leave")] == [models.SERVER_SHUTDOWN] * 2
+    assert [output for output in door.outputs if isinstance(output, ClosePort)] == [ClosePort(7)]
+    assert [output.signal for output in door.outputs if isinstance(output, CloseSignal)] == [1, 2]
+    assert door.knock() == RefuseSignal(3, 503, "server is shutting down")
+    door.server.stream_accepted(8, THEIRS, door.now)
+    assert door.turn() == [ClosePort(8)]
+    assert door.server.handle_http("GET", "/rtc/validate", (), b"", door.now).status == 503
+    assert door.server.participant("room", "alice") is None
+
+
+def test_notes_for_whoever_watches():
+    door = Door()
+    door.knock()
+    door.request(1, leave=rtc.LeaveRequest())
+    assert [(note.what, note.room, note.identity) for note in door.server.notes] == [
+        ("joined", "room", "alice"),
+        ("left", "room", "alice"),
+    ]
+    assert door.server.notes.maxlen == SFU_NOTES
+
+
+def test_fresh_tokens():
+    door = Door()
+    door.knock(name="A", attributes={"k": "v"}, can_publish_sources=("camera",), kind="agent")
+    (token,) = door.messages("refresh_token")
+    claims = verify(token, {"key": "secret"}, UNIX)
+    assert (claims.name, claims.attributes, claims.can_publish_sources, claims.kind) == (
+        "A",
+        {"k": "v"},
+        ("camera",),
+        "agent",
+    )
+    assert claims.expires == UNIX + 3600
+    there = door.server._find("room", "alice")
+    there.active = True
+    door.turn(300.0)
+    assert len(door.messages("refresh_token")) == 2
+    off = Door(refresh_tokens=False)
+    off.knock()
+    assert not off.messages("refresh_token")
+
+
+def test_somebody_who_is_sent_away_by_another_has_no_turn():
+    door = Door()
+    door.knock()
+    door.knock(identity="bob")
+    alice, bob = [door.server._find("room", name) for name in ("alice", "bob")]
+    alice.closed = bob.closed = True
+    advance = alice.advance
+
+    def both(now):
+        door.server.vanish(bob, now)
+        return advance(now)
+
+    alice.advance = both
+    alice.wake()
+    bob.wake()
+    door.turn()
+    assert door.server.identities("room") == []
+    bob.wake()
+    door.turn()
+
+
+def test_what_wakes_a_room_wakes_its_participants():
+    door = Door()
+    door.knock()
+    there = door.server._find("room", "alice")
+    room = door.server.room("room")
+    room._quality_due = 0.0
+    judge = room._judge_quality
+
+    def judging(now):
+        there.wake()
+        judge(now)
+
+    room._judge_quality = judging
+    door.turn()
+    assert not door.server._ready

@@ -60,6 +60,16 @@ def test_a_gap_is_asked_for_until_it_is_filled_or_given_up():
     assert not found.receive(packet(11), now)  # too late: nobody waits for it any more
 
 
+def test_each_gap_has_its_own_time():
+    found = stream()
+    found.receive(packet(10), 0.0)
+    found.receive(packet(12), 0.0)
+    assert found.take_nacks(0.1, 0.0) == [11]
+    found.receive(packet(14), 0.05)
+    assert found.take_nacks(0.1, 0.05) == [13]
+    assert found.nack_due == pytest.approx(0.1)
+
+
 def test_without_feedback_nothing_is_asked_for():
     found = stream(nack=False)
     found.receive(packet(10), 0.0)
