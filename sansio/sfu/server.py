@@ -686,10 +686,10 @@ class SfuServer:
             self._ready.clear()
             due = [participant for participant, at in self._dues.items() if at <= now]
             if not due:
-                later = self._advance_rooms(now)
-                if self._ready:
-                    continue
-                return min(later, min(self._dues.values(), default=INF))
+                later = min(self._advance_rooms(now), min(self._dues.values(), default=INF))
+                if later > now and not self._ready:
+                    return later
+                continue
             for participant in due:
                 if participant in self._dues:  # not sent away by another's doing
                     self._advance_participant(participant, now)

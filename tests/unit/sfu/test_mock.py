@@ -89,6 +89,14 @@ def test_links_that_end_soon(mode, output):
     assert door.turn(0.1) == []
 
 
+def test_a_link_that_ends_while_media_is_up():
+    door = Door()
+    door.knock(attributes=control("drop_when_connected"))
+    door.there("alice").active = True
+    assert DropSignal(1) in door.turn(0.2)
+    assert door.there("alice").signal == 0
+
+
 def test_a_leave_soon_after_the_join():
     door = Door()
     door.knock(attributes=control("leave_when_connected", 2))
