@@ -246,7 +246,7 @@ def test_messages_on_channels_of_other_names_are_user_data(monkeypatch):
     ((reliable, data),) = got
     assert reliable
     assert models.DataPacket.FromString(data).user.payload == b"raw"
-    assert door.server.counters.snapshot() == {"data_track_ignored": 1}
+    assert door.server.counters.snapshot() == {"data_track_unknown": 1}
 
 
 def test_who_is_not_there_is_not_found():
