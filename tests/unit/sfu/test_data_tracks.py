@@ -236,6 +236,7 @@ def test_who_leaves_takes_tracks_and_subscriptions_along():
         party.wait(1.0)
         party.stop("bob")
         party.run(lambda: party.engines["bob"].closed)
+        assert not party.engines["bob"]._transports.send_data_track([bytes(12)], party.now)
         party.engines["bob"].unsubscribe_data_track(stream, party.now)
         assert not party.push("bob", mine, b"to nobody")
         with pytest.raises(LocalProtocolError, match="not connected"):
