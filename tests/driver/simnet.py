@@ -8,9 +8,9 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -24,15 +24,17 @@ from sansio.room.options import EngineOptions
 from sansio.room.state import Factories
 from sansio.sfu.server import AcceptSignal, RefuseSignal, ServerOptions, SfuServer
 from sansio.sfu.token import Claims, mint
-from trio_client._connect import Handlers, open_room
+from trio_client._connect import Handlers, ToPublish, _to_publish, open_room
 from trio_client._data_tracks import RemoteDataTrack
 from trio_client._driver import Driver
 from trio_client._options import ConnectOptions
 from trio_client._participant import LocalParticipant, RemoteParticipant
+from trio_client._publication import LocalTrackPublication, RemoteTrackPublication
 from trio_client._room import Room
 from trio_client._rpc import RpcHandler
 from trio_client._session import Session
 from trio_client._signal import SignalError
+from trio_client._tracks import make_remote_track
 
 UNIX = 1_700_000_000.0
 SERVER = ("10.0.0.1", 7882)
@@ -288,6 +290,7 @@ class SimNet:
         on: Handlers | None = None,
         rpc_methods: Mapping[str, RpcHandler] | None = None,
         token: Callable[[], Awaitable[str]] | None = None,
+        publish: Iterable[ToPublish] = (),
         **engine_options: Any,
     ) -> AbstractAsyncContextManager[Room]:
         number = next(self._rooms)
@@ -304,6 +307,13 @@ class SimNet:
                 factories=Factories(
                     local_participant=lambda: LocalParticipant(session),
                     remote_participant=lambda identity, sid: RemoteParticipant(session, identity, sid),
+                    local_publication=lambda own, sid: LocalTrackPublication(
+                        session, cast("LocalParticipant", own), sid
+                    ),
+                    remote_publication=lambda participant, sid: RemoteTrackPublication(
+                        session, cast("RemoteParticipant", participant), sid
+                    ),
+                    remote_track=lambda publication, receiver: make_remote_track(session, publication, receiver),
                     remote_data_track=lambda info, identity: RemoteDataTrack(session, info, identity),
                 ),
             )
@@ -318,6 +328,7 @@ class SimNet:
                 token_source=token,
             )
             session.attach(engine, driver)
+            session.prepare_tracks([_to_publish(item) for item in publish])
             self.sessions.append(session)
 
         return open_room(prepare, options or ConnectOptions(), on or {}, rpc_methods or {})
