@@ -160,6 +160,11 @@ class Peer:
             if sid in participant.track_publications:
                 participant.track_publications[sid].set_video_quality(quality)
 
+    async def mute(self, sid: str, muted: bool = True) -> None:
+        """Mute a track of its own, or unmute it."""
+        track = self.room.local_participant.track_publications[sid].track
+        track.mute() if muted else track.unmute()
+
     async def unpublish(self, sid: str) -> None:
         await self.room.local_participant.unpublish_track(sid)
 

@@ -34,6 +34,8 @@ const told = {
   track_unpublished: RoomEvent.TrackUnpublished,
   track_subscribed: RoomEvent.TrackSubscribed,
   track_unsubscribed: RoomEvent.TrackUnsubscribed,
+  track_muted: RoomEvent.TrackMuted,
+  track_unmuted: RoomEvent.TrackUnmuted,
   room_metadata_changed: RoomEvent.RoomMetadataChanged,
   reconnecting: RoomEvent.Reconnecting,
   reconnected: RoomEvent.Reconnected,
@@ -217,6 +219,10 @@ window.commands = {
     const paint = canvas.getContext('2d');
     paint.drawImage(element, 0, 0);
     return { rgb: [...paint.getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data].slice(0, 3) };
+  },
+  mute({ sid, muted = true }) {
+    const publication = room.localParticipant.trackPublications.get(sid);
+    return muted ? publication.mute() : publication.unmute();
   },
   listen: () => { listening = true; },
   set_video_quality: ({ sid, quality }) => find(sid).setVideoQuality(quality),
