@@ -108,7 +108,7 @@ class DataSender:
             size = _SEQUENCE_BYTES
         else:
             packet.kind = packet.LOSSY  # for servers that do not go by the channel
-        data = packet.SerializeToString()
+        data = packet.SerializeToString(deterministic=True)  # headers of streams have a map
         size += len(data)
         if size > self.max_size:
             raise LocalProtocolError(

@@ -338,7 +338,7 @@ class DataTracks:
         """The complete list of what comes to us, and by which handle."""
         wanted = {track.sid: track for track in self._wanted}
         self._handles = {}
-        for handle, entry in message.sub_handles.items():
+        for handle, entry in sorted(message.sub_handles.items(), key=_handle):
             track = wanted.get(entry.track_sid)
             if track is None:
                 self.counters.add("data_track_unknown")  # its subscription has just been given up
@@ -439,3 +439,7 @@ class DataTracks:
     def active(self) -> bool:
         """Whether the channel is needed."""
         return bool(self.local or self._wanted)
+
+
+def _handle(item: tuple[int, Any]) -> int:
+    return item[0]

@@ -519,7 +519,7 @@ class IncomingStreams:
         if stream is None:
             self.counters.add("stream_trailer_unknown")
             return
-        stream.info.attributes.update(trailer.attributes)
+        stream.info.attributes.update(sorted(trailer.attributes.items()))
         error = StreamError(StreamFailure.ABORTED, trailer.reason[:REASON]) if trailer.reason else None
         stream.end(error, now)
 

@@ -128,7 +128,7 @@ def decode_header(header: models.DataStream.Header) -> TextStreamInfo | ByteStre
         "mime_type": header.mime_type,
         "timestamp": header.timestamp,
         "size": header.total_length if header.HasField("total_length") else None,
-        "attributes": dict(header.attributes),
+        "attributes": dict(sorted(header.attributes.items())),  # protobuf leaves the order of a map open
     }
     if kind == "text_header":
         text = header.text_header

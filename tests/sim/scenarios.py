@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from sansio.events import Connected
+from sansio.events import Connected, Reconnected
 from sansio.ice.agent import IceState
+from sansio.room.data_track_packets import DataTrackFrame
+from sansio.room.stream_in import IncomingStream, StreamOpened
 from sansio.sctp.association import SctpLost
 from sansio.testing.netem import Link
 from sansio.testing.pairs import A, B, Rooms, dtls_pair, host_candidate, ice_pair, sctp_pair
 from sansio.testing.world import World
+from sansio.types import Scenario
 from tests.unit.testing.toys import Echo, Pinger
 
 
@@ -187,6 +190,64 @@ def old_server(seed: int) -> World:
     return world
 
 
+def streams(seed: int) -> World:
+    """Streams with attributes and frames of data tracks, both ways at once, through a new session of one."""
+    with World(seed, link=bad()) as world:
+        rooms = Rooms(world)
+        engines = {name: rooms.enter(name) for name in ("alice", "bob", "carol")}
+        world.run(lambda: all(rooms.outputs(name, Connected) for name in engines), limit=60)
+        world.run_for(3.0)
+        tracks = {}
+        for name, engine in engines.items():
+            engine.streams_in.listen(text=True, topic="t")
+            tracks[name] = engine.publish_data_track(f"track of {name}", world.now)[1]
+            world.poke(name)
+        world.run_for(3.0)
+        frames = []
+        for name, engine in engines.items():
+            for other in engine.state.remote_participants.values():
+                frames += [engine.subscribe_data_track(track, 100, world.now) for track in other.data_tracks.values()]
+            world.poke(name)
+        assert len(frames) == 6
+        for n in range(8):
+            for name, engine in engines.items():
+                attributes = dict.fromkeys("zyxwvabc", name)
+                stream = engine.streams_out.open_text(world.now, topic="t", attributes=attributes)
+                for packet in [stream.header, *stream.write("text" * n * 1000), *stream.finish({"q": "1", "p": "2"})]:
+                    assert engine.send_packet(packet, now=world.now)
+                engine.push_data_track(tracks[name], DataTrackFrame(bytes(n * 500), n), world.now)
+                world.poke(name)
+            world.run_for(0.1)
+        got: dict[str, list[str]] = {name: [] for name in engines}
+        gathered: dict[str, list[IncomingStream]] = {name: [] for name in engines}
+
+        def read() -> bool:
+            for name, engine in engines.items():
+                opened = [event.stream for event in rooms.outputs(name, StreamOpened)]
+                for stream in opened[len(gathered[name]) :]:
+                    stream.gather(world.now)
+                gathered[name] = opened
+                got[name] = [str(stream.whole) for stream in opened if stream.done]
+                if engine.owing:
+                    world.poke(name)
+            return all(len(texts) == 16 for texts in got.values())
+
+        world.run(read, limit=60)
+        for texts in got.values():
+            assert sorted(texts, key=len) == ["text" * (n // 2) * 1000 for n in range(16)]
+        assert sum(1 for stream in frames if stream.read() is not None) == 6
+        engines["alice"].simulate(Scenario.FULL_RECONNECT, world.now)
+        world.poke("alice")
+        world.run(lambda: rooms.outputs("alice", Reconnected), limit=60)
+        world.run_for(3.0)
+        for name, engine in engines.items():
+            engine.stop(world.now)
+            world.poke(name)
+        world.run_until_quiet(limit=120)
+        assert all(engine.closed for engine in engines.values())
+    return world
+
+
 SCENARIOS: dict[str, Callable[[int], World]] = {
     "ping": ping,
     "dtls": dtls,
@@ -194,6 +255,7 @@ SCENARIOS: dict[str, Callable[[int], World]] = {
     "sctp": sctp,
     "room": room,
     "old_server": old_server,
+    "streams": streams,
 }
 
 
