@@ -778,6 +778,7 @@ class RoomEngine:
         if now >= self._resync_at:
             self._resync_at = INF
             self.state.end_resync()
+            self._expect_missing(now)  # what the server asked for while the link was away is lost
         if now >= self._prove_deadline:
             self._prove_deadline = INF
             self._trigger(Trigger.FAILED, now)
@@ -1093,11 +1094,14 @@ class RoomEngine:
                 self._transports.due = NOW
                 if kind == "answer" and not self._first_answer:
                     self._first_answer = True
-                    if self.options.auto_subscribe:
-                        missing = self._subscriptions.missing(self._transports.carried)
-                        self._transports.expect_tracks(*missing, now)
+                    self._expect_missing(now)
             case _:
                 self.counters.add("signal_ignored")
+
+    def _expect_missing(self, now: float) -> None:
+        """Make room for tracks that the server has, or will have, for us."""
+        if self.options.auto_subscribe:
+            self._transports.expect_tracks(*self._subscriptions.missing(self._transports.carried), now)
 
     # ------------------------------------------------------------------ transports
 

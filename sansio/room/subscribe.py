@@ -122,7 +122,8 @@ class Subscriptions:
         counts = {TrackKind.AUDIO: 0, TrackKind.VIDEO: 0}
         for participant in self._state.remote_participants.values():
             for sid, publication in participant.track_publications.items():
-                if publication.kind in counts and sid not in carried:
+                wanted = publication.desired and publication.subscription_allowed
+                if publication.kind in counts and wanted and sid not in carried:
                     counts[publication.kind] += 1
         return counts[TrackKind.AUDIO], counts[TrackKind.VIDEO]
 

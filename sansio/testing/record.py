@@ -42,7 +42,7 @@ from ..room.options import EngineOptions
 from ..room.permissions import ParticipantTrackPermission
 from ..room.publication import RemoteTrackPublication
 from ..room.state import Factories
-from ..room.track import LocalTrack, RemoteTrack, TrackDescription
+from ..room.track import LocalTrack, RemoteTrack, TrackDescription, VideoLayer
 
 VALUES: Mapping[str, type[Any]] = {
     kind.__name__: kind
@@ -53,6 +53,7 @@ VALUES: Mapping[str, type[Any]] = {
         TurnServerConfig,
         ReconnectPolicy,
         ParticipantTrackPermission,
+        VideoLayer,
     )
 }
 """Classes whose objects are recorded by their attributes."""
@@ -72,10 +73,14 @@ CALLS = (
     *("handle_datagram", "publish_data", "send_packet", "wait_acknowledged", "read_data", "set_name", "set_metadata"),
     *("set_attributes", "simulate", "cancel", "perform_rpc", "publish_track", "unpublish_track", "set_track_muted"),
     *("write_frame", "enable_track", "request_keyframe", "set_subscribed", "set_track_settings", "stop"),
-    "set_track_permissions",
+    *("set_track_permissions", "chat_entry"),
 )
 """What is recorded."""
-LEFT_OUT = ("register_rpc_method", "unregister_rpc_method", "rpc_respond", "rpc_fail")
+LEFT_OUT = (
+    *("register_rpc_method", "unregister_rpc_method", "rpc_respond", "rpc_fail"),
+    *("publish_data_track", "push_data_track", "subscribe_data_track", "unpublish_data_track"),
+    "unsubscribe_data_track",
+)
 """Operations with objects of the caller's own, of which a recording says only that they were there."""
 FORMAT = 1
 
@@ -159,7 +164,9 @@ def to_json(value: Any) -> Any:
         return {"dict": [[to_json(key), to_json(item)] for key, item in value.items()]}
     kind = type(value).__name__
     if VALUES.get(kind) is type(value):
-        fields = {one.name: to_json(getattr(value, one.name)) for one in attrs.fields(type(value))}
+        # ``owner`` of a track's description is the caller's own, and means nothing to the engine
+        names = [one.name for one in attrs.fields(type(value)) if one.name != "owner"]
+        fields = {name: to_json(getattr(value, name)) for name in names}
         return {"object": [kind, fields]}
     if isinstance(value, proto.models.DataPacket):
         return {"packet": base64.b64encode(value.SerializeToString(deterministic=True)).decode()}

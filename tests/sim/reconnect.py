@@ -28,6 +28,7 @@ from sansio.events import (
 )
 from sansio.room.engine import Ended, JoinFailed
 from sansio.room.requests import RequestDone, RequestFailed
+from sansio.room.track import LocalTrack, TrackDescription
 from sansio.testing.script import NAMES, Person, Script, Stage, draw, shrink
 from sansio.types import ConnectionState, DisconnectReason
 
@@ -142,6 +143,7 @@ class Drama(Stage):
     def __init__(self, script: Script) -> None:
         super().__init__(script)
         self.watches: dict[str, Watch] = {}
+        self.mics: dict[str, LocalTrack] = {}
 
     def enter(self, name: str, node: str = "") -> Person:
         person = super().enter(name, node)
@@ -160,6 +162,7 @@ class Drama(Stage):
     def run_all(self) -> None:
         """Everything: the beginning, the steps, the recovery, what must hold, and the end."""
         self.open()
+        self.publish()
         for watch in self.watches.values():
             others = watch.engine.state.remote_participants
             watch.present = {name: other.metadata for name, other in others.items()}
@@ -170,7 +173,17 @@ class Drama(Stage):
         self.check_requests()
         for receiver, sender in (NAMES, NAMES[::-1]):
             self.check_data(sender, receiver)
+        self.check_media()
         self.close()
+
+    def publish(self) -> None:
+        """Everybody speaks, and hears the others."""
+        for name in NAMES:
+            person = self.people[name]
+            token, self.mics[name] = person.engine.publish_track(TrackDescription(codec="opus", name="mic"), self.now)
+            person.tokens.append(token)
+            self.world.poke(name)
+        self.run(2.0)
 
     def recover(self) -> None:
         self.run(max(0.0, self.over - self.now))
@@ -216,8 +229,8 @@ class Drama(Stage):
             assert sorted(known) == sorted(infos), f"{name} knows {sorted(known)}, the server {sorted(infos)}"
             for identity, participant in known.items():
                 info = infos[identity]
-                told = participant.sid, participant.name, participant.metadata, dict(participant.attributes)
-                true = info.sid, info.name, info.metadata, dict(info.attributes)
+                told = participant.sid, participant.name, participant.metadata, sorted(participant.track_publications)
+                true = info.sid, info.name, info.metadata, sorted(track.sid for track in info.tracks)
                 assert told == true, f"{name} takes {identity} for {told}, which is {true}"
             if watch.watching:
                 assert sorted(watch.present) == sorted(state.remote_participants), "events and state differ"
@@ -252,6 +265,36 @@ class Drama(Stage):
             f"{len(lost)} messages of {sender} never reached {receiver} and were not reported: {lost[0]} to {lost[-1]}"
         )
         assert len(told) == len(watch.unacknowledged), "a message was reported twice"
+
+    def check_media(self) -> None:
+        """Tracks are the same objects as ever, whatever became of the session, and frames go by them."""
+        live = [name for name in NAMES if not self.watches[name].engine.closed]
+        ears = {}
+        for name in live:
+            engine = self.watches[name].engine
+            (own,) = engine.state.local_participant.track_publications.values()
+            assert own.track is self.mics[name], f"{name} publishes another track"
+            if len(live) < 2:
+                continue
+            (other,) = [other for other in live if other != name]
+            (publication,) = engine.state.remote_participants[other].track_publications.values()
+            assert publication.subscribed, f"{name} is not subscribed to {other}"
+            ears[name] = publication.track
+            engine.enable_track(publication.track, True, self.now)
+            self.world.poke(name)
+        for name in ears:
+            for link in self.world.links(name, "server"):
+                link.loss = link.reorder = link.duplication = 0.0
+        heard = dict.fromkeys(ears, 0)
+        for number in range(40):
+            for name in ears:
+                self.watches[name].engine.write_frame(self.mics[name], b"\xf8\xff%c" % number, self.now)
+                self.world.poke(name)
+            self.world.run_for(0.02)
+            for name, track in ears.items():
+                while track.read() is not None:
+                    heard[name] += 1
+        assert all(count > 20 for count in heard.values()), f"of 40 frames there were heard {heard}"
 
     def close(self) -> None:
         for name, watch in self.watches.items():

@@ -18,6 +18,8 @@ FOUND = {
     "patience of an outage that was over": "00320a000a0082070000b805020069090001730e0100900707012f0e080091020400b106",
     "an end without a reason": "029508000901d60f0500620f",
     "acknowledged out of order and never delivered": "010204000d015c0b0a015203",
+    "a request for room that was lost with its link": "000b000006000a0c0a012702",
+    "another one, in silence": "009e0000030095090101570a",
     "a router that forgets": "0000100007006400",
 }
 

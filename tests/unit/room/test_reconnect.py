@@ -19,12 +19,14 @@ from sansio.events import (
     Reconnected,
     Reconnecting,
     SignalReconnecting,
+    TrackSubscribed,
     UnacknowledgedPacket,
 )
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.lifecycle.table import State, Trigger
 from sansio.room.engine import Ended
 from sansio.room.requests import RequestDone, RequestFailed
+from sansio.room.track import TrackDescription
 from sansio.sfu.server import RefuseSignal
 from sansio.sfu.token import Claims
 from sansio.testing.netem import Link
@@ -385,6 +387,19 @@ def test_a_proof_is_worth_nothing_once_its_path_is_gone():
         world.run_for(0.01)
         assert not talk.mended()
         assert subscriber.connection.transport.ice.selected_addr is None
+
+
+@MODES
+def test_a_track_that_came_while_the_link_led_nowhere_is_heard_after_it(single):
+    """What the server asked for then is lost, and it does not ask again."""
+    with World(5, link=GOOD) as world:
+        talk = Talk(world, single=single)
+        world.readdress("alice", world.node("alice").hosts)
+        for _ in range(5):
+            talk.bob.publish_track(TrackDescription(codec="opus"), world.now)
+        world.poke("bob")
+        world.run(talk.mended, limit=40)
+        world.run(lambda: len(talk.rooms.outputs("alice", TrackSubscribed)) == 5, limit=10)
 
 
 def test_a_server_that_gave_no_reason_and_is_never_found_again():

@@ -18,14 +18,16 @@ from sansio.dtls.plain import PlainEngine
 from sansio.events import Connected, Reconnected, TrackSubscribed
 from sansio.ice.paths import TurnServerConfig
 from sansio.lifecycle.policy import ReconnectPolicy
-from sansio.room.engine import Ended
+from sansio.room.engine import Ended, RoomEngine
 from sansio.room.options import EngineOptions
 from sansio.room.requests import RequestDone
-from sansio.room.track import TrackDescription
+from sansio.room.track import TrackDescription, VideoLayer
 from sansio.sfu.server import PORT, ServerOptions, SfuServer
 from sansio.testing.netem import Link
 from sansio.testing.pairs import SERVER_ADDRESS, Rooms
 from sansio.testing.record import (
+    CALLS,
+    LEFT_OUT,
     Diverged,
     Opaque,
     Recorder,
@@ -237,7 +239,8 @@ def test_messages_lose_their_secrets_only():
         Scenario.NODE_FAILURE,
         Interface("eth0", "10.0.0.1"),
         SignalFailure("tcp", "why"),
-        TrackDescription(codec="vp8"),
+        TrackDescription(codec="vp8", layers=(VideoLayer(width=320, height=180), VideoLayer(width=640, height=360))),
+        TrackDescription(codec="opus", owner=object()),
         ReconnectPolicy(budget=5.0),
         proto.models.DataPacket(participant_sid="PA_x"),
     ],
@@ -247,6 +250,15 @@ def test_values_survive(value):
     again = from_json(json.loads(json.dumps(to_json(value))))
     assert again == value
     assert type(again) is type(value)
+
+
+ASKED = {"diagnostics", "impatient", "link_stats", "media_report", "received_stats", "sent_stats", "why_due"}
+"""Methods of an engine that change nothing."""
+
+
+def test_no_method_of_an_engine_is_forgotten():
+    public = {name for name, member in vars(RoomEngine).items() if callable(member) and not name.startswith("_")}
+    assert public - ASKED - {"advance", "port_handler"} == {*CALLS, *LEFT_OUT}
 
 
 def test_what_is_the_callers_own_is_left_out():
