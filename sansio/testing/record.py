@@ -57,8 +57,10 @@ VALUES: Mapping[str, type[Any]] = {
     )
 }
 """Classes whose objects are recorded by their attributes."""
-FACTS_ONLY = ("TrackReadable", "TrackKeyframeWanted")
-"""Outputs that media causes, which a replay without keys cannot have."""
+READING = "TrackReadable"
+"""The output that depends on when tracks are read, which is not recorded."""
+MEDIA = "TrackKeyframeWanted"
+"""The output that media causes, which a replay without keys does not have."""
 CALLS = (
     *("start", "networks_changed", "port_opened", "port_failed", "port_send_failed", "port_blocked", "port_writable"),
     *(
@@ -330,8 +332,9 @@ class Recorder:
 def facts(engine: RoomEngine, *, plain: bool) -> list[Any]:
     """What an engine has put out and nobody has taken yet: the kinds of outputs, and with a plain engine the bytes."""
     names = [type(output).__name__ for output in engine.outbox]
+    names = [name for name in names if name != READING]
     if not plain:
-        return [name for name in names if name not in FACTS_ONLY]
+        return [name for name in names if name != MEDIA]
     sum = 0
     for transmit in engine.transmits:
         sum = crc32(transmit.data, crc32(f"{transmit.port} {transmit.addr}".encode(), sum))
