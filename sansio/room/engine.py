@@ -778,7 +778,8 @@ class RoomEngine:
         if now >= self._resync_at:
             self._resync_at = INF
             self.state.end_resync()
-            self._expect_missing(now)  # what the server asked for while the link was away is lost
+            self._transports.catch_up(*self._missing(), now)
+            self._transports.due = NOW
         if now >= self._prove_deadline:
             self._prove_deadline = INF
             self._trigger(Trigger.FAILED, now)
@@ -1094,14 +1095,13 @@ class RoomEngine:
                 self._transports.due = NOW
                 if kind == "answer" and not self._first_answer:
                     self._first_answer = True
-                    self._expect_missing(now)
+                    self._transports.expect_tracks(*self._missing(), now)
             case _:
                 self.counters.add("signal_ignored")
 
-    def _expect_missing(self, now: float) -> None:
-        """Make room for tracks that the server has, or will have, for us."""
-        if self.options.auto_subscribe:
-            self._transports.expect_tracks(*self._subscriptions.missing(self._transports.carried), now)
+    def _missing(self) -> tuple[int, int]:
+        """Audio and video tracks that the server has, or will have, for us without a section of ours."""
+        return self._subscriptions.missing(self._transports.carried) if self.options.auto_subscribe else (0, 0)
 
     # ------------------------------------------------------------------ transports
 

@@ -215,6 +215,7 @@ class Transports:
         self._held_trickles: list[tuple[str, rtc.TrickleRequest]] = []
         self._announced = False
         self._proving = False
+        self._offered = False
 
     # ------------------------------------------------------------------ sockets
 
@@ -441,6 +442,7 @@ class Transports:
         connection is restarted by the server itself.
         """
         self._proving = True
+        self._offered = False
         self._requirement, self._unmet = _Requirement(0, 0, 0, 0), 0
         for peer in self._peers:
             self._heed_configuration(peer, response, now)
@@ -469,6 +471,7 @@ class Transports:
             peer.negotiate = True
             return
         peer.negotiate = False
+        self._offered = True
         self.outbox.append(("offer", self._description("offer", *peer.connection.create_offer(now))))
         peer.due = NOW
 
@@ -597,6 +600,15 @@ class Transports:
         media = self._publisher.connection.media
         media.add_receive_sections(max(0, audios - media.unused("audio")), max(0, videos - media.unused("video")))
         self.negotiate(now)
+
+    def catch_up(self, audios: int, videos: int, now: float) -> None:
+        """Some time after a resume: an offer, with so many tracks more, unless one was made since.
+
+        A request of the server for an offer may be lost with the link that it went by, and is not repeated.
+        """
+        self.expect_tracks(audios, videos, now)
+        if self.single and not self._offered:
+            self.negotiate(now)
 
     def _open_channels(self, peer: _Peer, now: float) -> None:
         """Both channels at once: the server holds reliable data back until both exist."""

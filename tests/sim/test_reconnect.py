@@ -19,6 +19,7 @@ FOUND = {
     "an end without a reason": "029508000901d60f0500620f",
     "acknowledged out of order and never delivered": "010204000d015c0b0a015203",
     "a request for room that was lost with its link": "000b000006000a0c0a012702",
+    "a request for an offer that was lost with its link": "000b00000301a00c06000a0c0a012702",
     "another one, in silence": "009e0000030095090101570a",
     "a router that forgets": "0000100007006400",
 }

@@ -402,6 +402,29 @@ def test_a_track_that_came_while_the_link_led_nowhere_is_heard_after_it(single):
         world.run(lambda: len(talk.rooms.outputs("alice", TrackSubscribed)) == 5, limit=10)
 
 
+def offers(talk, since):
+    """The offers of Alice from some output on."""
+    sent = [out for out in talk.world.node("alice").outputs[since:] if isinstance(out, SendSignal)]
+    requests = [proto.rtc.SignalRequest.FromString(out.data) for out in sent]
+    return [request.offer for request in requests if request.HasField("offer")]
+
+
+@pytest.mark.parametrize(("single", "silence", "count"), [(True, 0.0, 1), (True, 4.0, 1), (False, 0.0, 0)])
+def test_a_resume_is_followed_by_one_offer(single, silence, count):
+    """A request for one may have been lost; where the path is suspect, the offer that mends it will do."""
+    with World(3, link=GOOD) as world:
+        talk = Talk(world, single=single)
+        before = len(world.node("alice").outputs)
+        world.partition("alice", "server", down=bool(silence))
+        world.run_for(silence)
+        world.cut_signals("alice")
+        world.run_for(0.5)
+        world.partition("alice", "server", down=False)
+        world.run(talk.mended, limit=30)
+        world.run_for(5.0)
+        assert len(offers(talk, before)) == count
+
+
 def test_a_server_that_gave_no_reason_and_is_never_found_again():
     with World(1, link=GOOD) as world:
         talk = Talk(world, single=True, reconnect=ReconnectPolicy(budget=5.0))
