@@ -44,6 +44,7 @@ class Source:
         rtp.set_enabled(self.receiver, False, 0.0)
         self.track = make_remote_track(stage.session, stage.bob_voice, self.receiver)
         self.sequence = 100
+        self.began = trio.current_time()
         self.opus = OpusEncoder(1, 48000) if kind == "audio" else None
         self.video = VideoEncoder(codec, 160, 120, 20, None) if kind == "video" else None
         self.key = True
@@ -51,7 +52,7 @@ class Source:
     def report(self, at, late=0.0):
         """A sender report of the moment ``at``."""
         ntp = int((UNIX + at + NTP_EPOCH) * (1 << 32))
-        self.receiver.handle_report(ntp, round(at * self.rate) & 0xFFFFFFFF, at + late)
+        self.receiver.handle_report(ntp, round(at * self.rate) & 0xFFFFFFFF, self.began + at + late)
 
     async def deliver(self, payloads, at, late):
         for number, payload in enumerate(payloads):
@@ -64,7 +65,7 @@ class Source:
                 payload,
             )
             self.sequence += 1
-            self.receiver.receive(RtpPacket(data), at + late)
+            self.receiver.receive(RtpPacket(data), self.began + at + late)
         self.track._wake()
         await trio.testing.wait_all_tasks_blocked()
 
@@ -153,6 +154,7 @@ def pauses(moments):
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
     monkeypatch.setattr("trio_client.media._record.FLUSH", 0.05)
+    monkeypatch.setattr("trio_client.media._record.LATE", 1000)  # packets carry times of their own
 
 
 @pytest.mark.parametrize("ending", ["ogg", "webm", "mp4"])
@@ -168,7 +170,7 @@ def test_sound_with_holes_has_silence_there(tmp_path, ending):
             await source.sound(2, 25)  # more than a second was muted
             source.sequence += 2
             await source.sound(3.04, 50)  # and two frames are lost
-            stage.engine.rtp.advance(1000.0)
+            stage.engine.rtp.advance(source.began + 1000.0)
             source.track._wake()
             await trio.sleep(0.2)
             source.end()
@@ -293,6 +295,61 @@ def test_a_track_that_does_not_come_is_left_out(tmp_path):
     scenario()
     with av.open(str(path)) as container:
         assert len(container.streams) == 1
+
+
+@pytest.mark.parametrize(("codec", "ending", "count"), [("vp8", "webm", 1), ("h264", "mp4", 1), ("vp8", "webm", 5)])
+def test_a_first_picture_that_is_nonsense(tmp_path, monkeypatch, codec, ending, count):
+    """It waits for a better one, but not for ever."""
+    monkeypatch.setattr("trio_client.media._record.SYNC_PATIENCE", 0.05)
+    path = tmp_path / f"both.{ending}"
+    nonsense = b"\x10nonsense" if codec == "vp8" else b"\x65nonsense"
+
+    @on_stage
+    async def scenario(stage):
+        voice, cam = Source(stage, 7), Source(stage, 8, "video", codec)
+
+        async def feed():
+            await voice.sound(0, 40)
+            for number in range(count):
+                await cam.deliver([b"\x10" * (codec == "vp8") + nonsense], number / 20, 0)
+                await trio.sleep(0.15)
+            await cam.pictures(0.5, 10)
+            await cam.deliver([b"\x10" * (codec == "vp8") + nonsense], 1, 0)
+            await voice.sound(0.8, 20)
+            await trio.sleep(0.2)
+            voice.end()
+            cam.end()
+
+        sound, _ = await recording(path, [voice.track, cam.track], feed, wait=2)
+        assert sound.frames == 60
+
+    scenario()
+    with av.open(str(path)) as container:
+        codecs = {stream.codec_context.codec.canonical_name for stream in container.streams}
+    assert codecs == ({"opus", codec} if count == 1 else {"opus"})
+
+
+def test_silence_goes_on_while_nothing_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr("trio_client.media._record.LATE", 0.2)
+    path = tmp_path / "silence.ogg"
+
+    @on_stage
+    async def scenario(stage):
+        voice = Source(stage, 7)
+
+        async def feed():
+            await voice.sound(0, 10)
+            await trio.sleep(0.7)
+            voice.began += 0.7 - 1000
+            await voice.sound(1000, 10)  # by its timestamps; that cannot be
+            await trio.sleep(0.2)
+            voice.end()
+
+        (found,) = await recording(path, voice.track, feed)
+        assert found.frames == 20
+        assert 0.6 < found.ended < 5
+
+    scenario()
 
 
 def test_nothing_comes(tmp_path):

@@ -207,6 +207,8 @@ class DecodedAudio(_Decoded):
         """Sound for that many samples."""
         while missing > 0:
             data = self._decoder.conceal()[: missing * self._channels]
+            if not data:
+                break
             count = len(data) // self._channels
             self._resample(data, time, True)
             missing -= count

@@ -68,22 +68,28 @@ class OpusDecoder:
 
     def decode(self, packet: bytes) -> memoryview:
         """Its samples, with a format of "h"; empty for a packet that is none."""
-        if not packet:  # which would end the decoder
-            return NOTHING
-        try:
-            (frame,) = self._context.decode(av.Packet(packet))
-        except av.FFmpegError:
-            return NOTHING
-        self._lost = bytes((packet[0] & 0xFC,))
-        return memoryview(frame.planes[0])[: frame.samples * self._width].cast("h")
+        samples = self._decode(packet)
+        if samples:
+            self._lost = bytes((packet[0] & 0xFC,))
+        return samples
 
     def conceal(self) -> memoryview:
         """What the decoder makes up for a lost frame: as long as one frame of the last packet.
 
         A packet of nothing but its first byte tells the decoder that its frame was lost (RFC 6716 section 4.6).
         """
-        (frame,) = self._context.decode(av.Packet(self._lost))
-        return memoryview(frame.planes[0])[: frame.samples * self._width].cast("h")
+        return self._decode(self._lost)
+
+    def _decode(self, packet: bytes) -> memoryview:
+        if not packet:  # which would end the decoder
+            return NOTHING
+        try:
+            frames = self._context.decode(av.Packet(packet))
+        except av.FFmpegError:
+            return NOTHING
+        if not frames:
+            return NOTHING
+        return memoryview(frames[0].planes[0])[: frames[0].samples * self._width].cast("h")
 
 
 def loudness(samples: Samples) -> int:

@@ -30,6 +30,8 @@ SYNC_PATIENCE = 1.5
 """Seconds that the senders' clocks are waited for besides: reports come about once a second."""
 IMPLAUSIBLE = 2.0
 """Seconds that tracks may be apart by their senders' clocks and by when they came; if it is more, clocks are wrong."""
+LATE = 2.0
+"""Seconds that sound may come late, before silence is written in its place."""
 RESYNC = 0.04
 """Seconds that a track may go wrong by, before it is put right."""
 TOLERANCE = RATE // 100
@@ -40,6 +42,8 @@ SILENCE = ((960, b"\xf8\xff\xfe"), (480, b"\xf0\xff\xfe"), (240, b"\xe8\xff\xfe"
 """Packets of silence, and their samples."""
 MOST_FRAMES = 20_000
 """Frames of one track that wait for the others' first."""
+MOST_NONSENSE = 3
+"""First pictures of a track that cannot be decoded, until it is left out."""
 IVF = {"vp8": b"VP80", "vp9": b"VP90", "av1": b"AV01"}
 
 
@@ -61,6 +65,8 @@ class _Clock:
     def __init__(self, single: bool) -> None:
         self.single = single
         self.shift: float | None = None
+        self.origin = 0.0
+        """When the file begins, in our own time."""
 
 
 class _Input:
@@ -75,6 +81,8 @@ class _Input:
         self.base = 0.0  # what a frame's time becomes a time of the file with
         self.arrival = float("inf")  # the least difference of arrival and time
         self.next = 0  # in units of the stream's clock
+        self.payload_type = 0
+        self.nonsense = 0  # first frames that were none
         self.count = 0
         self.lost = 0
 
@@ -95,6 +103,11 @@ class _Input:
         if len(self.waiting) > MOST_FRAMES:
             del self.waiting[0]
 
+    @property
+    def settled(self) -> bool:
+        """Whether its first frame is here, or is not worth waiting for."""
+        return bool(self.waiting or self.frames.ended) or self.nonsense >= MOST_NONSENSE
+
     def taken(self) -> list[Frame]:
         """What waits, which is the caller's from now on."""
         frames, self.waiting = self.waiting, []
@@ -113,9 +126,20 @@ class _Input:
         for frame in frames:
             if frame.ntp_time is not None and not self.clock.single:
                 self.follow(frame.ntp_time - frame.time)
-            at = max(0.0, frame.time + self.base)
+            # A sender that lies about its time gets no further than it really is.
+            at = min(max(0.0, frame.time + self.base), frame.arrival - self.clock.origin + IMPLAUSIBLE)
             self.lost += frame.lost
             found += self._sound(frame.data, at) if self.audio else self._picture(frame, at)
+        return found
+
+    def silence(self, until: float) -> list[Any]:
+        """Silence up to a time of the file: as it goes on, so that the others need not wait for what comes then."""
+        found: list[Any] = []
+        ahead = round(until * RATE) - self.next
+        for length, silence in SILENCE:
+            while ahead >= length:
+                found.append(self._packet(silence, length, True))
+                ahead -= length
         return found
 
     def follow(self, ntp_base: float, least: float = RESYNC) -> None:
@@ -132,17 +156,15 @@ class _Input:
         ahead = round(at * RATE) - self.next
         if not samples or ahead < -OVERLAP:
             return []
-        found = []
-        if ahead > TOLERANCE:
-            for length, silence in SILENCE:
-                while ahead >= length:
-                    found.append(self._packet(silence, length, True))
-                    ahead -= length
+        found = self.silence(at) if ahead > TOLERANCE else []
         found.append(self._packet(data, samples, True))
         self.count += 1
         return found
 
     def _picture(self, frame: Frame, at: float) -> list[Any]:
+        if frame.payload_type != self.payload_type:  # another codec, which the file cannot change to
+            self.lost += 1
+            return []
         self.next = max(self.next, round(at * CLOCK))
         self.count += 1
         return [self._packet(frame.data, 1, frame.keyframe)]
@@ -170,26 +192,42 @@ class _Writer:
             raise LocalProtocolError(f"{path} does not name a kind of file that can be written: {error}") from None
 
     def start(self, inputs: Sequence[_Input]) -> None:
-        """Write the header, for inputs that have a frame."""
+        """Write the header, for inputs that have a frame; not yet, if the frame of one is nonsense."""
+        templates: dict[_Input, Any] = {}
+        for found in inputs:
+            if not found.audio and (template := _template(found.codec, found.waiting[0].data)) is None:
+                found.nonsense += 1
+                del found.waiting[0]
+                while found.waiting and not found.waiting[0].keyframe:
+                    del found.waiting[0]
+                return
+            templates[found] = None if found.audio else template
         try:
-            for found in inputs:
-                first = found.waiting[0].data
-                if found.audio:
-                    layout = LAYOUTS[2 if opus.stereo(first) else 1]
+            for found, template in templates.items():
+                first = found.waiting[0]
+                found.payload_type = first.payload_type
+                if template is None:
+                    layout = LAYOUTS[2 if opus.stereo(first.data) else 1]
                     found.stream = self.container.add_stream("libopus", rate=RATE, layout=layout)
                 else:
-                    found.stream = self.container.add_stream_from_template(_template(found.codec, first))
+                    found.stream = self.container.add_stream_from_template(template)
             self.container.start_encoding()
         except (ValueError, av.FFmpegError) as error:
             codecs = ", ".join([found.codec for found in inputs])
             raise LocalProtocolError(f"a {self.container.format.name} file does not hold {codecs}: {error}") from None
         self.started = True
 
-    def write(self, work: Sequence[tuple[_Input, list[Frame]]]) -> None:
-        packets = [packet for found, frames in work for packet in found.packets(frames)]
-        packets.sort(key=lambda packet: packet.pts * packet.time_base)
-        for packet in packets:
-            self.container.mux_one(packet)
+    def write(self, work: Sequence[tuple[_Input, list[Frame], float]]) -> None:
+        """Write frames of tracks, or silence up to a time where there are none."""
+        packets = []
+        for found, frames, until in work:
+            packets += [(packet, found) for packet in (found.packets(frames) if frames else found.silence(until))]
+        packets.sort(key=lambda pair: pair[0].pts * pair[0].time_base)
+        for packet, found in packets:
+            try:
+                self.container.mux_one(packet)
+            except av.error.InvalidDataError:  # a sender's nonsense
+                found.lost += 1
 
     def close(self) -> None:
         """Finish the file, which is only there since the header was written."""
@@ -197,11 +235,16 @@ class _Writer:
 
 
 def _template(codec: str, data: bytes) -> Any:
-    """A stream like that of a file which holds this key frame: it has the size and what decoders need to know."""
-    if codec == "h264":
-        return av.open(io.BytesIO(data), format="h264").streams.video[0]
-    head = struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, IVF[codec], 0, 0, CLOCK, 1, 1, 0)
-    return av.open(io.BytesIO(head + struct.pack("<IQ", len(data), 0) + data), format="ivf").streams.video[0]
+    """A stream like that of a file which holds this key frame: it has the size and what decoders need to know. None
+    for a frame from which that cannot be told."""
+    if codec != "h264":
+        head = struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, IVF[codec], 0, 0, CLOCK, 1, 1, 0)
+        data = head + struct.pack("<IQ", len(data), 0) + data
+    try:
+        stream = av.open(io.BytesIO(data), format="h264" if codec == "h264" else "ivf").streams.video[0]
+    except (IndexError, av.FFmpegError):
+        return None
+    return stream if stream.codec_context.width else None
 
 
 async def record(
@@ -224,23 +267,30 @@ async def record(
     limiter = trio.CapacityLimiter(1)
     writer = await trio.to_thread.run_sync(_Writer, os.fspath(path), limiter=limiter)
     inputs: list[_Input] = []
+    clock = _Clock(len(tracks) == 1)
 
     async def flush() -> None:
         with trio.CancelScope(shield=True):  # what is taken out is written
             if not writer.started and (there := _place(inputs)):
                 await trio.to_thread.run_sync(writer.start, there, limiter=limiter)
-            if work := [(found, found.taken()) for found in inputs if found.stream is not None]:
+            until = trio.current_time() - clock.origin - LATE
+            work = [
+                (found, found.taken(), until if found.audio and not found.frames.ended else 0.0)
+                for found in inputs
+                if found.stream is not None
+            ]
+            if work:
                 await trio.to_thread.run_sync(writer.write, work, limiter=limiter)
 
     try:
-        clock = _Clock(len(tracks) == 1)
         for track in tracks:
             inputs.append(_Input(track, clock))
         async with together() as nursery:
             for found in inputs:
                 nursery.start_soon(_collect, found)
-            await _gather(inputs, wait)
             while not all(found.frames.ended for found in inputs):
+                if not writer.started:
+                    await _gather(inputs, wait)
                 await flush()
                 await trio.sleep(FLUSH)
     finally:
@@ -249,6 +299,8 @@ async def record(
         with trio.CancelScope(shield=True):
             try:
                 await flush()
+                while not writer.started and _place(inputs):  # what came first was nonsense
+                    await flush()
             finally:
                 await trio.to_thread.run_sync(writer.close, limiter=limiter)
     return [
@@ -270,7 +322,7 @@ async def _gather(inputs: Sequence[_Input], wait: float) -> None:
         there = [found for found in inputs if found.waiting]
         if there and first is None:
             first = now
-        if first is not None and (now >= first + wait or all(found.waiting or found.frames.ended for found in inputs)):
+        if first is not None and (now >= first + wait or all(found.settled for found in inputs)):
             complete = now if complete is None else complete
             if len(there) == 1 or all(found.ntp_base is not None for found in there) or now > complete + SYNC_PATIENCE:
                 return
@@ -279,15 +331,18 @@ async def _gather(inputs: Sequence[_Input], wait: float) -> None:
 
 def _place(inputs: Sequence[_Input]) -> list[_Input]:
     """Put the tracks that have a frame on one time line: by their senders' clocks, or else by when they came."""
-    there = [found for found in inputs if found.waiting]
+    there = [found for found in inputs if found.waiting and found.nonsense < MOST_NONSENSE]
     for found in there:
-        found.base = found.arrival
+        found.base, found.clock.shift = found.arrival, None
     for found in there:
         if (ntp_base := found.ntp_base) is not None and not found.clock.single:
             found.follow(ntp_base, 0.0)
     origin = min([found.base + found.waiting[0].time for found in there], default=0.0)
     for found in there:
         found.base -= origin
-    if there and (clock := there[0].clock).shift is not None:
-        clock.shift -= origin
+    if there:
+        clock = there[0].clock
+        clock.origin = origin
+        if clock.shift is not None:
+            clock.shift -= origin
     return there
