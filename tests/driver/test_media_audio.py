@@ -7,6 +7,7 @@ import itertools
 import math
 import subprocess
 import sys
+from random import Random
 
 import av
 import pytest
@@ -452,3 +453,18 @@ def test_without_pyav_the_extra_is_named():
     assert "pip install 'trio-livekit[media]'" in done.stderr
     code = "import sys, trio_client; assert not {'av', 'trio_client.media'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_noise_is_no_opus_and_does_no_harm():
+    random = Random(7)
+    decoder = OpusDecoder(1)
+    good = OpusEncoder(1, 48000).encode(tone(960))
+    for _ in range(1500):
+        packet = bytearray(random.randbytes(random.randrange(0, 40)) if random.random() < 0.5 else good)
+        if packet:
+            packet[random.randrange(len(packet))] ^= 1 << random.randrange(8)
+        decoder.decode(bytes(packet))
+        assert len(decoder.conceal()) <= 5760
+    for _ in range(20):
+        samples = decoder.decode(good)
+    assert len(samples) == 960

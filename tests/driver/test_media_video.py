@@ -5,6 +5,8 @@ In real time, since virtual time would run on while the worker thread is at work
 
 from __future__ import annotations
 
+from random import Random
+
 import av
 import pytest
 import trio
@@ -14,7 +16,7 @@ from sansio.rtp.format import Format
 from trio_client import DisconnectedError, EncodedFrame, LocalProtocolError, VideoLayer
 from trio_client._tracks import make_remote_track
 from trio_client.media import RawVideoTrack, decode_video
-from trio_client.media._video import VideoDecoder
+from trio_client.media._video import VideoDecoder, VideoEncoder
 
 from .test_tracks import Stage, publish
 
@@ -330,3 +332,18 @@ async def test_broken_pictures_are_passed_over(stage):
     decoded.close()
     with pytest.raises(StopAsyncIteration):
         await anext(decoded)
+
+
+@CODECS
+def test_noise_is_no_picture_and_does_no_harm(codec):
+    random = Random(7)
+    encoder, decoder = VideoEncoder(codec, 160, 120, 20, None), VideoDecoder(codec)
+    good = [encoder.encode(plain(number * 9, 90, 90), number * 4500, number == 0) for number in range(20)]
+    for round_ in range(10):
+        for number, data in enumerate(good):
+            packet = bytearray(data)
+            for _ in range(random.randrange(3)):
+                packet[random.randrange(len(packet))] ^= 1 << random.randrange(8)
+            decoder.decode(bytes(packet[: random.randrange(1, len(packet) + 1)]), (round_ * 20 + number) * 4500)
+        decoder.decode(b"", 0)
+    assert [len(VideoDecoder(codec).decode(good[0], 0)), len(decoder.decode(good[0], 10**6))] == [1, 1]

@@ -80,6 +80,9 @@ class VideoDecoder:
 
     def decode(self, data: bytes, timestamp: int) -> list[av.VideoFrame]:
         """The pictures that come of it, none if it cannot be decoded. Their time begins with timestamp 0."""
+        if not data:  # which would end the decoder
+            self.failed = True
+            return []
         packet = av.Packet(data)
         packet.time_base = Fraction(1, CLOCK)
         packet.pts = timestamp
