@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._connect import connect, preload
 from ._core import (
     ActiveSpeakersChanged,
@@ -273,3 +275,17 @@ __all__ = [
     "diagnose",
     "preload",
 ]
+
+if TYPE_CHECKING:
+    from . import devserver as devserver
+    from . import media as media
+    from . import testing as testing
+else:
+
+    def __getattr__(name: str) -> object:
+        """The parts that only some programs need, imported at first use."""
+        if name not in ("devserver", "media", "testing"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)

@@ -15,6 +15,7 @@ import trustme
 
 import trio_client
 from trio_client import ConnectError, ConnectOptions, DataReceived, ParticipantConnected
+from trio_client.devserver import serve as development_server
 
 from .failing import TOKEN, ours
 from .scripted import Script, hide, joins, keeps_alive, no_first_message, refuse, serve, silent
@@ -134,3 +135,27 @@ def test_in_a_room():
 
     assert sweep(scenario, virtual=False) > 10
     assert sweep(scenario, everybody=True, virtual=False, step=97) > 60
+
+
+def test_a_development_server():
+    """Cut at each step of any task, with a client in its room and others at its doors: nothing is left of it."""
+
+    async def scenario(cut: Cut) -> None:
+        async def serves() -> None:
+            async with development_server() as server, trio.open_nursery() as nursery:
+                nursery.start_soon(knock, "127.0.0.1", int(server.url.rpartition(":")[2]))
+                nursery.start_soon(knock, "127.0.0.1", server.tcp_port)
+                async with trio_client.connect(server.url, server.token("ours", can_update_own_metadata=True)) as room:
+                    await room.local_participant.set_attributes({"a": "b"})
+                nursery.cancel_scope.cancel()
+
+        await cut(serves)
+
+    async def knock(host: str, port: int) -> None:
+        async with await trio.open_tcp_stream(host, port) as stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            with suppress(trio.BrokenResourceError):
+                while await stream.receive_some():
+                    pass
+
+    assert sweep(scenario, everybody=True, virtual=False, step=7) > 30

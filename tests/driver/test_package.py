@@ -77,6 +77,17 @@ def test_exports():
         trio_client._core.nonsense
 
 
+def test_parts_are_there_without_an_import_of_their_own():
+    script = (
+        "import sys, trio_client\n"
+        "assert not {'trio_client.devserver', 'trio_client.media', 'trio_client.testing'} & set(sys.modules)\n"
+        "assert trio_client.devserver.serve and trio_client.testing.Simulation\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    with pytest.raises(AttributeError):
+        trio_client.nonsense
+
+
 # ------------------------------------------------------------------ options
 
 
