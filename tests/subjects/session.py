@@ -136,6 +136,8 @@ OPERATIONS = [
     ),
     lambda entropy: call("publish_data", b"x", destination_identities=["bob"]),
     lambda entropy: Input("read_data", timed=False),
+    lambda entropy: call("perform_rpc", "bob", "m", "x" * entropy.below(2000), response_timeout=1.0 + entropy.below(9)),
+    lambda entropy: Input("register_rpc_method", ("m", None), timed=False),
     lambda entropy: call("set_name", entropy.choice(["", "Alice"])),
     lambda entropy: call("set_attributes", {"k": entropy.choice(["", "v"])}),
     lambda entropy: call("set_metadata", 5),
