@@ -190,8 +190,8 @@ def _mute_track(server: SfuServer, claims: Claims, request: Any, now: float) -> 
     if track is None:
         return proto.room.MuteRoomTrackResponse()
     if track.info.muted != request.muted:
-        set_muted(participant, track, request.muted, now)
         participant.send("mute", proto.rtc.MuteTrackRequest(sid=track.sid, muted=request.muted))
+        set_muted(participant, track, request.muted, now)
     return proto.room.MuteRoomTrackResponse(track=track.info)
 
 

@@ -60,7 +60,7 @@ class Room:
         self._quality_due = min(self._quality_due, now + QUALITY_INTERVAL)
 
     def leave(self, participant: ServerParticipant, reason: Any, now: float) -> None:
-        """Somebody is gone: tracks end, others are told."""
+        """Somebody is gone: tracks end, others are told; but not when the same identity is about to come anew."""
         del self.participants[participant.claims.identity]
         self.data_tracks.forget(participant)
         for track in list(participant.tracks.values()):
@@ -77,7 +77,7 @@ class Room:
         info.ClearField("data_tracks")
         self._speaking.pop(participant.sid, None)
         self._forced.pop(participant.sid, None)
-        if not participant.claims.hidden:
+        if not participant.claims.hidden and reason != proto.models.DUPLICATE_IDENTITY:
             if len(self.gone) >= SFU_GONE:
                 del self.gone[next(iter(self.gone))]
             self.gone[participant.sid] = (info, now)
@@ -452,9 +452,9 @@ def _apply_choice(choice: Choice, down: Any, now: float) -> None:
 
 
 def _mime(track: UpTrack, codecs: Sequence[Any]) -> str:
-    """The codec that a section will carry: RED where it may, else what was announced, else the first."""
+    """The codec that a section will carry: what was announced; else RED where it may, else the first."""
     names = [codec.name.lower() for codec in codecs]
-    if track.kind == "audio" and "red" in names and not track.info.disable_red:
+    if track.kind == "audio" and track.codec not in names and "red" in names and not track.info.disable_red:
         return "audio/red"
     name = track.codec if track.codec in names else names[0] if names else ""
     for codec in codecs:
