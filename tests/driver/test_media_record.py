@@ -15,6 +15,8 @@ from sansio.rtp.format import Format
 from sansio.rtp.packet import RtpPacket, build_rtp
 from sansio.rtp.payload import h264, vp8
 from trio_client import LocalProtocolError
+from trio_client._participant import RemoteParticipant
+from trio_client._publication import RemoteTrackPublication
 from trio_client._tracks import make_remote_track
 from trio_client.media import decode_audio, record
 from trio_client.media._opus import OpusEncoder
@@ -263,6 +265,34 @@ def test_without_reports_what_came_together_is_together(tmp_path, monkeypatch):
             await voice.sound(1, 50, late=0.3)
             await cam.pictures(1, 20, late=0.3)
             await trio.sleep(0.2)
+            voice.end()
+            cam.end()
+
+        await recording(path, [voice.track, cam.track], feed)
+
+    scenario()
+    found = Found(path)
+    assert found.loud == pytest.approx([0, 1], abs=0.04)
+    assert found.bright == pytest.approx([0, 1], abs=0.04)
+
+
+def test_clocks_of_two_participants_differ(tmp_path):
+    """What came at the same time is together, whatever their clocks say."""
+    path = tmp_path / "both.webm"
+
+    @on_stage
+    async def scenario(stage):
+        voice, cam = Source(stage, 7), Source(stage, 8, "video", "vp8")
+        carol = RemoteParticipant(stage.session, "carol", "PA_carol")
+        cam.track.publication = RemoteTrackPublication(stage.session, carol, "TR_carol")
+
+        async def feed():
+            for second in (0, 1):
+                voice.report(second + 0.7)
+                cam.report(second)
+                await voice.sound(second, 50)
+                await cam.pictures(second, 20)
+                await trio.sleep(0.1)
             voice.end()
             cam.end()
 

@@ -59,14 +59,19 @@ class Recorded:
 
 
 class _Clock:
-    """What the senders' wall clocks, which are one and the same, become a time of the file with: None until known, and
-    for ever for a single track, which is in step with itself."""
+    """The wall clock of one participant. The server hands it on as it is, so that those of others may be wrong by any
+    time against it.
 
-    def __init__(self, single: bool) -> None:
-        self.single = single
+    ``shift``: what a time of that clock becomes a time of the file with, None until known. ``tracks``: how many of the
+    participant are recorded. ``alone``: there is one track in all, which is in step with itself.
+    """
+
+    def __init__(self, alone: bool) -> None:
+        self.alone = alone
+        self.tracks = 0
         self.shift: float | None = None
         self.origin = 0.0
-        """When the file begins, in our own time."""
+        """When the file begins, in our own time; the same for all."""
 
 
 class _Input:
@@ -104,6 +109,11 @@ class _Input:
             del self.waiting[0]
 
     @property
+    def lives(self) -> bool:
+        """Whether there is sound, or silence."""
+        return self.audio and not self.frames.ended
+
+    @property
     def settled(self) -> bool:
         """Whether its first frame is here, or is not worth waiting for."""
         return bool(self.waiting or self.frames.ended) or self.nonsense >= MOST_NONSENSE
@@ -124,7 +134,7 @@ class _Input:
     def packets(self, frames: Iterable[Frame]) -> list[Any]:
         found: list[Any] = []
         for frame in frames:
-            if frame.ntp_time is not None and not self.clock.single:
+            if frame.ntp_time is not None and not self.clock.alone:
                 self.follow(frame.ntp_time - frame.time)
             # A sender that lies about its time gets no further than it really is.
             at = min(max(0.0, frame.time + self.base), frame.arrival - self.clock.origin + IMPLAUSIBLE)
@@ -143,7 +153,7 @@ class _Input:
         return found
 
     def follow(self, ntp_base: float, least: float = RESYNC) -> None:
-        """Keep to the sender's clock; that of the first track which tells it is everybody's."""
+        """Keep to the sender's clock, as the first track that told it stands to it."""
         if self.clock.shift is None:
             self.clock.shift = self.base - ntp_base
         base = ntp_base + self.clock.shift
@@ -253,13 +263,13 @@ async def record(
     """Record remote tracks into one file, as they are: nothing is transcoded.
 
     The name of the file tells its kind: .ogg and .opus hold Opus, .webm Opus and VP8, .mp4 Opus and H.264, .mkv them
-    all. Tracks are put in step by their senders' clocks. Where sound is missing the file has silence, where pictures
-    are missing it shows the last; video begins with a key frame. A track whose first frame does not come within
-    ``wait`` seconds (of the first of any track) is left out.
+    all. Tracks of one participant are put in step by its clock, participants by when what they sent arrived. Where
+    sound is missing the file has silence, where pictures are missing it shows the last; video begins with a key frame.
+    A track whose first frame does not come within ``wait`` seconds (of the first of any track) is left out.
 
     Ends when all tracks have ended; what was recorded of each. Cancelled, the file is finished as well. There is no
-    file where nothing came. Raises LocalProtocolError for tracks that are being read already or that the kind of file
-    does not hold, and OSError when it cannot be written. Writing takes place in a worker thread.
+    file where nothing came. Raises LocalProtocolError for tracks that the kind of file does not hold, and OSError when
+    it cannot be written. Writing takes place in a worker thread.
     """
     tracks = [track_or_tracks] if isinstance(track_or_tracks, RemoteTrack) else list(track_or_tracks)
     if not tracks or len(set(tracks)) < len(tracks):
@@ -267,15 +277,15 @@ async def record(
     limiter = trio.CapacityLimiter(1)
     writer = await trio.to_thread.run_sync(_Writer, os.fspath(path), limiter=limiter)
     inputs: list[_Input] = []
-    clock = _Clock(len(tracks) == 1)
+    clocks: dict[str, _Clock] = {}
 
     async def flush() -> None:
         with trio.CancelScope(shield=True):  # what is taken out is written
             if not writer.started and (there := _place(inputs)):
                 await trio.to_thread.run_sync(writer.start, there, limiter=limiter)
-            until = trio.current_time() - clock.origin - LATE
+            now = trio.current_time()
             work = [
-                (found, found.taken(), until if found.audio and not found.frames.ended else 0.0)
+                (found, found.taken(), now - found.clock.origin - LATE if found.lives else 0.0)
                 for found in inputs
                 if found.stream is not None
             ]
@@ -284,7 +294,9 @@ async def record(
 
     try:
         for track in tracks:
+            clock = clocks.setdefault(track.publication.participant.sid, _Clock(len(tracks) == 1))
             inputs.append(_Input(track, clock))
+            clock.tracks += 1
         async with together() as nursery:
             for found in inputs:
                 nursery.start_soon(_collect, found)
@@ -324,25 +336,26 @@ async def _gather(inputs: Sequence[_Input], wait: float) -> None:
             first = now
         if first is not None and (now >= first + wait or all(found.settled for found in inputs)):
             complete = now if complete is None else complete
-            if len(there) == 1 or all(found.ntp_base is not None for found in there) or now > complete + SYNC_PATIENCE:
+            synced = all(found.clock.tracks == 1 or found.ntp_base is not None for found in there)
+            if synced or len(there) == 1 or now > complete + SYNC_PATIENCE:
                 return
         await trio.sleep(FLUSH / 5)
 
 
 def _place(inputs: Sequence[_Input]) -> list[_Input]:
-    """Put the tracks that have a frame on one time line: by their senders' clocks, or else by when they came."""
+    """Put the tracks that have a frame on one time line: those of a participant in step by its clock, participants by
+    when their tracks came."""
     there = [found for found in inputs if found.waiting and found.nonsense < MOST_NONSENSE]
     for found in there:
         found.base, found.clock.shift = found.arrival, None
     for found in there:
-        if (ntp_base := found.ntp_base) is not None and not found.clock.single:
+        if (ntp_base := found.ntp_base) is not None and not found.clock.alone:
             found.follow(ntp_base, 0.0)
     origin = min([found.base + found.waiting[0].time for found in there], default=0.0)
     for found in there:
         found.base -= origin
-    if there:
-        clock = there[0].clock
-        clock.origin = origin
+        found.clock.origin = origin
+    for clock in dict.fromkeys([found.clock for found in there]):
         if clock.shift is not None:
             clock.shift -= origin
     return there
