@@ -505,7 +505,7 @@ class RoomState:
         own.pop(previous, None)
         publication.sid = info.sid
         publication._update(info)
-        publication.subscribed = False
+        publication.subscribed, publication.layers_wanted = False, ()
         own[info.sid] = publication
         self._emit(events.LocalTrackRepublished(publication, previous, self.local_participant))
 

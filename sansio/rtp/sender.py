@@ -334,6 +334,8 @@ class RtpSender:
         ``second`` is the second byte of all but the last of them, ``last`` its; ``block`` is for each of them.
         """
         if self._identity:
+            if self.rid and not self.packets:
+                self._introduce(stamp)
             block += self._identity
             if self.packets >= IDENTIFY:
                 self._identity = b""
@@ -370,6 +372,25 @@ class RtpSender:
                 emit(data)
                 sequence = (sequence + 1) & 0xFFFF
         self._sequence = sequence
+
+    def _introduce(self, stamp: int) -> None:
+        """Have the server learn which stream repairs which, before anything is lost.
+
+        Of an encoding known by its rid alone, LiveKit's server notices the names only in a packet that it has to read
+        on for, because the first one had none; with names in the first packet it forwards the stream and never finds
+        its retransmissions. So both streams begin with padding: without names, and of RTX once more with them.
+        """
+        self._pad(self.format.payload_type, self._sequence, stamp, self.ssrc, b"")
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        if self.rtx_ssrc:
+            for block in (b"", b"", self._rtx_identity):
+                self._pad(self.format.rtx, self._rtx_sequence, stamp, self.rtx_ssrc, block)
+                self._rtx_sequence = (self._rtx_sequence + 1) & 0xFFFF
+
+    def _pad(self, kind: int, sequence: int, stamp: int, ssrc: int, block: bytes) -> None:
+        """A packet of padding alone (RFC 3550 section 5.1)."""
+        data = build_rtp(kind, sequence, stamp, ssrc, block, b"\0\0\0\4", self._profile)
+        self._emit(bytes((data[0] | 0x20,)) + data[1:])
 
     def _send_time(self, now: float) -> bytes:
         """The extension that tells when a packet leaves, as 6.18 bits of seconds."""

@@ -16,6 +16,8 @@ from trio_client import (
     RemoteTrack,
     Room,
     TrackSource,
+    VideoLayer,
+    VideoQuality,
 )
 
 from .simnet import SimNet, sim_net
@@ -98,6 +100,50 @@ def test_tracks_that_come_with_the_join_are_heard_and_seen():
                 async for _ in reader:
                     pass
                 assert reader.ended == "unpublished"
+
+    run(main)
+
+
+def test_layers_that_nobody_wants_are_paused():
+    async def main() -> None:
+        shapes = [
+            VideoLayer(width=160, height=120),
+            VideoLayer(width=320, height=240),
+            VideoLayer(width=640, height=480),
+        ]
+        keys = [KEY[:6] + bytes([shape.width & 0xFF, shape.width >> 8]) + KEY[8:] for shape in shapes]
+        cam = LocalVideoTrack("cam", layers=shapes)
+        async with sim_net() as net, net.connect("bob") as bob, net.connect("alice", publish=[cam]) as alice:
+            remote = await subscribed(bob, "cam")
+            publication = remote.publication
+
+            async def show() -> None:
+                while True:
+                    for layer, key in zip(cam.layers, keys, strict=True):
+                        await layer.write(key if layer.keyframe_wanted or layer.stats().keyframes == 0 else DELTA)
+                    await trio.sleep(0.04)
+
+            async def comes(width: int) -> None:
+                async for _ in frames:
+                    if remote.stats().width == width:
+                        return
+
+            alice.start_soon(show)
+            frames = remote.frames()
+            await comes(640)
+            publication.set_video_quality(VideoQuality.LOW)
+            await comes(160)
+            await alice.wait_until(lambda: [layer.paused for layer in cam.layers] == [False, True, True])
+            publication.set_video_quality(VideoQuality.MEDIUM)
+            await cam.layers[1].wanted
+            await comes(320)
+            assert cam.layers[2].paused
+            publication.set_video_quality(VideoQuality.HIGH)
+            await comes(640)
+            assert [layer.paused for layer in cam.layers] == [False] * 3
+            publication.set_subscribed(False)
+            await alice.wait_until(lambda: cam.publication.layers_wanted == (False, False, False))
+            assert not await cam.write(keys[0], layer=0)
 
     run(main)
 

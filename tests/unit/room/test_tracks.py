@@ -281,7 +281,7 @@ SIMULCAST = TrackDescription(codec="vp8", name="cam", layers=LAYERS)
 def mirrored(sdp):
     """An answer that takes every encoding."""
     rids = "".join([f"a=rid:{rid} recv\r\n" for rid in "qhf"])
-    return f"{sdp}{rids}a=simulcast:recv q;h;f\r\n"
+    return sdp.replace("a=recvonly\r\n", f"a=recvonly\r\n{rids}a=simulcast:recv q;h;f\r\n")
 
 
 def simulcast(description=SIMULCAST, take=mirrored):
@@ -340,6 +340,23 @@ def test_layers_that_nobody_wants_are_paused():
     quality(studio)
     studio.engine.set_track_muted("TR_own", False, studio.now)
     assert [own.paused(layer) for layer in (0, 1, 2)] == [True] * 3
+
+
+def test_a_new_session_wants_every_layer_until_its_server_says_otherwise():
+    studio, own = simulcast()
+    quality(studio, 0)
+    studio.say(leave=rtc.LeaveRequest(action=rtc.LeaveRequest.RECONNECT, reason=models.STATE_MISMATCH))
+    studio.wait(1)
+    studio.begin()
+    studio.join()
+    studio.connect()
+    info = models.TrackInfo(sid="TR_new", type=1)
+    studio.say(track_published=rtc.TrackPublishedResponse(cid=own.cid, track=info))
+    assert own.publication.layers_wanted == ()
+    assert [own.paused(layer) for layer in (0, 1, 2)] == [False] * 3
+    quality(studio, 0, sid="TR_new")
+    assert len(studio.events(events.LocalTrackLayersChanged)) == 2
+    assert [own.paused(layer) for layer in (0, 1, 2)] == [False, True, True]
 
 
 def test_what_is_said_of_other_codecs_and_tracks_is_passed_over():

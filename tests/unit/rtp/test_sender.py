@@ -231,7 +231,7 @@ def test_packets_are_never_too_long_even_when_sent_again(format, ids):
     sender = session.add_sender(format, mid="0123456789abcdef", rid="f")
     frame = vp8_frame(1, True, 20_000) if format is VP8 else h264_frame(1, True, 20_000)
     sender.write(frame, 0.0)
-    packets = flush(session, 0.0)
+    packets = [packet for packet in flush(session, 0.0) if packet.payload]
     assert 1100 < max(len(packet.data) for packet in packets) <= MOST_PACKET - 2
     sender.handle_nack(tuple([packet.sequence for packet in packets]), 1.0)
     again = flush(session, 1.0)
@@ -305,7 +305,7 @@ def test_extensions_of_video():
     session = make(b"s")
     sender = session.add_sender(VP8, mid="3", rid="h")
     sender.write(vp8_frame(0, True, 10), 0.5, level=3)
-    (packet,) = flush(session, 0.5)
+    packet = flush(session, 0.5)[-1]
     assert set(extensions(packet)) == {2, 3, 4, 10}
     assert extensions(packet)[10] == b"h"
 
@@ -357,7 +357,7 @@ def test_rtx():
     session = make(b"s")
     sender = session.add_sender(VP8, mid="1", rid="h")
     sender.write(vp8_frame(0, True), 0.0)
-    packets = flush(session, 0.0)
+    packets = [packet for packet in flush(session, 0.0) if packet.payload]
     sender.handle_nack((packets[1].sequence, packets[2].sequence), 0.1)
     again = flush(session, 0.1)
     for original, repeated in zip(packets[1:], again, strict=True):
@@ -371,6 +371,26 @@ def test_rtx():
     assert (stats.packets, stats.resent_packets, stats.nacks) == (3, 2, 2)
     assert stats.resent_bytes == sum(len(packet.data) for packet in again)
     assert session.sent.sent == 5
+
+
+@pytest.mark.parametrize("format", [VP8, VP8_PLAIN])
+def test_an_encoding_known_by_its_name_is_introduced(format):
+    """Once, by padding: without names, so that the server has to read on, and of RTX with them at the end."""
+    session = make(b"s")
+    sender = session.add_sender(format, mid="1", rid="h")
+    for number in range(2):
+        sender.write(vp8_frame(number, not number, 10), number * 0.04)
+    packets = flush(session, 0.04)
+    rtx = [packet for packet in packets if packet.ssrc == sender.rtx_ssrc]
+    first, *rest = [packet for packet in packets if packet.ssrc == sender.ssrc]
+    assert (first.payload, first.payload_type, extensions(first)) == (b"", format.payload_type, {})
+    assert [(packet.sequence - first.sequence) & 0xFFFF for packet in rest] == [1, 2]
+    assert [extensions(packet)[10] for packet in rest] == [b"h", b"h"]
+    assert [extensions(packet) for packet in rtx] == ([{}, {}, {4: b"1", 11: b"h"}] if format.rtx else [])
+    assert all(packet.payload == b"" and packet.payload_type == format.rtx for packet in rtx)
+    assert len({packet.sequence for packet in rtx}) == len(rtx)
+    assert packets.index(first) < packets.index(rest[0])
+    assert sender.stats().packets == 2
 
 
 def test_the_same_packets_again_without_rtx():
