@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import trio
 
 import trio_client
@@ -25,6 +27,7 @@ class Proxy:
         self.target = port
         self.port = 0
         self.refusing = False
+        self.stalled = False
         self._streams: list[trio.SocketStream] = []
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -44,11 +47,11 @@ class Proxy:
             for source, sink in ((near, far), (far, near)):
                 nursery.start_soon(self._copy, source, sink, nursery.cancel_scope)
 
-    @staticmethod
-    async def _copy(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
+    async def _copy(self, source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
         try:
             async for data in source:
-                await sink.send_all(data)
+                if not self.stalled:
+                    await sink.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         scope.cancel()
@@ -62,6 +65,10 @@ class Proxy:
 def story(events: list[object]) -> list[str]:
     wanted = (SignalReconnecting, Reconnecting, Reconnected, Disconnected)
     return [type(event).__name__ for event in events if isinstance(event, wanted)]
+
+
+def mended(events: list[object], times: int) -> bool:
+    return story(events).count("Reconnected") >= times
 
 
 @MODES
@@ -146,5 +153,88 @@ def test_a_server_that_was_restarted_is_joined_anew(own_server, room, single):
             assert me.sid != sid
             assert await trio.to_thread.run_sync(own.identities, room) == ["ours"]
             await me.publish_data(b"works")
+
+    run(scenario)
+
+
+def test_ten_outages_in_a_row(server, room, native):
+    peer = native("them")
+    peer.call("echo")
+    port = int(server.url.rpartition(":")[2])
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            proxy = Proxy(port)
+            await nursery.start(proxy.serve)
+            url, token = f"ws://127.0.0.1:{proxy.port}", server.token(room, "ours")
+            events: list[object] = []
+            async with trio_client.connect(url, token) as ours:
+                await peer.await_("participant_connected")
+                for kind in (SignalReconnecting, Reconnecting, Reconnected, Disconnected):
+                    ours.on(kind, events.append)
+                got: list[bytes] = []
+                ours.on(DataReceived, lambda event: got.append(event.payload))
+                sid, number = ours.local_participant.sid, 0
+                for outage in range(10):
+                    proxy.refusing = outage % 2 == 1
+                    await proxy.cut()
+                    for _ in range(5):
+                        await ours.local_participant.publish_data(b"%d" % number)
+                        number += 1
+                        await trio.sleep(0.05)
+                    proxy.refusing = False
+                    await ours.wait_until(partial(mended, events, outage + 1))
+                await ours.wait_until(lambda: len(got) == number)
+                assert got == [b"%d" % n for n in range(number)]
+                assert ours.local_participant.sid == sid
+                assert story(events) == ["SignalReconnecting", "Reconnected"] * 10
+            nursery.cancel_scope.cancel()
+
+    run(scenario, 60)
+
+
+def test_a_token_that_is_no_longer_accepted_after_the_outage_is_replaced(own_server, room):
+    """The server comes back with another secret: the token and every refreshed one are worthless."""
+    own = own_server()
+    asked: list[str] = []
+
+    async def source() -> str:
+        asked.append(own.secret)
+        return own.token(room, "ours")
+
+    async def scenario() -> None:
+        async with trio_client.connect(own.url, source) as ours, ours.events(Reconnected) as events:
+            await trio.sleep(0.5)
+            await trio.to_thread.run_sync(lambda: own.stop(kill=True))
+            config = own.folder / "config.yaml"
+            new = "another secret" * 3
+            config.write_text(config.read_text().replace(own.secret, new))
+            own.secret = new
+            await trio.to_thread.run_sync(own.start)
+            event = await anext(aiter(events))
+            assert not event.resumed
+            assert len(asked) == 2
+            await ours.local_participant.publish_data(b"works", wait_acked=True)
+
+    run(scenario)
+
+
+def test_a_link_that_swallows_everything_is_noticed(server, room):
+    """The TCP connections stay, and nothing comes out of them: the keep-alive of 15 s finds out; media goes on."""
+    port = int(server.url.rpartition(":")[2])
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            proxy = Proxy(port)
+            await nursery.start(proxy.serve)
+            url, token = f"ws://127.0.0.1:{proxy.port}", server.token(room, "ours")
+            async with trio_client.connect(url, token) as ours, ours.events(SignalReconnecting, Reconnected) as events:
+                proxy.stalled = True
+                changes = aiter(events)
+                assert isinstance(await anext(changes), SignalReconnecting)
+                await ours.local_participant.publish_data(b"goes on", wait_acked=True)
+                proxy.stalled = False
+                assert (await anext(changes)).resumed
+            nursery.cancel_scope.cancel()
 
     run(scenario)
