@@ -85,6 +85,8 @@ class OwnServer(Server):
             "  use_external_ip: false\n"
             "  node_ip: 127.0.0.1\n"
             "  enable_loopback_candidate: true\n"
+            # Else it may stand for its announced address by a socket of another one, which no relay lets through.
+            "  ips:\n    includes: [127.0.0.1/32]\n"
             f'  stun_servers: ["127.0.0.1:3478"]\n{rtc}'
             f"keys:\n  {self.key}: {self.secret}\n"
             "logging:\n  level: info\n" + more
