@@ -13,16 +13,22 @@ from trio_client import (
     DataReceived,
     DisconnectedError,
     IceOptions,
+    LocalAudioTrack,
+    LocalVideoTrack,
     MediaFailed,
     ParticipantConnected,
     Reconnected,
     RoomNotFound,
     ServerUnreachable,
     TokenRejected,
+    TrackSubscribed,
     TurnServer,
 )
 from trio_client.testing import BackgroundServer, Simulation
 
+SILENCE = b"\xf8\xff\xfe"
+KEY_FRAME = bytes([0x10, 0, 0, 0x9D, 0x01, 0x2A, 0x40, 0x01, 0xF0, 0x00]) + bytes(50)
+"""The head of a VP8 key frame, which is as far as anybody looks who does not decode."""
 MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
 
 
@@ -65,6 +71,42 @@ def test_reliable_data_over_a_lossy_network():
         return ann.stats()
 
     assert sim.run(scenario).datagrams_sent > 50
+
+
+@MODES
+def test_frames_in_virtual_time(single):
+    """Twenty seconds of sound and pictures, encoded."""
+    sim = Simulation()
+    options = ConnectOptions(single_peer_connection=single)
+
+    async def scenario():
+        async with sim.connect("ann", options=options) as ann, sim.connect("bob", options=options) as bob:
+            voice, cam = LocalAudioTrack("voice"), LocalVideoTrack("cam", width=320, height=240)
+            with bob.events(TrackSubscribed) as events:
+                await ann.local_participant.publish_track(voice)
+                await ann.local_participant.publish_track(cam)
+                tracks = {event.track.name: event.track for event in [await anext(events), await anext(events)]}
+            got = []
+
+            async def read(track):
+                async for frame in track.frames():
+                    got.append((track.name, frame.data))
+
+            for track in tracks.values():
+                bob.start_soon(read, track)
+            for number in range(1000):
+                await voice.write(SILENCE)
+                if number % 4 == 0:
+                    await cam.write(KEY_FRAME)
+                await trio.sleep(0.02)
+            sounds = [data for name, data in got if name == "voice"]
+            assert len(sounds) > 980
+            assert set(sounds) == {SILENCE}
+            pictures = [data for name, data in got if name == "cam"]
+            assert len(pictures) > 230
+            assert set(pictures) == {KEY_FRAME}
+
+    sim.run(scenario)
 
 
 def test_bad_days():
