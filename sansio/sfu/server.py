@@ -38,10 +38,9 @@ from attrs import evolve
 
 from .. import proto
 from ..base.contract import INF, NOW, Address, ClosePort, CloseSignal, SendSignal, Transmit
-from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import ParseError
-from ..base.limits import SFU_ADDRESSES, SFU_NOTES, SFU_PARTICIPANTS, SFU_PREFERENCES, SFU_ROOMS, SFU_STREAMS
+from ..base.limits import SFU_ADDRESSES, SFU_NOTES, SFU_PARTICIPANTS, SFU_PREFERENCES, SFU_STREAMS
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..ice import stun
@@ -51,12 +50,13 @@ from . import api, mock
 from .joining import Knock, Refused, read_knock, split_target
 from .options import PORT, AcceptSignal, DropSignal, Headers, HttpResponse, Note, RefuseSignal, ServerOptions
 from .participant import DATA_TRACK, LOSSY, REFRESH_INTERVAL, RELIABLE, ServerParticipant, Setting
+from .registry import ALNUM, Registry
 from .requests import handle_request
 from .room import Room
 from .token import Claims, mint
 
 if TYPE_CHECKING:
-    from ..proto import models
+    pass
 
 __all__ = [
     "PORT",
@@ -79,10 +79,6 @@ DEBUG_INFO = "trio-livekit development server"
 PROTOCOL = 17
 SHORT_TOKEN = 600.0
 """Seconds that a refreshed token is valid at least."""
-CODECS = (
-    *("audio/PCMU", "audio/PCMA", "audio/opus", "audio/red"),
-    *("video/VP8", "video/H264", "video/VP9", "video/AV1", "video/H265", "video/rtx"),
-)
 UDP_PRIORITY = 2130706431
 TCP_PRIORITY = 1671430143
 """Those of LiveKit's server: TCP is the second choice."""
@@ -102,7 +98,7 @@ class _Stream:
         self.due = now + NAME_TIME
 
 
-class SfuServer:
+class SfuServer(Registry):
     """See the head of the module. ``address`` is that of the UDP port, as announced to clients."""
 
     def __init__(
@@ -114,20 +110,16 @@ class SfuServer:
         wall: WallClock,
         identity: DtlsIdentity,
     ) -> None:
+        super().__init__(options, entropy, wall)
         self.transmits: deque[Transmit] = deque()
         self.outbox: deque[Any] = deque()
         self.notes: deque[Note] = deque(maxlen=SFU_NOTES)
-        self.counters = Counters()
         self.closed = False
-        self._options = options
-        self._entropy = entropy
-        self._wall = wall
         self._ready: dict[ServerParticipant, None] = {}
         self._setting = Setting(
             outbox=self.outbox, ready=self._ready, identity=identity, engine=options.dtls_engine, wall=wall
         )
         self._candidate = Candidate("1", 1, "udp", UDP_PRIORITY, address[0], address[1], "host")
-        self._rooms: dict[str, Room] = {}
         self._signals: dict[int, ServerParticipant] = {}
         self._ufrags: dict[str, Owner] = {}
         self._addresses: dict[Address, Owner] = {}
@@ -468,14 +460,6 @@ class SfuServer:
         ttl = max(SHORT_TOKEN, claims.expires - unix)
         participant.send("refresh_token", mint(fresh, secret, unix, ttl))
 
-    def unix(self, now: float) -> float:
-        """Unix time of a moment."""
-        return self._wall.unix_at(now)
-
-    def make_track_sid(self, prefix: str) -> str:
-        """A sid that nothing else has."""
-        return prefix + self._entropy.token(12, ALNUM)
-
     def arm_resume(self, participant: ServerParticipant, what: str, until: float) -> None:
         """Spoil the participant's next resume, if it comes by then."""
         self._armed[participant.sid] = (what, until)
@@ -486,72 +470,11 @@ class SfuServer:
             del self._preferences[next(iter(self._preferences))]
         self._preferences[participant.room.name, participant.claims.identity] = protocol
 
-    @property
-    def rooms(self) -> list[Room]:
-        """All rooms."""
-        return list(self._rooms.values())
-
-    @property
-    def remote_unmute(self) -> bool:
-        """Whether the API may unmute."""
-        return self._options.remote_unmute
-
-    def has_place(self, name: str) -> bool:
-        """Whether a room of this name exists, or can still be made."""
-        return name in self._rooms or len(self._rooms) < SFU_ROOMS
-
-    def room(self, name: str) -> Room | None:
-        """A room by its name."""
-        return self._rooms.get(name)
-
-    def create_room(self, request: Any, now: float) -> Room:
-        """CreateRoom of the server API: a new room, or the one that there is."""
-        found = self._rooms.get(request.name)
-        if found is not None:
-            return found
-        options, unix = self._options, self._wall.unix_at(now)
-        info = proto.models.Room(
-            sid="RM_" + self._entropy.token(12, ALNUM),
-            name=request.name,
-            metadata=request.metadata,
-            empty_timeout=request.empty_timeout or int(options.empty_timeout),
-            departure_timeout=request.departure_timeout or int(options.departure_timeout),
-            max_participants=request.max_participants or options.max_participants,
-            creation_time=int(unix),
-            creation_time_ms=int(unix * 1000),
-        )
-        info.enabled_codecs.extend([proto.models.Codec(mime=mime) for mime in CODECS])
-        room = self._rooms[info.name] = Room(info, self._entropy.bytes(16), self.counters, now)
-        return room
-
     def delete_room(self, room: Room, reason: Any, now: float) -> None:
         """DeleteRoom of the server API: everybody is sent away."""
         for participant in list(room.participants.values()):
             self._dismiss(participant, reason, now)
         del self._rooms[room.name]
-
-    def identities(self, room: str) -> list[str]:
-        """Who is in a room, in the order of joining."""
-        found = self._rooms.get(room)
-        return list(found.participants) if found is not None else []
-
-    def signal_of(self, room: str, identity: str) -> int:
-        """The number of somebody's signalling link, 0 when there is none."""
-        participant = self._find(room, identity)
-        return participant.signal if participant is not None else 0
-
-    def participant(self, room: str, identity: str) -> ServerParticipant | None:
-        """The server's half of a session, if there is one; for tests, which may speak for it."""
-        return self._find(room, identity)
-
-    def participants(self, room: str) -> list[models.ParticipantInfo]:
-        """What is told of everybody in a room."""
-        found = self._rooms.get(room)
-        return [participant.info for participant in found.participants.values()] if found is not None else []
-
-    def _find(self, room: str, identity: str) -> ServerParticipant | None:
-        found = self._rooms.get(room)
-        return found.participants.get(identity) if found is not None else None
 
     def handle_http(self, method: str, target: str, headers: Headers, body: bytes, now: float) -> HttpResponse:
         """Answer an HTTP request that is not for a WebSocket."""
@@ -759,7 +682,6 @@ class SfuServer:
 
 # ------------------------------------------------------------------ detail
 
-ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 TCP_PREFERRED = 1
 TLS_PREFERRED = 2
 """Values of CandidateProtocol."""

@@ -64,7 +64,7 @@ def test_rooms_have_limits(door, monkeypatch):
     assert call(door, "CreateRoom")[1]["code"] == "invalid_argument"
     assert call(door, "CreateRoom", {"name": "x" * 257})[0] == 400
     assert call(door, "CreateRoom", {"name": "x", "metadata": "m" * (SFU_METADATA + 1)})[0] == 400
-    monkeypatch.setattr("sansio.sfu.server.SFU_ROOMS", 1)
+    monkeypatch.setattr("sansio.sfu.registry.SFU_ROOMS", 1)
     assert call(door, "CreateRoom", {"name": "x"})[1] == {"code": "failed_precondition", "msg": "node limits reached"}
     assert call(door, "CreateRoom", {"name": "room"})[0] == 200
 
