@@ -79,7 +79,7 @@ def in_theatre(scenario):
                 await scenario(theatre)
                 theatre.stage.session.tasks.cancel_scope.cancel()
 
-    trio.run(main, clock=trio.testing.MockClock(rate=4))
+    trio.run(main, clock=trio.testing.MockClock(rate=8))
 
 
 def packets(path, kind):

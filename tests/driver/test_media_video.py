@@ -75,7 +75,7 @@ class Sent:
         self.core = self.stage.start(1)
         self.core.sending.senders = [self.sender]
 
-    async def carry(self, seconds=0.1):
+    async def carry(self, seconds=0.06):
         """Let the packets through."""
         rtp = self.stage.engine.rtp
         end = trio.current_time() + seconds
