@@ -134,7 +134,7 @@ class Desk:
             self.rpc.cancel(number)
             self.pending.pop(number, None)
         elif what == 10:
-            self.rpc.participant_left(PEOPLE[number % 4])
+            self.rpc.participant_left(PEOPLE[number % 4], "PA_bob")
         elif what == 11 and number > 200:
             self.outgoing.restarted()
             self.incoming.restarted(self.now)

@@ -488,7 +488,7 @@ class RoomEngine:
 
     def _participant_left(self, participant: RemoteParticipant) -> None:
         self.streams_in.participant_left(participant.identity, participant.sid, self._now)
-        self._rpc.participant_left(participant.identity)
+        self._rpc.participant_left(participant.identity, participant.sid)
 
     def read_data(self) -> PacketReceived | None:
         """The next event that a data packet has brought, DataReceived or another one, or None.

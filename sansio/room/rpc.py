@@ -111,6 +111,7 @@ class RpcInvocation:
         "handler",
         "owner",
         "done",
+        "_sid",
         "_streamed",
     )
 
@@ -122,8 +123,10 @@ class RpcInvocation:
         payload: str,
         response_timeout: float,
         handler: Any,
-        streamed: bool,
         now: float,
+        *,
+        sid: str = "",
+        streamed: bool = False,
     ) -> None:
         self.request_id = request_id
         self.caller_identity = caller_identity
@@ -134,6 +137,7 @@ class RpcInvocation:
         self.handler = handler
         self.owner: Any = None
         self.done = False
+        self._sid = sid
         self._streamed = streamed
 
     def __repr__(self) -> str:
@@ -261,6 +265,9 @@ class Rpc:
             raise LocalProtocolError(f"response_timeout must be a positive number of seconds, not {response_timeout}")
         if identity == self._state.local_participant.identity:
             raise RpcError.of(RpcErrorCode.RECIPIENT_NOT_FOUND, "the server gives nobody's packets back to itself")
+        permissions = self._state.local_participant.permissions
+        if permissions is not None and not permissions.can_publish_data:
+            raise RpcError.of(RpcErrorCode.SEND_FAILED, "the server does not let us publish data")
         version = self._state.server_info.version
         numbers = re.match(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", version)
         if numbers is not None and UNRELEASED < tuple(map(int, numbers.groups())) < OLDEST_SERVER:
@@ -335,9 +342,8 @@ class Rpc:
         if request.version != 1 or request.compressed_payload:
             error = RpcError.of(RpcErrorCode.UNSUPPORTED_VERSION)
         timeout = request.response_timeout_ms / 1000
-        self._invoke(
-            packet.participant_identity, request.id, request.method, request.payload, timeout, error, False, now
-        )
+        caller = packet.participant_identity, packet.participant_sid
+        self._invoke(caller, request.id, request.method, request.payload, timeout, error, False, now)
 
     def handle_request_stream(self, stream: IncomingStream, now: float) -> None:
         """A call in version 2 has come to its end, well or not."""
@@ -353,11 +359,11 @@ class Rpc:
         timeout = int(text) / 1000 if re.fullmatch(r"[0-9]{1,10}", text) else 0.0
         payload = stream.whole if isinstance(stream.whole, str) else ""
         id, method = attributes.get(ID, ""), attributes.get(METHOD, "")
-        self._invoke(stream.identity, id, method, payload, timeout, error, True, now)
+        self._invoke((stream.identity, stream.sid), id, method, payload, timeout, error, True, now)
 
     def _invoke(
         self,
-        caller: str,
+        who: tuple[str, str],
         id: str,
         method: str,
         payload: str,
@@ -366,6 +372,7 @@ class Rpc:
         streamed: bool,
         now: float,
     ) -> None:
+        caller, sid = who
         key = caller, id
         if not id or not caller:
             self.counters.add("rpc_request_anonymous")
@@ -392,7 +399,7 @@ class Rpc:
             return
         handler = self.methods[method]
         timeout = timeout or DEFAULT_TIMEOUT
-        invocation = RpcInvocation(id, caller, method, payload, timeout, handler, streamed, now)
+        invocation = RpcInvocation(id, caller, method, payload, timeout, handler, now, sid=sid, streamed=streamed)
         self._invocations[key] = invocation
         self._callers[caller] = count + 1
         self.busy_until = now + BUSY
@@ -465,12 +472,17 @@ class Rpc:
 
     # ------------------------------------------------------------------ who goes, and when
 
-    def participant_left(self, identity: str) -> None:
-        """Somebody has left: it will not answer, and it does not wait for answers."""
+    def participant_left(self, identity: str, sid: str) -> None:
+        """Somebody has left: it will not answer, and it does not wait for answers.
+
+        Who comes back at once may have called again before we are told that it had left: ``sid`` tells the sessions
+        apart.
+        """
         for call in [call for call in self._calls.values() if call.identity == identity]:
             self._fail(call, RpcError.of(RpcErrorCode.RECIPIENT_DISCONNECTED))
-        for invocation in [one for one in self._invocations.values() if one.caller_identity == identity]:
-            self._cancel(invocation)
+        for one in [one for one in self._invocations.values() if one.caller_identity == identity]:
+            if one._sid in ("", sid):
+                self._cancel(one)
 
     def restarted(self) -> None:
         """The session has begun anew: to the others we had left, so they have forgotten our calls and theirs to us."""

@@ -313,7 +313,7 @@ def test_calls_while_the_room_closes_are_left_to_our_leaving():
                 bob.local_participant.register_rpc_method("m", method)
                 desk = bob._session.rpc
                 (handler,) = bob._session.engine._rpc.methods.values()
-                invocation = RpcInvocation("id", "alice", "m", "", 15.0, handler, False, 0.0)
+                invocation = RpcInvocation("id", "alice", "m", "", 15.0, handler, 0.0)
                 tasks = bob._session.tasks
                 bob._session.tasks = _Closed()
                 desk.serve(invocation)

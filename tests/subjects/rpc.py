@@ -90,7 +90,11 @@ class Desk(Rpc):
     def stream(attributes: dict[str, str], sender: str, luck: int) -> Any:
         error = StreamError(StreamFailure.TOO_LARGE) if luck == 3 else None
         return SimpleNamespace(
-            identity=sender, info=SimpleNamespace(attributes=attributes), whole=None if error else "x", error=error
+            identity=sender,
+            sid="PA_x",
+            info=SimpleNamespace(attributes=attributes),
+            whole=None if error else "x",
+            error=error,
         )
 
     def answer(self, which: int, payload: str, now: float) -> None:
@@ -102,7 +106,7 @@ class Desk(Rpc):
                 self.fail(found[which], None, now)
 
     def participant_gone(self, identity: str, now: float) -> None:
-        self.participant_left(identity)
+        self.participant_left(identity, "PA_x")
 
 
 def script(entropy: Entropy) -> Script:

@@ -145,7 +145,7 @@ def test_a_new_join(party):
     assert failures(party) == [(token, RpcErrorCode.SEND_FAILED)]
     again = call(party, "while away")
     party.run(lambda: party.found("alice", Reconnected), limit=party.now + 20)
-    assert one.done
+    party.run(lambda: one.done, limit=party.now + 5)
     bob.rpc_respond(one, "nobody waits", party.now)
     bob.rpc_respond(invocation(party, 2), "here", party.now)
     party.world.poke("bob")

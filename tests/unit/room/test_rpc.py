@@ -27,7 +27,7 @@ from sansio.room.rpc_error import RpcError, RpcErrorCode
 from sansio.room.state import RoomState
 from sansio.room.stream_info import StreamError, StreamFailure
 
-from .build import info, join
+from .build import info, join, update
 
 Packet = proto.models.DataPacket
 
@@ -109,18 +109,20 @@ class Booth:
         self.call(**arguments)
         return self.pump()[-1].rpc_request.id
 
-    def hear(self, sender="bob", **payload):
-        packet = Packet(participant_identity=sender, **payload)
+    def hear(self, sender="bob", sid="", **payload):
+        packet = Packet(participant_identity=sender, participant_sid=sid, **payload)
         kind = packet.WhichOneof("value")
         getattr(self.rpc, "handle_" + kind.removeprefix("rpc_"))(packet, self.now)
 
     def hear_stream(self, kind, attributes, whole="", sender="carol", error=None):
-        stream = SimpleNamespace(identity=sender, info=SimpleNamespace(attributes=attributes), whole=whole, error=error)
+        stream = SimpleNamespace(
+            identity=sender, sid="PA_x", info=SimpleNamespace(attributes=attributes), whole=whole, error=error
+        )
         getattr(self.rpc, f"handle_{kind}_stream")(stream, self.now)
 
-    def request(self, id="r1", method="greet", payload="hi", sender="bob", **fields):
+    def request(self, id="r1", method="greet", payload="hi", sender="bob", sid="", **fields):
         fields = {"version": 1, "response_timeout_ms": 8000, **fields}
-        self.hear(sender, rpc_request={"id": id, "method": method, "payload": payload, **fields})
+        self.hear(sender, sid, rpc_request={"id": id, "method": method, "payload": payload, **fields})
 
     def invoked(self, **fields):
         self.rpc.methods["greet"] = "handler"
@@ -263,9 +265,9 @@ def test_a_cancelled_call_is_forgotten(booth):
 def test_the_other_side_leaves(booth):
     booth.asked()
     booth.call("carol")
-    booth.rpc.participant_left("bob")
+    booth.rpc.participant_left("bob", "PA_bob")
     assert booth.failure().code == RpcErrorCode.RECIPIENT_DISCONNECTED
-    booth.rpc.participant_left("carol")
+    booth.rpc.participant_left("carol", "PA_carol")
     assert booth.failure().code == RpcErrorCode.RECIPIENT_DISCONNECTED
 
 
@@ -302,6 +304,19 @@ def test_calls_that_cannot_succeed(booth, arguments, code):
         booth.call(**arguments)
     assert caught.value.code == code
     assert not booth.rpc.waiting
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_calls_need_the_permission_to_publish_data(booth, allowed):
+    own = booth.state.local_participant
+    permission = {"can_subscribe": True, "can_publish_data": allowed}
+    booth.state.apply_update(update(info("alice", own.sid, 9, permission=permission)))
+    if allowed:
+        booth.call()
+        return
+    with pytest.raises(RpcError) as caught:
+        booth.call()
+    assert caught.value.code == RpcErrorCode.SEND_FAILED
 
 
 def test_the_largest_payload_of_version_1(booth):
@@ -606,9 +621,21 @@ def test_the_caller_leaves(booth):
     invocation = booth.invoked()
     booth.pump()
     other = booth.invoked(sender="carol")
-    booth.rpc.participant_left("bob")
+    booth.rpc.participant_left("bob", "PA_bob")
     assert [output.invocation for output in booth.told()] == [invocation]
     assert not other.done
+
+
+def test_a_caller_that_is_back_before_its_leaving_is_known(booth):
+    old = booth.invoked(id="r1", sid="PA_bob")
+    new = booth.invoked(id="r2", sid="PA_bob2")
+    streamed(booth, sender="bob", id="r3")
+    newest = booth.outbox.pop().invocation
+    booth.rpc.participant_left("bob", "PA_bob")
+    assert [output.invocation for output in booth.told()] == [old]
+    booth.rpc.participant_left("bob", "PA_bob2")
+    booth.rpc.participant_left("bob", "PA_x")
+    assert [output.invocation for output in booth.told()] == [new, newest]
 
 
 def test_who_calls_and_who_is_called_has_no_time(booth):
