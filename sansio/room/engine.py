@@ -91,6 +91,11 @@ LEAVE_GRACE = 1.0
 """Seconds that a session whose media has failed waits for the server to say why."""
 RESYNC_TIME = 1.0
 """Seconds from the first to the last piece in which the server tells, after a resume, who is still there."""
+HURRIED_LEAST = 2.5
+HURRIED_TRIPS = 20
+"""Seconds, and round trips, that an attempt to resume has while media flows: the longer of both."""
+HURRIED_ATTEMPTS = 8
+"""After so many attempts each has that once more."""
 MEND_AFTER = 3.0
 """Seconds that a resume waits for the proof of a path before it restarts ICE there."""
 
@@ -966,11 +971,24 @@ class RoomEngine:
                 # Who may not have our tracks has to be told before they are announced.
                 if urls.fits_request_line(whole) and not (tracks and self._publisher.permissions.restricted):
                     self._offer_in_join, url = True, whole
+        timeout = self._open_timeout()
         self._session.start(self._signal, resume=self._life.state is State.RESUMING, now=now)
         local = self._transports.local_host(now) if self._life.reconnecting else ""
         headers = self._credentials.headers(now)
-        self.outbox.append(OpenSignal(self._signal, url, headers, self.options.open_timeout, local))
+        self.outbox.append(OpenSignal(self._signal, url, headers, timeout, local))
         self._due["session"] = NOW
+
+    def _open_timeout(self) -> float:
+        """How long an attempt may take.
+
+        While media flows a resume is not urgent, and what was asked of a network that is away is repeated ever more
+        seldom: a fresh attempt finds its return sooner. ``HURRIED_TRIPS`` round trips are several times what one takes;
+        should this server take longer all the same, later attempts get more.
+        """
+        rtt, most = self._transports.rtt, self.options.open_timeout
+        if self._life.state is not State.RESUMING or not rtt or not self._transports.flowing(self._now):
+            return most
+        return min(most, max(HURRIED_LEAST, HURRIED_TRIPS * rtt) * (1 + self._life.attempt // HURRIED_ATTEMPTS))
 
     def _drain_session(self, now: float) -> None:
         outbox = self._session.outbox

@@ -410,6 +410,11 @@ class Transports:
         """Whether a path that was in use has been silent for longer than the server would be."""
         return any(peer.up and _suspect(peer, now) for peer in self._peers)
 
+    @property
+    def rtt(self) -> float:
+        """The longest round trip (seconds) of the paths in use, 0 while there is none."""
+        return max([peer.connection.transport.ice.rtt for peer in self._peers], default=0.0)
+
     def flowing(self, now: float) -> bool:
         """Whether media and data go on although signalling is away: also by an old path while ICE looks for another."""
         return self._announced and not any(peer.up and _silent(peer, now) for peer in self._peers)

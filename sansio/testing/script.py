@@ -23,6 +23,7 @@ from ..sfu.participant import ServerParticipant
 from .nat import Dependence, Nat, Site
 from .netem import Link
 from .pairs import Rooms
+from .signals import LONGEST_WAIT, RETRANSMISSION
 from .world import World
 
 STEPS = 24
@@ -360,6 +361,8 @@ class Stage:
             self.silences[name, kind] = self.silences.get((name, kind), 0) + 1
             self._apply(name, kind)
             self._until(self.now + seconds, self._unsilence, name, kind)
+            if kind == "signal":  # what was said in the silence comes when it is repeated
+                self.over = max(self.over, self.now + seconds + min(seconds + RETRANSMISSION, LONGEST_WAIT))
 
     def _unsilence(self, name: str, kind: str) -> None:
         self.silences[name, kind] -= 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
-from sansio.testing.script import Action, Script, Step, draw
+from sansio.testing.script import NAMES, SECONDS, Action, Script, Step, draw
 from tests.sim.reconnect import failure, play, shortest
 
-SAMPLE = 60
+SAMPLE = 40
 DARK = Script(steps=(Step(Action.BOTH_SILENT, 0, 100, 15),))
 SILENT = Script(steps=(Step(Action.MEDIA_SILENT, 0, 100, 13),))
 FOUND = {
@@ -34,6 +36,56 @@ def test_schedule(seed):
 def test_schedule_that_once_failed(found):
     play(Script.decode(bytes.fromhex(FOUND[found])))
 
+
+# ------------------------------------------------------------------ how long it takes
+
+BOUNDS = {
+    # (what, for seconds): (seconds after its end until Reconnected, longest gap in the talk both ways)
+    (Action.CUT, 0.05): (0.2, 0.6),
+    (Action.SIGNAL_SILENT, 5.0): (None, 0.8),
+    (Action.SIGNAL_SILENT, 20.0): (3.6, 0.8),
+    (Action.SIGNAL_SILENT, 60.0): (3.6, 0.8),
+    (Action.SIGNAL_SILENT, 300.0): (3.6, 0.8),
+    (Action.MEDIA_SILENT, 1.0): (None, 2.0),
+    (Action.MEDIA_SILENT, 5.0): (None, 6.0),
+    (Action.MEDIA_SILENT, 20.0): (1.0, 21.0),
+    (Action.BOTH_SILENT, 5.0): (None, 6.0),
+    (Action.BOTH_SILENT, 20.0): (7.0, 28.0),
+    (Action.BOTH_SILENT, 60.0): (7.0, 68.0),
+    (Action.RESTART_SERVER, 0.2): (2.0, 3.0),
+    (Action.RESTART_SERVER, 20.0): (7.0, 34.0),
+    (Action.MOVE, 0.2): (2.0, 2.0),
+    (Action.REBIND, 0.05): (15.0, 2.2),
+    (Action.ASK_RESUME, 0.05): (0.3, 0.6),
+    (Action.ASK_RESTART, 0.05): (0.5, 1.0),
+    (Action.FORGET, 0.05): (1.0, 1.2),
+}
+"""At 40 ms a round trip. A silence of signalling that pings do not notice ends without a word, as does one of media
+that is shorter than 15 s; a router that forgets costs the link the time of its pings, and media nothing."""
+
+
+@pytest.mark.parametrize("mode", [0, 2], ids=["single", "dual"])
+@pytest.mark.parametrize(("action", "seconds"), BOUNDS, ids=lambda value: getattr(value, "name", value))
+def test_an_outage_is_over_in_time(action, seconds, mode):
+    script = Script(1, mode, 0, True, 0, (Step(action, 0, 60, SECONDS.index(seconds)),))
+    drama = play(script)
+    (begun, _, _) = drama.faults[0]
+    after, most = BOUNDS[action, seconds]
+    ends = [end - begun for _, end, _ in drama.watches["alice"].outages]
+    if after is None:
+        assert not ends
+    else:
+        (end,) = ends
+        lasting = seconds if action in LASTING else 0.0
+        assert end - lasting <= after
+    for listener, speaker in (NAMES, NAMES[::-1]):
+        times = [when for when, who, _ in drama.people[listener].heard if who == speaker and when > begun - 1.0]
+        assert max(later - sooner for sooner, later in pairwise(times)) <= most
+
+
+LASTING = (Action.SIGNAL_SILENT, Action.MEDIA_SILENT, Action.BOTH_SILENT, Action.RESTART_SERVER, Action.MOVE)
+
+# ------------------------------------------------------------------ the checks are checked
 
 LEFT_UNSEEN = Script(steps=(Step(Action.VISIT), Step(Action.SIGNAL_SILENT, 0, 150, 10), Step(Action.VISIT, 0, 100)))
 """Somebody leaves while Alice hears nothing."""

@@ -402,6 +402,24 @@ def test_a_track_that_came_while_the_link_led_nowhere_is_heard_after_it(single):
         world.run(lambda: len(talk.rooms.outputs("alice", TrackSubscribed)) == 5, limit=10)
 
 
+def test_attempts_are_short_while_media_flows_and_grow():
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        talk.world.silence_signals("alice")
+        world.run_for(90.0)
+        talk.world.silence_signals("alice", down=False)
+        world.run(talk.mended, limit=10)
+        times = [request.timeout for request in talk.rooms.outputs("alice", OpenSignal)]
+        assert times[:2] == [15.0, 2.5]
+        assert times == [15.0, *sorted(times[1:])]
+        assert times[-1] > 4.9
+        world.partition("alice", "server")
+        world.run_for(6.0)
+        world.cut_signals("alice")
+        world.run_for(0.1)
+        assert talk.rooms.outputs("alice", OpenSignal)[-1].timeout == 15.0, "now it is urgent, but may take long"
+
+
 def offers(talk, since):
     """The offers of Alice from some output on."""
     sent = [out for out in talk.world.node("alice").outputs[since:] if isinstance(out, SendSignal)]

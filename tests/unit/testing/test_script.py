@@ -121,7 +121,7 @@ def test_a_cut_and_a_silence():
     assert told(play(step(Action.CUT), then=1.0)) == ["SignalReconnecting", "Reconnected"]
     stage = play(step(Action.SIGNAL_SILENT, 20.0), then=30.0)
     assert told(stage) == ["SignalReconnecting", "Reconnected"]
-    assert stage.over == pytest.approx(stage.faults[0][0] + 20.0)
+    assert stage.over == pytest.approx(stage.faults[0][0] + 40.2)
 
 
 def test_silences_may_overlap():
