@@ -11,6 +11,7 @@ import base64
 import json
 
 from ..base.contract import INF
+from ..base.limits import SIGNAL_TOKEN
 from ..base.wallclock import WallClock
 from ..signal import urls
 
@@ -61,14 +62,18 @@ class Credentials:
                 return token
         return ""
 
-    def refreshed(self, token: str) -> None:
-        """The server has sent a newer one."""
+    def refreshed(self, token: str) -> bool:
+        """The server has sent a newer one; False when that cannot be sent back, and is not kept."""
+        if not _usable(token):
+            return False
         self._tokens = [token, self._tokens[-1]]
+        return True
 
     def moved(self, token: str) -> None:
-        """The server has sent one for another room: those before are of no use there."""
-        self._tokens = [token]
-        self._rejected.clear()
+        """The server has sent one for another room, if any: those before are of no use there."""
+        if _usable(token):
+            self._tokens = [token]
+            self._rejected.clear()
 
     def renewed(self, token: str) -> None:
         """The source has given one. Raises UnusableToken when it cannot be sent."""
@@ -88,3 +93,11 @@ class Credentials:
         """The session is whole again: what the source gave for it is as good as any other from now on."""
         self._fresh = ""
         self._rejected.clear()
+
+
+def _usable(token: str) -> bool:
+    try:
+        urls.request_headers(token)
+    except urls.UnusableToken:
+        return False
+    return len(token) <= SIGNAL_TOKEN

@@ -29,7 +29,7 @@ from ..base.contract import (
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError
-from ..base.limits import RPC_PAYLOAD, SIGNAL_TOKEN
+from ..base.limits import RPC_PAYLOAD
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..events import PacketReceived, Reconnected, Reconnecting, SignalReconnecting, TokenRefreshed
@@ -1087,8 +1087,7 @@ class RoomEngine:
             case "subscription_response":
                 state.apply_subscription_response(message)
             case "room_moved":
-                if message.token and len(message.token) <= SIGNAL_TOKEN:
-                    self._credentials.moved(message.token)
+                self._credentials.moved(message.token)
                 state.apply_room_moved(message)
                 self._subscriptions.settle()
                 self.data_tracks.settle(now)
@@ -1103,9 +1102,10 @@ class RoomEngine:
                 self._publisher.handle_response(message, self._transports, now)
                 self.data_tracks.sweep(now)
             case "refresh_token":
-                if len(message) <= SIGNAL_TOKEN:  # the session has counted a longer one
-                    self._credentials.refreshed(message)
+                if self._credentials.refreshed(message):
                     self.outbox.append(TokenRefreshed(message))
+                else:
+                    self.counters.add("token_unusable")
             case "leave":
                 self._handle_leave(message, now)
             case "answer" | "offer" | "trickle" | "media_sections_requirement":

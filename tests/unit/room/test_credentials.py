@@ -8,6 +8,7 @@ import json
 import pytest
 
 from sansio.base.contract import INF
+from sansio.base.limits import SIGNAL_TOKEN
 from sansio.base.wallclock import WallClock
 from sansio.room.credentials import Credentials, expiry
 from sansio.sfu.token import Claims, mint
@@ -81,6 +82,14 @@ def test_the_servers_newest_goes_first_while_it_lasts():
     assert not held.wanted(596.0)
     assert held.wanted(3596.0)
     assert shown(held, 3596.0) == newest  # the server may think otherwise
+
+
+@pytest.mark.parametrize("odd", ["", "two words", "line\nbreak", "é", "t" * (SIGNAL_TOKEN + 1)])
+def test_what_the_server_sends_may_be_no_token(odd):
+    held = credentials("first")
+    assert not held.refreshed(odd)
+    held.moved(odd)
+    assert shown(held, 0.0) == "first"
 
 
 def test_nothing_is_wanted_without_a_source():
