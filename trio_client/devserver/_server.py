@@ -100,7 +100,7 @@ class DevServer:
         """Tell everybody that it is over, and give their links a moment to end."""
         self._machine.stop(trio.current_time())
         self._pump()
-        with trio.move_on_after(STOP_TIMEOUT, shield=True):
+        with trio.CancelScope(deadline=trio.current_time() + STOP_TIMEOUT, shield=True):
             while self._links:
                 self._links_gone = trio.Event()
                 await self._links_gone.wait()
