@@ -22,10 +22,10 @@ from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError, ParseError
 from ..types import DisconnectReason
 from .data_track_packets import DataTrackFrame, Reassembler, decode_packet, encode_frame
-from .requests import Requests
 
 if TYPE_CHECKING:
     from ..proto import models, rtc
+    from .requests import Requests
 
 PUBLISH_TIMEOUT = 10.0
 """Seconds that the server has to take a track."""
