@@ -250,6 +250,8 @@ SFU_DATA_SUBSCRIPTIONS = 1024
 """Data tracks that come to one participant."""
 SFU_SEND_BUFFER = 16 << 20
 """Bytes that wait on one channel to a participant who takes them more slowly than they come; more is dropped."""
+SFU_MESSAGE = 2 << 20
+"""Bytes of one signalling message of a client; a longer one ends its session, as with LiveKit's server."""
 SFU_SOURCES = 256
 """RTP sources that one peer connection of a client publishes."""
 SFU_SECTIONS = 1024

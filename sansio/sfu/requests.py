@@ -16,6 +16,7 @@ from ..base.limits import (
     SFU_PENDING_TRACKS,
     SFU_QUEUED_TRACKS,
     SFU_TRACKS,
+    SHORT_LIST,
 )
 from .participant import SOURCES, Choice, ServerParticipant
 from .token import Claims
@@ -173,7 +174,7 @@ def update_audio_track(participant: ServerParticipant, request: rtc.UpdateLocalA
         refuse(participant, "NOT_FOUND", "track not found", update_audio_track=request)
         return
     track.info.ClearField("audio_features")
-    track.info.audio_features.extend(request.features[:32])
+    track.info.audio_features.extend(request.features[:SHORT_LIST])
     participant.room.refresh_track(participant)
 
 

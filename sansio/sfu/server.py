@@ -40,7 +40,7 @@ from .. import proto
 from ..base.contract import INF, NOW, Address, ClosePort, CloseSignal, SendSignal, Transmit
 from ..base.entropy import Entropy
 from ..base.errors import ParseError
-from ..base.limits import SFU_ADDRESSES, SFU_NOTES, SFU_PARTICIPANTS, SFU_PREFERENCES, SFU_STREAMS
+from ..base.limits import SFU_ADDRESSES, SFU_MESSAGE, SFU_NOTES, SFU_PARTICIPANTS, SFU_PREFERENCES, SFU_STREAMS
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..ice import stun
@@ -352,9 +352,11 @@ class SfuServer(Registry):
         self._dues[participant] = NOW
         participant.seen_at = now
         try:
-            request = proto.rtc.SignalRequest.FromString(data)
+            request = proto.rtc.SignalRequest.FromString(data) if len(data) <= SFU_MESSAGE else None
         except proto.DecodeError:
-            # LiveKit's server ends the session over a message that it cannot decode.
+            request = None
+        if request is None:
+            # LiveKit's server ends the session over a message that it cannot decode, or that is too long.
             self._hang_up(participant, proto.models.SIGNAL_CLOSE, now)
             return
         script = self._scripts.get(signal)

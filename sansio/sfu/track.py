@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import proto
+from ..base.limits import SFU_NAME, SHORT_LIST
 from ..rtp.packet import RtpPacket
 from ..sdp.codecs import DEPENDENCY_DESCRIPTOR
 from ..sdp.media import Codec
@@ -36,7 +37,7 @@ class UpTrack:
     def __init__(self, sid: str, publisher_sid: str, request: rtc.AddTrackRequest) -> None:
         self.sid = sid
         self.kind = "video" if request.type == proto.models.VIDEO else "audio"
-        self.cids = [request.cid, *[codec.cid for codec in request.simulcast_codecs if codec.cid]]
+        self.cids = [request.cid, *[codec.cid for codec in request.simulcast_codecs[:SHORT_LIST] if codec.cid]]
         self.stream_id = f"{publisher_sid}|{sid}"
         self.mid = ""
         self.sdp_cid = ""
@@ -47,7 +48,6 @@ class UpTrack:
         self.told_subscribed = False
         self.told_qualities: tuple[bool, ...] | None = None
         self.streams: list[UpStream] = []
-        self.features = list(request.audio_features)
         self.codec = request.simulcast_codecs[0].codec.lower() if request.simulcast_codecs else ""
         self.info = _make_info(sid, request)
 
@@ -138,7 +138,7 @@ def _make_info(sid: str, request: rtc.AddTrackRequest) -> models.TrackInfo:
     info = models.TrackInfo(
         sid=sid,
         type=request.type,
-        name=request.name,
+        name=request.name[:SFU_NAME],
         muted=request.muted,
         width=request.width,
         height=request.height,
@@ -148,16 +148,16 @@ def _make_info(sid: str, request: rtc.AddTrackRequest) -> models.TrackInfo:
         stream=request.stream or _stream_name(request.source),
         backup_codec_policy=request.backup_codec_policy,
     )
-    info.audio_features.extend(request.audio_features)
+    info.audio_features.extend(request.audio_features[:SHORT_LIST])
     info.stereo = models.TF_STEREO in request.audio_features or request.stereo
     info.disable_dtx = models.TF_NO_DTX in request.audio_features or request.disable_dtx
-    layers = sorted(request.layers, key=lambda layer: layer.quality)
+    layers = sorted(request.layers[:SHORT_LIST], key=lambda layer: layer.quality)
     info.layers.extend(layers)
     info.simulcast = len(layers) > 1
     kind = "video" if request.type == models.VIDEO else "audio"
-    for codec in request.simulcast_codecs:
+    for codec in request.simulcast_codecs[:SHORT_LIST]:
         added = info.codecs.add(cid=codec.cid or request.cid, mime_type=f"{kind}/{codec.codec.lower()}")
-        own = sorted(codec.layers, key=lambda layer: layer.quality) or layers
+        own = sorted(codec.layers[:SHORT_LIST], key=lambda layer: layer.quality) or layers
         added.layers.extend(own)
         mode: Any = codec.video_layer_mode or (2 if codec.codec.lower() in ("vp9", "av1") else 1)
         added.video_layer_mode = mode

@@ -248,6 +248,22 @@ def streams(seed: int) -> World:
     return world
 
 
+def media(seed: int) -> World:
+    """A voice and a picture in three sizes through the server, over a bad network, with a change of layers."""
+    from tests.sim.test_sfu_media import Layered, subscribed
+    from tests.unit.room.party import BAD, Party
+
+    with Party("alice", "bob", seed=seed, link=BAD) as party:
+        show = Layered(party)
+        subscribed(party, "bob")
+        show.watch("bob")
+        show.play(2.0)
+        show.play(2.0, layers=(0,))
+        show.play(1.0)
+        assert show.layers("bob")[1]
+        return party.world
+
+
 SCENARIOS: dict[str, Callable[[int], World]] = {
     "ping": ping,
     "dtls": dtls,
@@ -256,6 +272,7 @@ SCENARIOS: dict[str, Callable[[int], World]] = {
     "room": room,
     "old_server": old_server,
     "streams": streams,
+    "media": media,
 }
 
 

@@ -15,6 +15,7 @@ from sansio.base.limits import (
     SFU_ADDRESSES,
     SFU_ATTRIBUTES,
     SFU_JOIN_REQUEST,
+    SFU_MESSAGE,
     SFU_METADATA,
     SFU_NAME,
     SFU_NOTES,
@@ -229,10 +230,11 @@ def test_a_leave_is_answered_and_ends_the_link():
     assert door.turn() == []
 
 
-def test_what_cannot_be_decoded_ends_the_session():
+@pytest.mark.parametrize("data", [b"\xff\xff", bytes(SFU_MESSAGE + 1)], ids=["nonsense", "too-long"])
+def test_what_cannot_be_decoded_ends_the_session(data):
     door = Door()
     door.knock()
-    door.server.signal_received(1, b"\xff\xff", 0.0)
+    door.server.signal_received(1, data, 0.0)
     assert door.turn() == [CloseSignal(1)]
     assert door.server.advance(door.now) == INF
 

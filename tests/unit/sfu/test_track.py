@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sansio import proto
+from sansio.base.limits import SFU_NAME, SHORT_LIST
 from sansio.sfu.track import UpTrack, track_prefix
 from sansio.sfu.upstream import LIVE, UpStream
 
@@ -54,6 +55,19 @@ def test_names_of_codecs_are_names_of_the_track_too():
         ("video/vp9", 2),
         ("video/vp8", 1),
     ]
+
+
+def test_what_a_client_says_of_a_track_is_limited():
+    request = rtc.AddTrackRequest(cid="c", type=models.VIDEO, name="n" * (SFU_NAME + 1))
+    request.audio_features.extend([models.TF_STEREO] * (SHORT_LIST + 1))
+    for _ in range(SHORT_LIST + 1):
+        request.layers.add()
+        codec = request.simulcast_codecs.add(cid="d")
+        codec.layers.extend([models.VideoLayer()] * (SHORT_LIST + 1))
+    track = UpTrack("TR_1", "PA_1", request)
+    info = track.info
+    assert (len(info.name), len(track.cids)) == (SFU_NAME, SHORT_LIST + 1)
+    assert len(info.layers) == len(info.codecs) == len(info.audio_features) == len(info.codecs[0].layers) == SHORT_LIST
 
 
 def test_the_best_layer():
