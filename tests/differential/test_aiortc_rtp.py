@@ -78,6 +78,10 @@ def test_packets_of_our_senders(aiortc):
         packet = RtpPacket(data)
         theirs = aiortc("rtp", data.hex())
         same(packet, theirs)
+        if theirs["again"] is None:  # padding, which announces the streams of the video
+            assert packet.ssrc in (video.ssrc, video.rtx_ssrc)
+            assert not theirs["payload"]
+            continue
         same(packet, aiortc("rtp", theirs["again"]))
         same(RtpPacket(bytes.fromhex(theirs["again"])), theirs)
         originals[packet.ssrc, packet.sequence] = packet
