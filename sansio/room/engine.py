@@ -692,6 +692,7 @@ class RoomEngine:
             publication.sid, enabled=enabled, quality=quality, width=width, height=height, fps=fps
         )
         self._send_signal("track_setting", settings, now)
+        self._subscriptions.remember(publication.sid, settings)
 
     def stop(self, now: float) -> None:
         """Leave: reliable data in flight gets ``flush_timeout`` to be acknowledged, then the server is told."""
@@ -874,6 +875,9 @@ class RoomEngine:
         if resumed:
             self._session.flush(now)
             self._due["session"] = NOW
+        else:  # a server subscribes us to everything when media is up, whatever it was told before
+            for request in self._subscriptions.restated(self.options.auto_subscribe):
+                self._send_signal("subscription", request, now)
         self.state.set_connection_state(ConnectionState.CONNECTED)
         self.outbox.append(Reconnected(resumed))
         if self._lost:
@@ -896,6 +900,8 @@ class RoomEngine:
         self.data_tracks.sync(state)
         self._session.send("sync_state", state, now)
         self._publisher.permissions.say(now)
+        for settings in self._subscriptions.settings:
+            self._session.send("track_setting", settings, now)
         self._transports.resumed(response, now)
         self._transports.due = self._due["session"] = self._due["self"] = NOW
 
@@ -1044,6 +1050,8 @@ class RoomEngine:
             self._session.send("update_metadata", update, now)
             self._due["session"] = NOW
         self._publisher.permissions.say(now)
+        for settings in self._subscriptions.settings:
+            self._send_signal("track_setting", settings, now)
         if not self._offer_in_join:
             self._publisher.announce(now)  # ahead of the offer that has their sections
             self._due["session"] = NOW
@@ -1163,6 +1171,9 @@ class RoomEngine:
         awaited = self._awaited
         while awaited and awaited[0][0] <= self._transports.acknowledged:
             self.outbox.append(RequestDone(awaited.popleft()[1]))
+        unwelcome = self._subscriptions.unwelcome
+        while unwelcome and self._session.connected:
+            self._send_signal("subscription", unwelcome.pop(0), now)
         if self._stopping is not None or self._signal_wanted:
             self._due["self"] = NOW
         if self._life.reconnecting:

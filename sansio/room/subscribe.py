@@ -37,6 +37,10 @@ class Subscriptions:
         self._by_receiver: dict[RtpReceiver, RemoteTrack] = {}
         self._waiting: dict[str, TrackMapped] = {}
         self._wanted: dict[str, bool] = {}
+        self._settings: dict[str, rtc.UpdateTrackSettings] = {}
+        self.unwelcome: list[rtc.UpdateSubscription] = []
+        """Requests that tracks come no longer, which came although the user does not want them: a new session begins
+        with everything, and what was said too early is not heeded."""
         state.on_unpublish = self._unpublished
 
     def track_of(self, receiver: RtpReceiver) -> RemoteTrack | None:
@@ -70,6 +74,8 @@ class Subscriptions:
             publication.track, publication.subscribed = track, True
             self._outbox.append(events.TrackSubscribed(track, publication, publication.participant))
             self._tell_status(publication, before)
+            if not publication.desired:
+                self.unwelcome.append(_subscription(publication))
 
     def handle_unmapped(self, unmapped: TrackUnmapped) -> None:
         """A section does not carry its track any more."""
@@ -82,6 +88,7 @@ class Subscriptions:
 
     def _unpublished(self, publication: RemoteTrackPublication) -> None:
         self._wanted.pop(publication.sid, None)
+        self._settings.pop(publication.sid, None)
         track = self._tracks.get(publication.sid)
         if track is not None:
             self._end(track, "unpublished")
@@ -111,6 +118,7 @@ class Subscriptions:
         """The peer connections are gone, and every track with them."""
         self._connected = False
         self._waiting.clear()
+        self.unwelcome.clear()
         for track in list(self._tracks.values()):
             self._end(track, reason)
 
@@ -133,13 +141,36 @@ class Subscriptions:
         before = publication.subscription_status
         publication.desired = subscribed
         self._tell_status(publication, before)
-        request = proto.rtc.UpdateSubscription(track_sids=[publication.sid], subscribe=subscribed)
-        request.participant_tracks.add(participant_sid=publication.participant.sid, track_sids=[publication.sid])
-        return request
+        return _subscription(publication)
+
+    def remember(self, sid: str, settings: rtc.UpdateTrackSettings) -> None:
+        """What was said of how a track is to come."""
+        self._settings[sid] = settings
+
+    def restated(self, auto_subscribe: bool) -> list[rtc.UpdateSubscription]:
+        """The user's choices, for a server that knows nothing of them."""
+        differing = self.differing(auto_subscribe)
+        return [
+            _subscription(publication)
+            for participant in self._state.remote_participants.values()
+            for sid, publication in participant.track_publications.items()
+            if sid in differing
+        ]
+
+    @property
+    def settings(self) -> list[rtc.UpdateTrackSettings]:
+        """How tracks are to come, where that was said."""
+        return list(self._settings.values())
 
     def differing(self, auto_subscribe: bool) -> list[str]:
         """The tracks for which the user has chosen otherwise than ``auto_subscribe`` does."""
         return [sid for sid, wanted in self._wanted.items() if wanted != auto_subscribe]
+
+
+def _subscription(publication: RemoteTrackPublication) -> rtc.UpdateSubscription:
+    request = proto.rtc.UpdateSubscription(track_sids=[publication.sid], subscribe=publication.desired)
+    request.participant_tracks.add(participant_sid=publication.participant.sid, track_sids=[publication.sid])
+    return request
 
 
 def track_settings(

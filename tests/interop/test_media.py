@@ -350,6 +350,36 @@ def test_we_choose_among_the_layers_of_a_native_client(server, room, native, sin
 
 
 @MODES
+def test_what_we_have_chosen_outlives_the_session(server, room, native, single):
+    peer = native("them")
+    peer.call("publish_video", width=640, height=480, simulcast=True)
+    voice = peer.call("publish_audio")["sid"]
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours, ours.events(TrackSubscribed) as events:
+            tracks = [(await anext(events)).track for _ in range(2)]
+            (video,) = [track for track in tracks if track.sid != voice]
+            video.publication.set_video_quality(VideoQuality.LOW)
+            ours.remote_participants["them"].track_publications[voice].set_subscribed(False)
+            await ours.wait_for(TrackUnsubscribed)
+            await ours.simulate(trio_client.Scenario.FULL_RECONNECT)
+            await ours.wait_for(trio_client.Reconnected)
+            async for event in events:  # the server may send the sound for a moment, until it is told again
+                if event.track.sid == video.sid:
+                    break
+            again = event.track
+            async for _ in again.frames():
+                if again.stats().width == 480:
+                    break
+            sound = ours.remote_participants["them"].track_publications[voice]
+            await ours.wait_until(lambda: not sound.subscribed)
+            await trio.sleep(1)
+            assert not sound.subscribed
+
+    run(scenario)
+
+
+@MODES
 def test_we_choose_among_the_layers_of_a_browser(server, room, browser, single):
     browser("them").call("publish_video")
     choose_among_theirs(server, room, single, {VideoQuality.LOW: 320, VideoQuality.HIGH: 640})

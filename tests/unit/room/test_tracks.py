@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from sansio import events, proto
-from sansio.base.contract import OpenSignal, OpenUdp
+from sansio.base.contract import OpenSignal, OpenUdp, SendSignal
 from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import LOCAL_TRACKS, PENDING_REQUESTS, SIGNAL_QUEUE
 from sansio.peer.media import SendingStarted
@@ -773,6 +773,69 @@ def test_where_a_subscription_stands_is_told():
     other.say(media_sections_requirement=rtc.MediaSectionsRequirement())
     other.negotiate()
     assert other.events(events.TrackSubscriptionStatusChanged)[-1].status is SubscriptionStatus.DESIRED
+
+
+def test_what_the_user_has_chosen_is_said_again():
+    studio, _ = subscribed()
+    mic, cam = [studio.engine.state.remote_publication("PA_bob", sid) for sid in ("TR_b", "TR_v")]
+    studio.engine.set_subscribed(mic, False, studio.now)
+    studio.engine.set_track_settings(cam, studio.now, quality=VideoQuality.LOW, fps=5)
+    studio.turn()
+
+    def chosen(since=0):
+        asked, settings = [], []
+        for kind, request in all_sent(studio)[since:]:
+            if kind == "subscription":
+                said = request.subscription
+                asked.append((list(said.track_sids), said.subscribe, said.participant_tracks[0].participant_sid))
+            elif kind == "track_setting":
+                settings.append((list(request.track_setting.track_sids), request.track_setting.quality))
+        return asked, settings
+
+    assert chosen() == ([(["TR_b"], False, "PA_bob")], [(["TR_v"], 0)])
+    before = len(studio.sent())
+    studio.closed()
+    studio.wait(1)
+    studio.opened()
+    studio.say(reconnect=rtc.ReconnectResponse())
+    studio.say(update=update(BOB))
+    studio.wait(1)
+    assert chosen(before) == ([], [(["TR_v"], 0)])  # the rest is in what the server is told of our state
+    before = len(studio.sent())
+    studio.say(leave=rtc.LeaveRequest(action=rtc.LeaveRequest.RECONNECT, reason=models.STATE_MISMATCH))
+    studio.wait(1)
+    studio.begin()
+    studio.tracks = {}
+    studio.join(BOB)
+    studio.connect()
+    assert chosen(before) == ([(["TR_b"], False, "PA_bob")], [(["TR_v"], 0)])
+    studio.say(update=update(info(version=9)))
+    before = len(studio.sent())
+    studio.say(leave=rtc.LeaveRequest(action=rtc.LeaveRequest.RECONNECT, reason=models.STATE_MISMATCH))
+    studio.wait(1)
+    studio.begin()
+    studio.join(BOB)
+    studio.connect()
+    assert chosen(before) == ([], [])  # other tracks, even if they had the same sids
+
+
+def test_a_track_that_comes_unasked_is_refused_again():
+    studio, got = subscribed()
+    studio.engine.set_subscribed(got.publication, False, studio.now)
+    studio.tracks = {}
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    assert len(studio.sent("subscription")) == 1
+    studio.tracks = TRACKS
+    studio.say(media_sections_requirement=rtc.MediaSectionsRequirement())
+    studio.negotiate()
+    studio.turn()
+    assert [request.subscribe for request in studio.sent("subscription")] == [False, False]
+
+
+def all_sent(studio):
+    requests = [rtc.SignalRequest.FromString(output.data) for output in studio.found(SendSignal)]
+    return [(request.WhichOneof("message"), request) for request in requests]
 
 
 def test_a_key_frame_can_be_asked_for():
