@@ -921,7 +921,7 @@ class IceAgent:
         interval = self._options.consent_interval
         self._consent_ok = now
         self._consent_missed = 0
-        self._consent_at = now + self._jitter.uniform(0.8 * interval, 1.2 * interval)
+        self._consent_at = self._consent_next = now + self._jitter.uniform(0.8 * interval, 1.2 * interval)
         if self._doubted_at < INF:
             self._doubted_at = now  # it has to show first that it is better
         self.outbox.append(

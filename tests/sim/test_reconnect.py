@@ -22,6 +22,7 @@ FOUND = {
     "acknowledged out of order and never delivered": "010204000d015c0b0a015203",
     "a request for room that was lost with its link": "000b000006000a0c0a012702",
     "a request for an offer that was lost with its link": "000b00000301a00c06000a0c0a012702",
+    "a probe after which nobody asked for consent": "03cc08000a003e000100730006004701",
     "another one, in silence": "009e0000030095090101570a",
     "a router that forgets": "0000100007006400",
 }

@@ -903,6 +903,20 @@ class TestConsent:
         assert alone.agent.state == FAILED
         assert failed_at == pytest.approx(start + 30.0)
 
+    def test_a_doubt_before_the_first_check_does_not_end_them(self, alone, candidate):
+        """What a probe brings is no reason to ask no more: thirty seconds later the path would be given up."""
+        alone = alone().connect(candidate)
+        alone.agent.doubt(alone.now)
+        start = alone.now
+        while alone.now < start + 40.0:
+            alone.agent.note_inbound(alone.now)
+            alone.advance()
+            for check, _, _ in alone.sent():
+                alone.respond(check)
+            alone.now = min(alone.advance(), alone.now + 1.0)
+        assert alone.agent.state == CONNECTED
+        assert alone.agent.selected_addr == B
+
     def consent_seen_from(self, alone, mapped):
         alone.now = alone.agent._consent_at
         alone.advance()
