@@ -4,8 +4,8 @@
 * ``BackgroundServer``: the development server, on real ports, in a thread of its own: for any kind of client.
 * ``record_session`` and ``replay_session``: what went into the core of a session, for reports of what went wrong.
 
-Both are pytest fixtures too, ``livekit_simulation`` and ``livekit_devserver``, in every environment that has this
-package and pytest.
+The first two are pytest fixtures too, ``livekit_simulation`` and ``livekit_devserver``, in every environment that has
+this package and pytest.
 """
 
 from __future__ import annotations
