@@ -1,4 +1,4 @@
-"""The checks: ``nox`` runs them all, ``nox -s unit`` runs one, ``nox --no-venv`` uses the Python it runs on."""
+"""The checks: ``nox`` runs all that decide, ``nox -s lint`` runs one, ``nox --no-venv`` uses the Python it runs on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "docs", "package", "interop", "sim", "commands", "oldest", "unit"]
+nox.options.sessions = ["lint", "types", "docs", "package", "interop", "sim", "commands", "oldest", "coverage"]
 nox.options.reuse_existing_virtualenvs = True
 nox.needs_version = ">=2024.4"
 
@@ -34,10 +34,16 @@ def present(*folders: str) -> list[str]:
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Unit, property and driver tests; every line and branch of the core must be run by them."""
+    """Unit and driver tests, for while you work; ``coverage`` is the same with every line counted."""
+    python(session, "-m", "pytest", *(session.posargs or ["-n", "2", *present(*UNIT)]), extras="test,media")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Unit and driver tests; every line and branch of the core must be run by them."""
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()).resolve() / "coverage")
     whole = ["-n", "2", "--cov", "--cov-report=term-missing:skip-covered", *present(*UNIT)]
-    python(session, "-m", "pytest", *(session.posargs or whole), extras="test,media")
+    python(session, "-m", "pytest", *whole, *session.posargs, extras="test,media")
 
 
 @nox.session

@@ -20,16 +20,21 @@ from typing import Any
 import trio
 import trio.testing
 
+FINE = False
+"""Whether sweeps take their ``fine`` step; tests/sim/test_sweeps.py has those that take long do it."""
+
 
 class Cut(trio.abc.Instrument):
     """Runs one coroutine and cancels it when its task is suspended for the ``at``-th time.
 
     With ``everybody`` the steps of all tasks are counted, so that what a task waits for is cut into as well.
+    ``counting``: whether steps count; a scenario may leave out those of a long beginning that others sweep.
     """
 
     def __init__(self, at: int, *, everybody: bool = False) -> None:
         self.at = at
         self.everybody = everybody
+        self.counting = True
         self.count = 0
         self.cancelled = False
         self._task: trio.lowlevel.Task | None = None
@@ -46,7 +51,7 @@ class Cut(trio.abc.Instrument):
         self.cancelled = self._scope.cancelled_caught
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self.everybody or task is self._task:
+        if self.counting and (self.everybody or task is self._task):
             self.count += 1
             if self.count == self.at:
                 self._scope.cancel()
@@ -58,12 +63,16 @@ def sweep(
     everybody: bool = False,
     virtual: bool = True,
     step: int = 1,
+    fine: int = 0,
     limit: int = 100_000,
 ) -> int:
     """Run ``scenario`` with a cut at the 1st, 2nd ... checkpoint until it is not reached: how many there were.
 
-    ``everybody``: count the steps of all tasks. ``virtual``: in virtual time. ``step``: try each ``step``-th only.
+    ``everybody``: count the steps of all tasks. ``virtual``: in virtual time. ``step``: try each ``step``-th only;
+    ``fine``: a shorter step for when there is time.
     """
+    if FINE and fine:
+        step = fine
     for at in range(1, limit, step):
         cut = Cut(at, everybody=everybody)
         before = sockets()

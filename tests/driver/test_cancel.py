@@ -143,7 +143,7 @@ def test_waits():
             assert not alice._session._conditions
             assert not alice._session.listeners._waiters
 
-    assert sweep(scenario, everybody=True, step=3) >= 20
+    assert sweep(scenario, everybody=True, step=11, fine=2) >= 20
 
 
 def test_reading_a_stream_loses_nothing():

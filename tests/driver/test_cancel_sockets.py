@@ -134,7 +134,7 @@ def test_in_a_room():
             await gone(host)
 
     assert sweep(scenario, virtual=False) > 10
-    assert sweep(scenario, everybody=True, virtual=False, step=97) > 60
+    assert sweep(scenario, everybody=True, virtual=False, step=197, fine=47) > 60
 
 
 def test_a_development_server():

@@ -420,4 +420,4 @@ def test_cancelling_a_call():
                 assert (books["calls"], books["invocations"]) == (0, 0)
             assert await alice.local_participant.perform_rpc("bob", "slow", "again") == "again"
 
-    assert sweep(scenario, everybody=True) >= 4
+    assert sweep(scenario, everybody=True, step=5, fine=1) >= 4

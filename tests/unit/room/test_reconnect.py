@@ -27,7 +27,7 @@ from sansio.lifecycle.table import State, Trigger
 from sansio.room.engine import Ended
 from sansio.room.requests import RequestDone, RequestFailed
 from sansio.room.track import TrackDescription
-from sansio.sfu.server import RefuseSignal
+from sansio.sfu.server import AcceptSignal, RefuseSignal
 from sansio.sfu.token import Claims
 from sansio.testing.netem import Link
 from sansio.testing.pairs import Rooms
@@ -605,10 +605,10 @@ def test_a_source_that_fails_is_asked_again():
             source.fail(source.wait(times), "no connection")
         with pytest.raises(LocalProtocolError):
             source.give(source.wait(3), "not a token")
-        source.give(source.asked()[-1].request)
+        source.give(source.asked()[-1].request, talk.rooms.token("alice", ttl=30.0))
         world.run(talk.mended, limit=30)
         assert talk.story() == ["Connected", "SignalReconnecting", "Reconnected"]
-        world.run_for(3700)
+        world.run_for(30)
         world.cut_signals("alice")
         for times in range(4, 8):
             source.fail(source.wait(times), "The token source failed: OSError: no route")
@@ -715,6 +715,23 @@ def test_a_server_that_answers_a_resume_with_a_join_is_joined_anew(monkeypatch):
         world.cut_signals("alice")
         world.run(talk.mended, limit=30)
         assert talk.story() == ["Connected", "SignalReconnecting", "Reconnecting", "Reconnected"]
+
+
+def test_a_server_that_answers_a_resume_with_nonsense_is_joined_anew(monkeypatch):
+    """The link does open, so that the address is right; a resume is what this server cannot do."""
+
+    def nonsense(signal: int, claims: Claims, sid: str, now: float) -> None:
+        pong = proto.rtc.SignalResponse(pong=1)
+        server.outbox.extend([AcceptSignal(signal), SendSignal(signal, pong.SerializeToString())])
+
+    with World(1, link=GOOD) as world:
+        talk = Talk(world, single=True)
+        server = world.node("server").machine
+        monkeypatch.setattr(server, "_resume", nonsense)
+        world.cut_signals("alice")
+        world.run(talk.mended, limit=30)
+        assert talk.story() == ["Connected", "SignalReconnecting", "Reconnecting", "Reconnected"]
+        assert len(talk.rooms.outputs("alice", OpenSignal)) == 3, "resumed once, then joined"
 
 
 def test_a_server_in_trouble_is_asked_again():

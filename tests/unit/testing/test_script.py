@@ -15,6 +15,7 @@ from sansio.events import (
     Reconnecting,
     SignalReconnecting,
 )
+from sansio.room.messages import dtmf_packet
 from sansio.room.requests import RequestDone
 from sansio.testing.script import (
     ACTIONS,
@@ -29,7 +30,7 @@ from sansio.testing.script import (
     draw,
     shrink,
 )
-from sansio.types import ConnectionState, DisconnectReason
+from sansio.types import ConnectionState, DisconnectReason, SipDtmf
 
 # ------------------------------------------------------------------ data
 
@@ -195,6 +196,19 @@ def test_requests_and_bursts():
     for _ in range(60):
         stage.say("alice", 20, 30_000)
     assert len(stage.people["alice"].said) < 1200, "not all were taken"
+
+
+def test_packets_of_other_kinds_are_read_and_are_no_talk():
+    stage = play(then=1.0)
+    alice, bob = (stage.people[name] for name in NAMES)
+    stage.world.run_for(0.2)
+    stage.listen()
+    heard = len(bob.heard)
+    assert alice.engine.send_packet(dtmf_packet(SipDtmf(1, "1"), ()), now=stage.now)
+    stage.say("alice", 1)  # comes after it
+    stage.world.run_for(0.2)
+    stage.listen()
+    assert [payload for _, _, payload in bob.heard[heard:]] == [alice.said[-1][1]]
 
 
 def test_a_visitor_comes_and_goes_and_comes_again():
