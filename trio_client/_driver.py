@@ -161,8 +161,11 @@ class Driver:
     # ------------------------------------------------------------------ the pump
 
     @trio.lowlevel.enable_ki_protection
-    def pump(self) -> None:
-        """Do everything that the engine owes, and set the alarm for what it will owe."""
+    def pump(self, now: float | None = None) -> None:
+        """Do everything that the engine owes, and set the alarm for what it will owe.
+
+        ``now``: the time, for who has just asked for it.
+        """
         if self._pumping:
             self._again = True  # called by a handler of an event: the pump below it goes round once more
             return
@@ -172,7 +175,8 @@ class Driver:
         try:
             for _ in range(MAX_TURNS):
                 self._again = False
-                due = engine.advance(trio.current_time())
+                due = engine.advance(trio.current_time() if now is None else now)
+                now = None
                 if transmits:
                     self._transmit(transmits)
                 if outbox:
@@ -360,7 +364,7 @@ class Driver:
                                 self._lost(number)
                                 return
                         total += count
-                        self.pump()
+                        self.pump(now)
                         if count and data:
                             pace.pause = MEDIA_PAUSE if 128 <= data[0] < 192 else PAUSE
                         pace.note(total, self.sent, now)

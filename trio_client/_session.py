@@ -128,6 +128,10 @@ class Session:
         if type(output) is TrackReadable:  # for nearly every packet of media
             output.track._wake()  # type: ignore[attr-defined]
             return
+        if type(output) is DataReadable:
+            self._data_waits = True
+            self._pull_data()
+            return
         if isinstance(output, Event):
             self._emit(output)
             return
@@ -142,9 +146,6 @@ class Session:
                     frames.wake()
             case StreamOpened(stream=stream):
                 self.streams.opened(stream)
-            case DataReadable():
-                self._data_waits = True
-                self._pull_data()
             case DataWritable(reliable=reliable):
                 self._wake_sender(reliable)
             case RpcInvoked(invocation=invocation):
@@ -359,19 +360,20 @@ class Session:
     @trio.lowlevel.enable_ki_protection
     def _publish(self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str]) -> bool:
         self.check()
+        now = trio.current_time()
         try:
             queued = self.engine.publish_data(
                 payload,
                 reliable=reliable,
                 topic=topic,
                 destination_identities=destination_identities,
-                now=trio.current_time(),
+                now=now,
             )
         except LocalProtocolError as error:
             if _is_too_large(payload, topic):
                 raise DataTooLarge(str(error)) from None
             raise
-        self.driver.pump()
+        self.driver.pump(now)
         return queued
 
     @trio.lowlevel.enable_ki_protection

@@ -360,6 +360,10 @@ class Paths:
 
     # ---------------------------------------------------------------- packets
 
+    def is_stream(self, port: int) -> bool:
+        """Whether a port is a stream of ours."""
+        return port in self._by_stream
+
     def receive(self, port: int, data: bytes, src: Address, now: float) -> Sequence[tuple[int, bytes, Address]] | None:
         """Packets of the peer in what came on a port, each with the agent's port and its source.
 

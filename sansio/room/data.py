@@ -137,6 +137,9 @@ class Unacknowledged:
         self.acknowledged = 0
         self._sent: deque[tuple[OutChunk, bytes, bool]] = deque()
 
+    def __bool__(self) -> bool:
+        return bool(self._sent)
+
     def add(self, message: OutChunk, data: bytes, urgent: bool) -> None:
         """A packet went to its channel: ``message`` is what that calls it, ``data`` its form without a number."""
         self._sent.append((message, data, urgent))

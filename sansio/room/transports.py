@@ -310,17 +310,19 @@ class Transports:
             return self._nobody
         receive = peer.connection.transport.receive_datagram
         gatherer, paths = peer.gatherer, peer.paths
+        stream = paths.is_stream(port)
 
         def handle(port: int, data: bytes, addr: Address, now: float) -> None:
             self.due = NOW
-            if paths.live and (inner := paths.receive(port, data, addr, now)) is not None:
-                for number, packet, source in inner:
-                    receive(number, packet, source, now)
-                peer.due = NOW
-                return
-            if gatherer.active and gatherer.handle_stun(port, data, addr, now):
-                peer.gather_due = NOW
-                return
+            if stream or not data or not (20 <= data[0] < 64 or data[0] >= 128):  # not DTLS, not media (RFC 7983)
+                if paths.live and (inner := paths.receive(port, data, addr, now)) is not None:
+                    for number, packet, source in inner:
+                        receive(number, packet, source, now)
+                    peer.due = NOW
+                    return
+                if gatherer.active and gatherer.handle_stun(port, data, addr, now):
+                    peer.gather_due = NOW
+                    return
             receive(port, data, addr, now)
             peer.due = NOW
 
@@ -835,7 +837,9 @@ class Transports:
 
     def advance(self, now: float) -> float:
         """Do everything owed; the next deadline, which is also kept in ``due``."""
-        if self._publisher is not None and (channels := self._publisher.connection.transport.channels) is not None:
+        if self._unacknowledged and self._publisher is not None:
+            channels = self._publisher.connection.transport.channels
+            assert channels is not None
             self._unacknowledged.settle(channels)
         for _ in range(MAX_ROUNDS):
             due = INF
@@ -846,8 +850,9 @@ class Transports:
                     peer.ready = peer.gatherer.ports_settled
                 if peer.due <= now:
                     peer.due = peer.connection.advance(now)
-                    self._drain_connection(peer, now)
-                if self._indirect:
+                    if peer.connection.outbox:
+                        self._drain_connection(peer, now)
+                if self._indirect and self._transmits:
                     self._redirect(now)
                 if peer.paths.due <= now:
                     peer.paths.advance(now)
