@@ -332,11 +332,11 @@ class Driver:
         recvfrom, six = port.recvfrom, ":" in port.address[0]
         handle = self.engine.port_handler(number)
         current_time = trio.current_time
-        pace, total = Pace(), 0
+        pace, total, count = Pace(), 0, 0
         try:
             with opened.scope:
                 while True:
-                    if pace.steady:
+                    if pace.steady and count:  # else it pauses by itself
                         await trio.sleep(pace.pause)
                     else:
                         await port.wait_readable()
@@ -372,8 +372,6 @@ class Driver:
                             pace.steady = False
                         if more:
                             await trio.lowlevel.checkpoint()
-                        elif not count:
-                            pace.steady = False
         finally:
             port.close()
 

@@ -23,11 +23,11 @@ SOCKET_BUFFER = 2 * 1024 * 1024
 STEADY = (800.0, 4000.0)
 """Datagrams a second, on one socket, that come one by one: waking up for each costs ten times what it brings. Slower
 ones are worth it, faster ones come in bursts anyway."""
-PAUSE = 0.002
+PAUSE = 0.003
 """Seconds that a socket with a steady stream is left alone, so that one wake-up serves several datagrams."""
 MEDIA_PAUSE = 0.004
 """The same while media comes, which listeners hold back for longer than that anyway."""
-PACE_WINDOW = 0.02
+PACE_WINDOW = 0.05
 """Seconds over which the pace of a socket is judged."""
 
 
