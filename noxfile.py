@@ -14,7 +14,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.needs_version = ">=2024.4"
 
 CODE = ("sansio", "trio_client", "tests", "fuzz", "docs", "noxfile.py")
-UNIT = ("tests/unit", "tests/properties", "tests/driver")
+UNIT = ("tests/unit", "tests/driver")
 
 
 def python(session: nox.Session, *args: str, extras: str = "") -> None:

@@ -50,7 +50,7 @@ class _Listening:
     __slots__ = ()
 
     def _get_listeners(self) -> Listeners:
-        raise NotImplementedError
+        raise NotImplementedError  # a mixin: each kind of participant, in this module, keeps its own
 
     @overload
     def on(self, event: EventKey, handler: H) -> H: ...

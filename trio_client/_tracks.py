@@ -56,7 +56,7 @@ class LocalTrack:
         return f"<{type(self).__name__} {self.name!r}>"
 
     def _describe(self, source: TrackSource | None, name: str, stream: str) -> core_track.TrackDescription:
-        raise NotImplementedError
+        raise NotImplementedError  # the base of audio and video, which each say what they are; not exported by itself
 
     async def write(self, frame: bytes | EncodedFrame) -> bool:
         """Send one encoded frame. True if it was sent; False if it was dropped: the track is muted, video waits for a

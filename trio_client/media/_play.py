@@ -45,7 +45,7 @@ class _Source:
 
     def frames(self, packet: Any, time: float) -> Iterator[tuple[float, Any]]:
         """In the worker thread: what a packet holds, and when it is due in seconds of the file."""
-        raise NotImplementedError
+        raise NotImplementedError  # a base: sound and pictures, passed on or coded anew, each do it their way
 
     async def write(self, frame: Any, time: float) -> None:
         """Send a frame, now that it is due."""
