@@ -183,7 +183,8 @@ STREAMS_PER_SENDER = 256
 """The same, of one sender."""
 STREAMS_UNREAD = 2 << 20
 """Bytes of streams that wait for their readers before one that takes nothing is ended: half of the receive window,
-which they share with all other data. Headers count, and each part is charged STREAM_PART_COST on top."""
+which they share with all other data. Headers and trailers count, and each of them and each part is charged
+STREAM_PART_COST on top."""
 STREAM_PART_COST = 128
 """Bytes of bookkeeping charged for each part held, so that tiny ones cannot grow without bound."""
 STREAM_STALL = 4.0
@@ -237,7 +238,7 @@ SFU_ADDRESSES = 8192
 SFU_JOIN_REQUEST = 1 << 20
 """Bytes of an unpacked join request."""
 SFU_NAME = 256
-"""Characters of a participant's name."""
+"""Characters of a participant's name, and of other names and ids."""
 SFU_METADATA = 512 << 10
 """Characters of a participant's metadata."""
 SFU_ATTRIBUTES = 64 << 10
@@ -262,6 +263,8 @@ SFU_QUEUED_TRACKS = 3
 """Announcements kept that repeat the name of a track which still exists."""
 SFU_TRACKS = 256
 """Tracks of one participant."""
+SFU_TRACK_REQUEST = 64 << 10
+"""Bytes of the announcement of a track."""
 SFU_CHOICES = 4096
 """Tracks about which a participant has said whether or how it wants them."""
 SFU_ROOMS = 1024

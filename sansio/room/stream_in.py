@@ -77,7 +77,7 @@ class IncomingStream:
         "whole",
         "_home",
         "_parts",
-        "_header_hold",
+        "_holds",
         "_unread",
         "_next",
         "_over",
@@ -109,7 +109,7 @@ class IncomingStream:
         self.whole: bytes | str | None = None
         self._home = home
         self._parts: deque[_Part] = deque()
-        self._header_hold: Hold | None = None
+        self._holds: list[Hold] = []
         self._unread = 0
         self._next = 0
         self._over = False
@@ -192,6 +192,12 @@ class IncomingStream:
     def compressed(self) -> None:
         """The content is to be inflated."""
         self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+
+    def keep(self, size: int, now: float) -> None:
+        """So many bytes of the packet that is being handled describe the stream: they are kept as long as it is."""
+        if self._gathered is None:
+            self._holds.append(self._home.hold(size))
+            self._home.charge(self, size + limits.STREAM_PART_COST, now)
 
     def add(self, index: int, version: int, content: bytes, now: float) -> None:
         """A chunk."""
@@ -372,9 +378,9 @@ class IncomingStream:
         for part in self._parts:
             part.hold.release()
         self._parts.clear()
-        if self._header_hold is not None:
-            self._header_hold.release()
-            self._header_hold = None
+        for hold in self._holds:
+            hold.release()
+        self._holds.clear()
         self._home.charge(self, -self._unread, now)
 
     def _finish(self, error: StreamError | None, now: float) -> None:
@@ -481,9 +487,7 @@ class IncomingStreams:
         within = self._topics[topic]
         if within is None:
             self.outbox.append(StreamOpened(stream))
-            size = header.ByteSize() - len(header.inline_content)
-            stream._header_hold = self.hold(size)
-            self.charge(stream, size, now)
+            stream.keep(header.ByteSize() - len(header.inline_content), now)
         else:
             stream.gather(now, limit=within[1], finished=within[0])
         self._begin(stream, header, now)
@@ -519,7 +523,9 @@ class IncomingStreams:
         if stream is None:
             self.counters.add("stream_trailer_unknown")
             return
-        stream.info.attributes.update(sorted(trailer.attributes.items()))
+        if trailer.attributes:
+            stream.info.attributes.update(sorted(trailer.attributes.items()))
+            stream.keep(trailer.ByteSize(), now)
         error = StreamError(StreamFailure.ABORTED, trailer.reason[:REASON]) if trailer.reason else None
         stream.end(error, now)
 

@@ -294,6 +294,20 @@ def test_what_swells_is_stopped_at_the_limit(hall):
     assert stream.error.failure is StreamFailure.TOO_LARGE
 
 
+def test_without_a_word_from_the_user_streams_are_limited_too(hall):
+    stream = hall.open("1", total_length=limits.STREAM_BYTES + 1)
+    assert failed(hall, stream) == ([], StreamFailure.TOO_LARGE)
+    assert not hall.open("2", total_length=limits.STREAM_BYTES).done
+    packer = zlib.compressobj(1, wbits=-15)
+    pieces = [packer.compress(bytes(1 << 20)) for _ in range(limits.STREAM_WHOLE >> 20)]
+    stream = hall.open("3", compression=Stream.DEFLATE_RAW)
+    stream.gather(0.0)
+    hall.chunk(0, b"".join(pieces) + packer.flush(zlib.Z_SYNC_FLUSH), "3")
+    assert not stream.done
+    hall.chunk(1, packer.compress(b"x") + packer.flush(), "3")
+    assert stream.error.failure is StreamFailure.TOO_LARGE
+
+
 def test_topics_of_the_core(hall):
     done = []
     hall.streams.intercept("rpc", lambda stream, now: done.append((stream, now)), 100)
@@ -557,11 +571,39 @@ def test_tiny_parts_and_large_headers_count(hall, monkeypatch):
         hall.header(f"h{number}", attributes={"k": "v" * 3_000})
     assert hall.streams.advance(0.0) == INF
     stream = hall.open("tiny")
-    for index in range(10):
+    for index in range(1000 // limits.STREAM_PART_COST + 1):
         hall.chunk(index, b"", "tiny")
     assert hall.streams.advance(0.0) == limits.STREAM_STALL
     stream.close(0.0)
     assert hall.streams.advance(1.0) == INF
+
+
+def test_streams_that_are_over_and_empty_count_until_they_are_read(hall, monkeypatch):
+    monkeypatch.setattr(limits, "STREAMS_UNREAD", 100 * limits.STREAM_PART_COST)
+    streams = []
+    for number in range(100):
+        streams.append(hall.open(f"{number}"))
+        hall.trailer(f"{number}")
+    assert (len(hall.streams), hall.streams.due) == (0, limits.STREAM_STALL)
+    for stream in streams:
+        assert stream.read(0.0) is None
+        assert stream.done
+    assert (hall.held, hall.streams.advance(0.0)) == (0, INF)
+
+
+def test_what_a_trailer_says_counts_until_it_is_read(hall, monkeypatch):
+    monkeypatch.setattr(limits, "STREAMS_UNREAD", 10_000)
+    stream, whole = hall.open("s"), hall.open("w")
+    whole.gather(0.0)
+    hall.trailer("w", attributes={"k": "v" * 9_000})  # whoever has it all has to keep it
+    hall.trailer("s", attributes={"k": "v" * 9_000})
+    assert hall.held > 9_000
+    assert hall.streams.due == INF
+    hall.open("more", attributes={"k": "v" * 900})
+    assert hall.streams.advance(0.0) == limits.STREAM_STALL
+    assert hall.streams.advance(limits.STREAM_STALL) == INF
+    assert stream.error.failure is StreamFailure.OVERFLOW
+    assert hall.held < 1_000
 
 
 # ------------------------------------------------------------------ who comes and goes
