@@ -281,11 +281,12 @@ class DataTracks:
         if reason is None or reason in _FINAL or track._frames is None:
             self._end(streams, "unpublished" if reason is None else "participant left")
         elif streams:
-            if len(self._waiting) >= limits.DATA_TRACKS_AWAITED:
+            key = track.publisher_identity, track.handle, track.name
+            if key in self._waiting or len(self._waiting) >= limits.DATA_TRACKS_AWAITED:
                 self._end(streams, "participant left")
                 return
             until = now + RETURN_TIME
-            self._waiting[track.publisher_identity, track.handle, track.name] = (streams, track._frames, until)
+            self._waiting[key] = (streams, track._frames, until)
             self.due = min(self.due, until)
 
     def subscribe(self, track: RemoteDataTrack, capacity: int, now: float) -> DataTrackStream:

@@ -243,6 +243,16 @@ def test_subscriptions_given_up_while_a_publisher_is_away(monkeypatch):
     assert desk.tracks.advance(99.0) == INF
 
 
+def test_two_tracks_of_one_name_and_handle_cannot_both_come_back():
+    desk = Desk(described(), described("DTR_2"))
+    first = desk.tracks.subscribe(desk.track(), 4, 0.0)
+    second = desk.tracks.subscribe(desk.track("DTR_2"), 4, 0.0)
+    desk.tell(state=DISCONNECTED)
+    assert (first.ended, second.ended) == ("", "participant left")
+    assert desk.tracks.advance(99.0) == INF
+    assert first.ended == "participant left"
+
+
 # ------------------------------------------------------------------ ours
 
 
