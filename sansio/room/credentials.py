@@ -67,6 +67,7 @@ class Credentials:
         if not _usable(token):
             return False
         self._tokens = [token, self._tokens[-1]]
+        self._rejected = [old for old in self._rejected if old in self._tokens]
         return True
 
     def moved(self, token: str) -> None:

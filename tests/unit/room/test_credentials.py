@@ -139,3 +139,12 @@ def test_after_a_success_the_source_may_be_asked_anew():
     held.accepted()
     assert held.rejected(0.0)
     assert held.wanted(0.0)
+
+
+def test_rejected_tokens_that_are_gone_are_forgotten():
+    held = credentials("first")
+    for number in range(5):
+        assert held.refreshed(f"token-{number}")
+        assert held.rejected(0.0)
+        assert shown(held, 0.0) == "first"
+    assert held._rejected == ["token-4"]
