@@ -15,6 +15,7 @@ from ..base.limits import (
     SFU_NAME,
     SFU_PENDING_TRACKS,
     SFU_QUEUED_TRACKS,
+    SFU_TRACK_REQUEST,
     SFU_TRACKS,
     SHORT_LIST,
 )
@@ -114,6 +115,8 @@ def add_track(server: SfuServer, participant: ServerParticipant, request: rtc.Ad
         # A second codec for a track that there is: we publish one.
         reason = "UNSUPPORTED_TYPE" if request.sid in participant.tracks else "NOT_FOUND"
         refuse(participant, reason, "no further codec of a track is taken", add_track=request)
+    elif request.ByteSize() > SFU_TRACK_REQUEST:
+        refuse(participant, "LIMIT_EXCEEDED", "too much to say of a track", add_track=request)
     elif len(participant.pending) >= SFU_PENDING_TRACKS or len(participant.tracks) >= SFU_TRACKS:
         refuse(participant, "LIMIT_EXCEEDED", "too many pending tracks", add_track=request)
     elif _name_in_use(participant, request.cid):
@@ -194,7 +197,7 @@ def update_video_track(participant: ServerParticipant, request: rtc.UpdateLocalV
 def _choice(participant: ServerParticipant, sid: str) -> Choice | None:
     choice = participant.choices.get(sid)
     if choice is None:
-        if len(participant.choices) >= SFU_CHOICES:
+        if len(participant.choices) >= SFU_CHOICES or len(sid) > SFU_NAME:
             participant.counters.add("choice_limit")
             return None
         choice = participant.choices[sid] = Choice()
@@ -216,10 +219,11 @@ def subscription(participant: ServerParticipant, request: rtc.UpdateSubscription
 def track_setting(participant: ServerParticipant, request: rtc.UpdateTrackSettings, now: float) -> None:
     """How tracks are wanted: at all for the moment, and how good."""
     off = request.quality == proto.models.OFF
+    setting = proto.rtc.UpdateTrackSettings(quality=request.quality, width=request.width, height=request.height)
     for sid in dict.fromkeys(request.track_sids):
         choice = _choice(participant, sid)
         if choice is not None:
-            choice.setting = request
+            choice.setting = setting
             choice.disabled = request.disabled or off
             participant.room.choose(participant, sid, choice, now)
 

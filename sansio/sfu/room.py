@@ -77,6 +77,8 @@ class Room:
         info.ClearField("data_tracks")
         self._speaking.pop(participant.sid, None)
         self._forced.pop(participant.sid, None)
+        for other in self.participants.values():
+            other.told_qualities.pop(participant.sid, None)
         if not participant.claims.hidden and reason != proto.models.DUPLICATE_IDENTITY:
             if len(self.gone) >= SFU_GONE:
                 del self.gone[next(iter(self.gone))]

@@ -6,7 +6,14 @@ import pytest
 
 from sansio import proto
 from sansio.base.contract import CloseSignal
-from sansio.base.limits import SFU_CHOICES, SFU_PENDING_TRACKS, SFU_QUEUED_TRACKS
+from sansio.base.limits import (
+    SFU_CHOICES,
+    SFU_NAME,
+    SFU_PENDING_TRACKS,
+    SFU_QUEUED_TRACKS,
+    SFU_TRACK_REQUEST,
+    SFU_TRACKS,
+)
 from sansio.sfu.server import AcceptSignal, RefuseSignal
 from sansio.signal.urls import JoinSettings, join_url, resume_url
 from tests.unit.sfu.door import Door, receiving, sending
@@ -86,6 +93,23 @@ def test_pending_tracks_are_limited():
     for number in range(SFU_PENDING_TRACKS):
         assert door.add_track(alice, f"c{number}")
     assert door.add_track(alice, "more") is None
+    assert reasons(door, alice) == [Reason.LIMIT_EXCEEDED]
+
+
+def test_tracks_are_limited(monkeypatch):
+    assert SFU_TRACKS > 2
+    monkeypatch.setattr("sansio.sfu.requests.SFU_TRACKS", 2)
+    door, alice, _ = pair()
+    door.publish(alice, "mic", "1")
+    door.publish(alice, "cam", "2", "video", [sending("audio", "1", "mic")])
+    assert door.add_track(alice, "more") is None
+    assert reasons(door, alice) == [Reason.LIMIT_EXCEEDED]
+
+
+def test_what_is_said_of_a_track_is_limited():
+    door, alice, _ = pair()
+    assert door.add_track(alice, "long", stream="x" * (SFU_TRACK_REQUEST - 100))
+    assert door.add_track(alice, "longer", stream="x" * SFU_TRACK_REQUEST) is None
     assert reasons(door, alice) == [Reason.LIMIT_EXCEEDED]
 
 
@@ -220,6 +244,15 @@ def test_wishes_are_limited(monkeypatch):
         door.request(bob, **request)
     assert list(door.there("bob").choices) == ["a"]
     assert door.there("bob").counters["choice_limit"] == 3
+
+
+def test_wishes_name_tracks_and_keep_no_more_than_they_need():
+    door, _, bob = pair()
+    sids = ["a", "x" * (SFU_NAME + 1)]
+    door.request(bob, track_setting=rtc.UpdateTrackSettings(track_sids=sids, width=9, height=8, quality=1))
+    ((sid, choice),) = door.there("bob").choices.items()
+    assert (sid, choice.setting) == ("a", rtc.UpdateTrackSettings(width=9, height=8, quality=1))
+    assert door.there("bob").counters["choice_limit"] == 1
 
 
 def test_how_a_track_is_wanted():

@@ -160,7 +160,10 @@ def test_the_quality_of_connections_is_told_when_it_changes():
     assert qualities(0.5, 0.05) == ([("alice", models.POOR), ("bob", models.GOOD)], 3)
     door.there("alice").peers[0].connection.transport.ice.selected_addr = None
     assert qualities(0.0) == ([("alice", models.LOST), ("bob", models.EXCELLENT)], 4)
-    assert alice
+    told = door.there("bob").told_qualities
+    assert len(told) == 2
+    door.request(alice, leave=rtc.LeaveRequest())
+    assert list(told) == [door.there("bob").sid]
 
 
 # ------------------------------------------------------------------ layers
