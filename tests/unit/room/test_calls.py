@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sansio.base.errors import LocalProtocolError
+from sansio.base.limits import RPC_PAYLOAD
 from sansio.events import Reconnected
 from sansio.room.engine import RequestDone, RequestFailed
 from sansio.room.rpc import RpcCancelled, RpcInvoked
@@ -151,3 +152,17 @@ def test_a_new_join(party):
     party.world.poke("bob")
     party.run(lambda: party.found("alice", RequestDone), limit=party.now + 5)
     assert party.found("alice", RequestDone) == [RequestDone(again, "here")]
+
+
+def test_payloads_that_come_as_streams_are_limited(party):
+    alice, bob = party.engines["alice"], party.engines["bob"]
+    bob.register_rpc_method("m", None)
+    alice.register_rpc_method("m", None)
+    for engine, name in ((alice, "bob"), (bob, "alice")):
+        engine.state.remote_participants[name].client_protocol = 1
+    first = call(party, "x" * RPC_PAYLOAD)
+    bob.rpc_respond(invocation(party), "y" * (RPC_PAYLOAD + 1), party.now)
+    party.world.poke("bob")
+    assert failures(party) == [(first, RpcErrorCode.RESPONSE_PAYLOAD_TOO_LARGE)]
+    second = call(party, "x" * (RPC_PAYLOAD + 1))
+    assert failures(party, 2)[1:] == [(second, RpcErrorCode.REQUEST_PAYLOAD_TOO_LARGE)]

@@ -275,7 +275,8 @@ def test_the_other_side_leaves(booth):
     ("arguments", "words"),
     [
         ({"identity": ""}, "1 to 1024 bytes"),
-        ({"method": "x" * 1025}, "1 to 1024 bytes"),
+        ({"method": "x" * (limits.RPC_NAME + 1)}, "1 to 1024 bytes"),
+        ({"identity": "x" * (limits.RPC_NAME + 1)}, "1 to 1024 bytes"),
         ({"method": 5}, "the method of a call must be str, not int"),
         ({"payload": b"x"}, "the payload of a call must be str, not bytes"),
         ({"payload": "\ud800"}, "cannot be sent"),

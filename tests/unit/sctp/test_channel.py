@@ -7,7 +7,7 @@ import pytest
 from sansio.base.contract import INF
 from sansio.base.entropy import Entropy
 from sansio.base.errors import LocalProtocolError
-from sansio.base.limits import SCTP_CHANNELS, SCTP_CHUNK_COST, SCTP_EARLY_MESSAGES, SCTP_LOSSY_RING
+from sansio.base.limits import SCTP_CHANNELS, SCTP_CHUNK_COST, SCTP_EARLY_MESSAGES, SCTP_LOSSY_RING, SCTP_WINDOW
 from sansio.sctp import (
     BufferedLow,
     ChannelClosed,
@@ -410,6 +410,16 @@ def test_reader_that_stops_shuts_the_window_and_reopens_it():
         assert len(got) > before
     assert got == [b"%03d" % value * 300 for value in range(300)]
     assert receiver.held == 0
+
+
+def test_the_window_is_bounded_unless_the_user_says_otherwise():
+    pair = Pair().up()
+    number = pair.channel()
+    for _ in range(SCTP_WINDOW // 60_000 + 10):
+        pair.a.send(number, bytes(60_000), pair.now)
+    pair.run(10.0)
+    assert SCTP_WINDOW - 10_000 < pair.b.association.receiver.held <= SCTP_WINDOW + 2_000
+    assert pair.a.buffered(number) > 0
 
 
 def test_window_update_is_sent_without_waiting_for_a_probe():

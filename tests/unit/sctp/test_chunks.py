@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sansio.base.errors import ParseError
-from sansio.base.limits import SCTP_CHUNKS, SCTP_PARAMETERS
+from sansio.base.limits import SCTP_CHUNKS, SCTP_DETAIL, SCTP_PARAMETERS
 from sansio.sctp import chunks
 
 # An INIT, as the LiveKit server sends it: reconfiguration and forward TSN by the extensions list, zero checksum.
@@ -133,4 +133,6 @@ def test_causes_in_words():
     assert chunks.describe_causes(chunks.encode_cause(chunks.NO_USER_DATA, b"1234")) == "no user data"
     assert chunks.describe_causes(b"\0\1\0\0") == "unreadable causes"
     assert chunks.describe_causes(b"") == ""
-    assert len(chunks.describe_causes(chunks.encode_cause(chunks.USER_ABORT, b"x" * 60_000))) < 300
+    long = chunks.encode_cause(chunks.USER_ABORT, b"x" * 60_000)
+    assert chunks.describe_causes(long) == "user initiated abort: " + "x" * SCTP_DETAIL
+    assert len(chunks.describe_causes(long * 9)) == 4 * SCTP_DETAIL
