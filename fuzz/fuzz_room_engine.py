@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from fuzz._held import held
+from fuzz._turn import settle
 from sansio import events, proto
 from sansio.base.contract import (
     INF,
@@ -111,12 +112,7 @@ class Desk:
     def settle(self) -> float:
         """The contract, after each input."""
         engine = self.engine
-        due = engine.advance(self.now)
-        assert due > self.now
-        before = len(engine.transmits), len(engine.outbox)
-        assert engine.advance(self.now) == due
-        assert (len(engine.transmits), len(engine.outbox)) == before
-        assert sum(before) <= MOST_OUTPUTS, "too much in answer to one input"
+        due = settle(engine, self.now, MOST_OUTPUTS)
         self.to_server += engine.transmits
         engine.transmits.clear()
         del self.to_server[:-200]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from fuzz._turn import settle
 from sansio import proto
 from sansio.base import limits
 from sansio.base.entropy import Entropy
@@ -162,9 +163,7 @@ class Desk:
 
     def check(self) -> None:
         self.incoming.advance(self.now)
-        due = self.rpc.advance(self.now)
-        assert due > self.now
-        assert self.rpc.advance(self.now) == due
+        settle(self.rpc, self.now)
         self.drain()
         assert {call.token for call in self.rpc._calls.values()} == set(self.pending)
         assert not any(invocation.done for invocation in self.running)

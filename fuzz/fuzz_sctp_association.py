@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fuzz._turn import settle
 from sansio.base.contract import INF
 from sansio.base.entropy import Entropy
 from sansio.base.errors import LocalProtocolError
@@ -50,11 +51,7 @@ class Side:
     def settle(self, now: float) -> float:
         """The contract, after each input."""
         end = self.end
-        due = end.advance(now)
-        assert due > now
-        before = len(end.packets), len(end.outbox)
-        assert end.advance(now) == due
-        assert (len(end.packets), len(end.outbox)) == before
+        due = settle(end, now)
         assert len(end.packets) <= 64 + 2 * SCTP_CONTROL, "too much in answer to one input"
         self.sent += end.packets
         self.under_way += end.packets

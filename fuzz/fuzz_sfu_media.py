@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fuzz._held import held
+from fuzz._turn import settle
 from sansio import proto
 from sansio.base.entropy import Entropy
 from sansio.base.wallclock import WallClock
@@ -69,11 +70,7 @@ class Stage:
 
     def settle(self) -> None:
         for relay in (self.up, *self.relays):
-            due = relay.advance(self.now)
-            assert due > self.now
-            before = len(relay.rtcp)
-            assert relay.advance(self.now) == due
-            assert len(relay.rtcp) == before
+            settle(relay, self.now)
             while relay.rtcp:
                 decode_rtcp(relay.rtcp.popleft())
             while relay.rtp:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fuzz._held import held
+from fuzz._turn import settle
 from sansio import proto
 from sansio.base.contract import CloseSignal, SendSignal
 from sansio.base.entropy import Entropy
@@ -74,12 +75,7 @@ class House:
     def settle(self) -> None:
         """The contract, after each input."""
         server = self.server
-        due = server.advance(self.now)
-        assert due > self.now
-        before = len(server.transmits), len(server.outbox)
-        assert server.advance(self.now) == due
-        assert (len(server.transmits), len(server.outbox)) == before
-        assert sum(before) <= MOST_OUTPUTS, "too much in answer to one input"
+        settle(server, self.now, MOST_OUTPUTS)
         server.transmits.clear()
         while server.outbox:
             output = server.outbox.popleft()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from fuzz._turn import settle
 from sansio import proto
 from sansio.base.contract import INF
 from sansio.base.entropy import Entropy
@@ -84,9 +85,7 @@ class Hall:
             self.got.setdefault(stream.info.stream_id, []).append(piece)
 
     def check(self) -> None:
-        due = self.incoming.advance(self.now)
-        assert due > self.now
-        assert self.incoming.advance(self.now) == due
+        settle(self.incoming, self.now)
         assert self.held <= self.incoming._unread_bytes
         assert sum(self.incoming._senders.values()) == len(self.incoming)
         if not self.streams:
