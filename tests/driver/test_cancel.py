@@ -202,3 +202,19 @@ def test_cancelled_while_closing():
             assert 0.9 < trio.current_time() - start < 1.5
 
     run(main)
+
+
+def test_leaving_a_dead_network():
+    """Nobody cancels, nothing can be flushed, and the block is left within the close_timeout all the same."""
+
+    async def main() -> None:
+        async with sim_net() as net:
+            async with net.connect("alice", options=ConnectOptions(close_timeout=1.0)) as room:
+                net.loss = lambda data: True
+                await room.local_participant.publish_data(b"never acknowledged")
+                start = trio.current_time()
+            assert trio.current_time() - start <= 1.0
+            assert all(port.closed for port in net.all_ports)
+            assert not net.links
+
+    run(main)
