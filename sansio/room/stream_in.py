@@ -347,6 +347,8 @@ class IncomingStream:
         self._home.gathered += cost
         if self._length > self._limit or self._home.gathered > limits.STREAMS_WHOLE:
             self.fail(StreamFailure.TOO_LARGE, now)
+        elif not self._versions:  # parts may be replaced by shorter ones
+            self._fits(now)
 
     def _joined(self) -> bytes:
         return b"".join((self._gathered or {}).values())

@@ -308,6 +308,30 @@ def test_without_a_word_from_the_user_streams_are_limited_too(hall):
     assert stream.error.failure is StreamFailure.TOO_LARGE
 
 
+def test_a_whole_that_becomes_longer_than_promised_is_ended_at_once(hall):
+    stream = hall.open("1", total_length=5)
+    stream.gather(0.0)
+    hall.chunk(0, b"abc", "1")
+    assert not stream.done
+    hall.chunk(1, b"def", "1")
+    assert stream.error.failure is StreamFailure.TOO_LONG
+    stream = hall.open("2", total_length=limits.STREAM_INFLATE, compression=Stream.DEFLATE_RAW)
+    stream.gather(0.0)
+    hall.chunk(0, deflate(bytes(10_000_000)), "2")
+    assert stream.error.failure is StreamFailure.TOO_LONG
+    assert (hall.streams.gathered, hall.held) == (0, 0)
+
+
+def test_a_whole_may_be_longer_than_promised_while_parts_are_replaced(hall):
+    stream = hall.open(text=True, total_length=5)
+    stream.gather(0.0)
+    hall.chunk(0, b"abc")
+    hall.chunk(0, b"abcdef", version=1)
+    hall.chunk(0, b"abcde", version=2)
+    hall.trailer()
+    assert stream.whole == "abcde"
+
+
 def test_topics_of_the_core(hall):
     done = []
     hall.streams.intercept("rpc", lambda stream, now: done.append((stream, now)), 100)
