@@ -97,3 +97,10 @@ def test_uuids_are_of_version_4_and_all_different():
     made = [uuid.UUID(entropy.uuid()) for _ in range(100)]
     assert {(one.version, one.variant) for one in made} == {(4, uuid.RFC_4122)}
     assert len(set(made)) == 100
+
+
+def test_a_stream_is_made_anew_from_its_state():
+    first = Entropy(b"seed").fork("part")
+    drawn = first.bytes(5), first.fork("x").bytes(5)
+    again = Entropy.of_state(first.state)
+    assert (again.bytes(5), again.fork("x").bytes(5)) == drawn
