@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import mimetypes
 import os
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import trio
 
+from ._collected import run_soon
 from ._core import ByteStreamInfo, LocalProtocolError, StreamError, TextStreamInfo
 from ._errors import DisconnectedError
 
@@ -153,12 +153,6 @@ class ByteStreamReader(_Reader[bytes]):
     def info(self) -> ByteStreamInfo:
         """What its header says."""
         return cast(ByteStreamInfo, self._core.info)
-
-
-def run_soon(token: trio.lowlevel.TrioToken, fn: Callable[..., object], *args: object) -> None:
-    """For the garbage collector, which may come at any time and in any thread."""
-    with contextlib.suppress(trio.RunFinishedError):
-        token.run_sync_soon(fn, *args)
 
 
 class StreamReaders(Generic[R]):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import trio
 from attrs import frozen
 
+from ._collected import run_soon
 from ._core import DataTrackFrame, core_data_tracks
-from ._data_streams import run_soon
 from ._errors import PushFrameError, SubscribeDataTrackError
 
 if TYPE_CHECKING:

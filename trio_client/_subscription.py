@@ -6,7 +6,6 @@ asked for: subscriptions (streams), handlers (callbacks) and waiters. Delivery i
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import weakref
 from collections import deque
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 import trio
 
+from ._collected import run_soon
 from ._core import DisconnectReason, Event, PacketReceived, ParticipantEvent, RoomEvent, events
 from ._errors import DisconnectedError, SlowConsumer
 
@@ -257,8 +257,7 @@ class Hub:
     def consumed_soon(self) -> None:
         """The same, from a place where nothing may be called but this: the garbage collector."""
         if self.paused:
-            with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self.consumed)
+            run_soon(self._token, self.consumed)
 
 
 class Listeners:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import trio
 from attrs import frozen
 
+from ._collected import run_soon
 from ._core import LocalProtocolError, TrackKind, TrackSource, VideoLayer, VideoQuality, core_track
 
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ class Frames:
     def __repr__(self) -> str:
         return f"<Frames of {self._track!r}{' ' + self.ended if self.ended else ''}>"
 
-    def __aiter__(self) -> Frames:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Frame:
@@ -394,7 +394,7 @@ class Frames:
         if not self.ended:
             self.ended = "closed"
             self._queue.clear()
-            self._track._forget(self)
+            self._track._forget()
 
     def __enter__(self) -> Self:
         return self
@@ -442,10 +442,8 @@ class RemoteTrack(core_track.RemoteTrack):
         frames = Frames(self, self._most if capacity is None else min(self._most, capacity), late)
         token = trio.lowlevel.current_trio_token()
 
-        def forgotten(ref: weakref.ref[Frames]) -> None:
-            # From the garbage collector, which may be at work anywhere.
-            with contextlib.suppress(trio.RunFinishedError):
-                token.run_sync_soon(self._count_readers)
+        def forgotten(_: object) -> None:
+            run_soon(token, self._count_readers)
 
         self._readers.append(weakref.ref(frames, forgotten))
         self._count_readers()
@@ -471,7 +469,8 @@ class RemoteTrack(core_track.RemoteTrack):
             for frames in living:
                 frames._put(frame)
 
-    def _forget(self, frames: Frames) -> None:
+    def _forget(self) -> None:
+        """A reader was closed: others may wait for what it would have read."""
         self._count_readers()
         self._wake()
 
