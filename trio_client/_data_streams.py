@@ -45,7 +45,7 @@ class _Reader(Generic[T]):
     def __init__(self, streams: Streams, core: IncomingStream) -> None:
         self._streams = streams
         self._core = core
-        self._wake: trio.Event | None = None
+        self._lot = trio.lowlevel.ParkingLot()
         self._burst = 0
         self._gathering = False
         token = trio.lowlevel.current_trio_token()
@@ -105,15 +105,11 @@ class _Reader(Generic[T]):
 
     async def _wait(self) -> None:
         self._streams.session.check()
-        if self._wake is None:
-            self._wake = trio.Event()
-        await self._wake.wait()
+        await self._lot.park()
 
     def wake(self) -> None:
         """There is something to read, or never will be."""
-        if self._wake is not None:
-            self._wake.set()
-            self._wake = None
+        self._lot.unpark_all()
 
     def close(self) -> None:
         """Read no more: what has come and what is still to come is dropped. A reader that is forgotten is closed."""
@@ -164,13 +160,13 @@ class StreamReaders(Generic[R]):
     def __init__(self, streams: Streams, text: bool, topic: str) -> None:
         self._streams = streams
         self._queue: deque[R] = deque()
-        self._wake = trio.Event()
+        self._lot = trio.lowlevel.ParkingLot()
         self._closed = False
 
         def opened(reader: Any, identity: str) -> None:
             if (readers := ref()) is not None:
                 readers._queue.append(reader)
-                readers._wake.set()
+                readers.wake()
 
         def gone(_: object = None) -> None:
             streams.unregister(text, topic, only=opened)
@@ -190,12 +186,11 @@ class StreamReaders(Generic[R]):
                 return self._queue.popleft()
             if self._closed or self._streams.session.ended.is_set():
                 raise StopAsyncIteration
-            self._wake = trio.Event()
-            await self._wake.wait()
+            await self._lot.park()
 
     def wake(self) -> None:
-        """The room has ended."""
-        self._wake.set()
+        """There is a reader to take, or never will be."""
+        self._lot.unpark_all()
 
     def close(self) -> None:
         """Take no more streams; those that nobody has taken are closed."""
@@ -205,7 +200,7 @@ class StreamReaders(Generic[R]):
             for reader in self._queue:
                 reader.close()
             self._queue.clear()
-            self._wake.set()
+            self.wake()
 
     def __enter__(self) -> Self:
         return self

@@ -137,7 +137,7 @@ class DataTrackStream:
         session.check()
         self._session = session
         self._core = core = session.engine.subscribe_data_track(track, capacity, trio.current_time())
-        self._wake: trio.Event | None = None
+        self._lot = trio.lowlevel.ParkingLot()
         self._burst = 0
         token = trio.lowlevel.current_trio_token()
 
@@ -180,8 +180,7 @@ class DataTrackStream:
                 raise SubscribeDataTrackError("the server did not let the data track come here")
             if self._core.ended:
                 raise StopAsyncIteration
-            self._wake = trio.Event()
-            await self._wake.wait()
+            await self._lot.park()
 
     async def read(self) -> DataTrackFrame | None:
         """The next frame, None when the stream has ended."""
@@ -192,9 +191,7 @@ class DataTrackStream:
 
     def wake(self) -> None:
         """There is something to read, or never will be."""
-        if self._wake is not None:
-            self._wake.set()
-            self._wake = None
+        self._lot.unpark_all()
 
     def close(self) -> None:
         """End the subscription."""

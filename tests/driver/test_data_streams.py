@@ -150,6 +150,29 @@ def test_lists_of_streams():
     run(main)
 
 
+def test_several_tasks_take_from_one_list():
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:
+            got = []
+
+            async def take(readers):
+                async for reader in readers:
+                    got.append(await reader.read_all())
+
+            async with trio.open_nursery() as nursery:
+                readers = bob.text_streams("t")
+                nursery.start_soon(take, readers)
+                nursery.start_soon(take, readers)
+                await trio.testing.wait_all_tasks_blocked()
+                for text in ("one", "two", "three"):
+                    await alice.local_participant.send_text(text, topic="t")
+                await trio.sleep(1)
+                await bob.disconnect()
+            assert sorted(got) == ["one", "three", "two"]
+
+    run(main)
+
+
 def test_a_list_that_is_forgotten_makes_room_for_another():
     async def main():
         async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:

@@ -194,6 +194,30 @@ def test_the_room_ends():
     run(main)
 
 
+def test_several_tasks_read_one_stream():
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:
+            track = await alice.local_participant.publish_data_track("pos")
+            frames = (await published(bob)).subscribe()
+            got = []
+
+            async def read():
+                async for frame in frames:
+                    got.append(frame.payload)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read)
+                nursery.start_soon(read)
+                await trio.sleep(1)
+                for number in range(4):
+                    track.try_push(b"%d" % number)
+                    await trio.sleep(0.1)
+                await track.unpublish()
+            assert sorted(got) == [b"0", b"1", b"2", b"3"]
+
+    run(main)
+
+
 def test_cancelling_publication_at_every_checkpoint():
     async def scenario(cut: Cut) -> None:
         async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:
