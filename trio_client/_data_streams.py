@@ -248,13 +248,13 @@ class _Writer:
             await trio.lowlevel.checkpoint()
             self.abort(reason)
             return
-        async with self._lock:
-            try:
+        try:
+            async with self._lock:
                 for packet in self._core.finish(attributes):
                     await self._streams.send(self._core, packet)
-            except BaseException as error:
-                self.abort(describe(error))
-                raise
+        except BaseException as error:
+            self.abort(describe(error))
+            raise
 
     def abort(self, reason: str) -> None:
         """End the stream with an error at its readers, as far as they can still be told."""

@@ -256,6 +256,24 @@ def test_how_a_sender_gives_up():
     run(main)
 
 
+def test_cancelled_just_before_the_block_ends():
+    """The readers are told, also while the writer is held on to."""
+
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:
+            inbox = Collector(bob)
+            with trio.CancelScope() as scope:
+                async with alice.local_participant.stream_text(topic="t") as writer:
+                    await writer.write("one")
+                    scope.cancel()
+            assert scope.cancelled_caught
+            await inbox.wait(1)
+            assert [(pieces, error.detail) for pieces, error in inbox.failed] == [(["one"], "cancelled")]
+            assert writer.info.topic == "t"
+
+    run(main)
+
+
 def test_giving_up_against_a_full_budget():
     async def main():
         async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:
