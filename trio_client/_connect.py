@@ -21,6 +21,7 @@ from ._errors import (
     ServerUnreachable,
     TokenRejected,
 )
+from ._groups import leaves
 from ._network import current_network
 from ._options import ConnectOptions, PublishOptions, TokenSource, TurnServer
 from ._room import Room
@@ -260,9 +261,7 @@ async def _hurry(closing: trio.CancelScope) -> None:
 
 def _holds(error: BaseException, *, cancelled: bool) -> bool:
     """Whether an exception is, or a group holds, Cancelled (or something else than that)."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(_holds(inner, cancelled=cancelled) for inner in error.exceptions)
-    return isinstance(error, trio.Cancelled) is cancelled
+    return any(isinstance(leaf, trio.Cancelled) is cancelled for leaf in leaves(error))
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -11,6 +11,7 @@ import trio
 from attrs import frozen
 
 from ._core import LocalProtocolError, RpcError
+from ._groups import leaves
 
 if TYPE_CHECKING:
     from ._core import RpcInvocation
@@ -156,10 +157,8 @@ class RpcDesk:
     @trio.lowlevel.enable_ki_protection
     def _fail(self, invocation: RpcInvocation, error: Exception) -> None:
         """The caller gets an RpcError as it is, and of anything else only that there was an error."""
-        cause: BaseException = error
-        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:  # it was raised in a nursery
-            cause = cause.exceptions[0]
-        told = cause if isinstance(cause, RpcError) else None
+        causes = list(leaves(error))  # a nursery of the handler may have wrapped it
+        told = causes[0] if len(causes) == 1 and isinstance(causes[0], RpcError) else None
         if told is None:
             logger.error("the handler of RPC method %r failed", invocation.method, exc_info=error)
         self._session.engine.rpc_fail(invocation, told, trio.current_time())

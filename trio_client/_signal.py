@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import trio
 
 from ._core import OpenSignal, SignalFailure, explain_url
+from ._groups import leaves
 from ._http import get
 from ._tls import explain_tls
 
@@ -252,7 +253,7 @@ class WebSocketLink:
         _, rest = group.split((_OpeningFailed, ConnectionRejected, ProtocolError, HttpError))
         if rest is not None:
             raise rest
-        for error in _leaves(group):
+        for error in leaves(group):
             if isinstance(error, ConnectionRejected):
                 headers = error.headers or ()
                 self._failure = self._failure or _http_failure(error.status_code, error.body or b"", headers)
@@ -416,7 +417,7 @@ def _explain_connect(error: OSError) -> tuple[str, str]:
 
     if isinstance(error, socket.gaierror):
         return "dns", f"the name cannot be looked up: {error.strerror or error}"
-    causes = [leaf.strerror or str(leaf) for leaf in _leaves(error.__cause__) if isinstance(leaf, OSError)]
+    causes = [leaf.strerror or str(leaf) for leaf in leaves(error.__cause__) if isinstance(leaf, OSError)]
     return "tcp", "no TCP connection: " + ("; ".join(dict.fromkeys(causes)) or error.strerror or str(error))
 
 
@@ -428,11 +429,3 @@ def _explain_close(error: BaseException) -> str:
     if reason is None or reason.code == 1006:
         return "the connection was lost"
     return f"closed with code {reason.code}" + (f": {reason.reason}" if reason.reason else "")
-
-
-def _leaves(error: BaseException | None) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    elif error is not None:
-        yield error

@@ -11,6 +11,7 @@ from typing import Protocol
 import trio
 
 from ._core import Address, OpenStream
+from ._groups import leaves
 from ._tls import explain_tls
 
 OPEN_TIMEOUT = 10.0
@@ -93,8 +94,7 @@ class TcpStream:
         try:
             tcp = await trio.open_tcp_stream(*self._request.addr)
         except OSError as error:
-            cause = error.__cause__
-            first = cause.exceptions[0] if isinstance(cause, ExceptionGroup) else error
+            first = next(leaves(error.__cause__ or error))
             number = getattr(first, "errno", None)  # its own text repeats the address
             raise StreamError(os.strerror(number) if number else str(first)) from None
         address = tcp.socket.getsockname()[:2]
