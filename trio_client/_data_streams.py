@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 import trio
 
 from ._collected import run_soon
-from ._core import ByteStreamInfo, LocalProtocolError, StreamError, TextStreamInfo
+from ._core import ByteStreamInfo, LocalProtocolError, TextStreamInfo
 from ._errors import DisconnectedError
+from ._groups import leaves
 
 if TYPE_CHECKING:
     from ._core import IncomingStream, OutgoingStream, models
@@ -383,13 +384,13 @@ class Streams:
         """A handler at work. That its stream fails is the sender's doing, and must not end our room."""
         try:
             await coroutine
-        except StreamError as error:
-            if error is not core.error:
+        except Exception as error:
+            causes = list(leaves(error))  # a nursery of the handler may have wrapped it
+            over = (DisconnectedError,) if self.session.ended.is_set() else ()
+            if not all(cause is core.error or isinstance(cause, over) for cause in causes):
                 raise
-            self.session.counters.add("stream_handler_failed")
-        except DisconnectedError:
-            if not self.session.ended.is_set():
-                raise
+            if core.error in causes:
+                self.session.counters.add("stream_handler_failed")
 
     @trio.lowlevel.enable_ki_protection
     def read(self, core: IncomingStream) -> bytes | str | None:

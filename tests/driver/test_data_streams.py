@@ -256,6 +256,26 @@ def test_how_a_sender_gives_up():
     run(main)
 
 
+def test_a_stream_that_fails_in_a_nursery_of_its_handler():
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:
+
+            async def in_tasks(reader, identity):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(2):
+                        nursery.start_soon(reader.read_all)
+
+            bob.register_text_stream_handler("t", in_tasks)
+            writer = await alice.local_participant.stream_text(topic="t")
+            await trio.sleep(1)
+            await writer.aclose(reason="no more")
+            await trio.sleep(1)
+            assert bob._session.counters["stream_handler_failed"] == 1
+            await bob.local_participant.set_name("bob is still there")
+
+    run(main)
+
+
 def test_cancelled_just_before_the_block_ends():
     """The readers are told, also while the writer is held on to."""
 
