@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import mimetypes
 import os
 import weakref
@@ -17,6 +16,7 @@ from ._collected import run_soon
 from ._core import ByteStreamInfo, LocalProtocolError, TextStreamInfo
 from ._errors import DisconnectedError
 from ._groups import leaves
+from ._subscription import handler_name
 
 if TYPE_CHECKING:
     from ._core import IncomingStream, OutgoingStream, models
@@ -368,17 +368,9 @@ class Streams:
             self.close(core)
             return
         reader = TextStreamReader(self, core) if text else ByteStreamReader(self, core)
-        try:
-            result = _invoke(handler, reader, core.identity)
-        except BaseException as error:  # KeyboardInterrupt too: it must not end the pump half-way
-            self.session.crash(error)
-            return
-        if inspect.iscoroutine(result):
-            name = getattr(handler, "__qualname__", repr(handler))
-            if not self.session.spawn(self._run(result, core), name):
-                result.close()  # what was given to spawn is only the wrapper around it
-        elif isinstance(result, Awaitable):
-            self.session.crash(TypeError(f"the handler {handler!r} returned {result!r}, which Trio cannot await"))
+        coroutine = self.session.hub.call(handler, (reader, core.identity))
+        if coroutine is not None and not self.session.spawn(self._run(coroutine, core), handler_name(handler)):
+            coroutine.close()  # what was given to spawn is only the wrapper around it
 
     async def _run(self, coroutine: Coroutine[Any, Any, object], core: IncomingStream) -> None:
         """A handler at work. That its stream fails is the sender's doing, and must not end our room."""
@@ -456,11 +448,6 @@ class Streams:
         """A byte stream to be written piece by piece."""
         out = self.session.engine.streams_out
         return Opening(self, ByteStreamWriter, lambda now: out.open_bytes(now, **header))
-
-
-@trio.lowlevel.disable_ki_protection
-def _invoke(handler: StreamHandler, *args: Any) -> Any:
-    return handler(*args)
 
 
 async def send_whole(

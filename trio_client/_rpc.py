@@ -12,6 +12,7 @@ from attrs import frozen
 
 from ._core import LocalProtocolError, RpcError
 from ._groups import leaves
+from ._subscription import invoke
 
 if TYPE_CHECKING:
     from ._core import RpcInvocation
@@ -59,6 +60,20 @@ class _Method:
         self.handler = handler
         self.codec = codec
 
+    def call(self, invocation: RpcInvocation) -> Any:
+        """Run the handler: its answer, or what will be it when awaited."""
+        payload: Any = invocation.payload
+        if self.codec is not None:
+            payload = self.codec.decode(payload)
+        return self.handler(
+            RpcInvocationData(
+                request_id=invocation.request_id,
+                caller_identity=invocation.caller_identity,
+                payload=payload,
+                response_timeout=invocation.response_timeout,
+            )
+        )
+
 
 class RpcDesk:
     """Runs handlers and makes calls for one session."""
@@ -103,17 +118,7 @@ class RpcDesk:
         if tasks is None:  # we are leaving, which tells the caller
             return
         try:
-            payload: Any = invocation.payload
-            if method.codec is not None:
-                payload = method.codec.decode(payload)
-            answer = method.handler(
-                RpcInvocationData(
-                    request_id=invocation.request_id,
-                    caller_identity=invocation.caller_identity,
-                    payload=payload,
-                    response_timeout=invocation.response_timeout,
-                )
-            )
+            answer = invoke(method.call, (invocation,))
         except Exception as error:
             self._fail(invocation, error)
             return

@@ -239,6 +239,22 @@ class Hub:
         self.paused = False
         self._token = trio.lowlevel.current_trio_token()
 
+    def call(self, handler: Handler, args: tuple[Any, ...]) -> Coroutine[Any, Any, object] | None:
+        """Call a user's handler: the coroutine that it returned, which is to be spawned, if it is an async one.
+
+        What it raises ends the room, and so does returning what only another event loop could await.
+        """
+        try:
+            result = invoke(handler, args)
+        except BaseException as error:  # KeyboardInterrupt too: it must not end the pump half-way
+            self.crash(error)
+            return None
+        if result is None or inspect.iscoroutine(result):
+            return result
+        if isinstance(result, Awaitable):
+            self.crash(TypeError(f"the handler {handler!r} returned {result!r}, which Trio cannot await"))
+        return None
+
     def data_paused(self) -> bool:
         """Whether data must stay in the core, because what was delivered is not consumed yet."""
         paused = self.in_flight >= DATA_BYTES
@@ -368,7 +384,14 @@ class Listeners:
         if calls is None:
             calls = self._collect(cls)
         for handler in calls:
-            self._call(handler, event)
+            if handler.once:
+                self._forget_handler(handler)
+            args: tuple[Any, ...] = (event,)
+            if handler.arguments != "event":
+                args = event.args() if handler.arguments == "room" else event.participant_args()
+            coroutine = self.hub.call(handler.original, args)
+            if coroutine is not None:
+                self._start(handler, event, coroutine)
 
     def wants(self, cls: type[Event]) -> bool:
         """Whether anybody listens for this event type."""
@@ -385,28 +408,8 @@ class Listeners:
         self._calls[cls] = calls
         return calls
 
-    def _call(self, handler: _Handler, event: Event) -> None:
-        if handler.once:
-            self._forget_handler(handler)
-        try:
-            if handler.arguments == "event":
-                result = _invoke(handler.original, event)
-            elif handler.arguments == "room":
-                result = _invoke(handler.original, *event.args())
-            else:
-                result = _invoke(handler.original, *event.participant_args())
-        except BaseException as error:  # KeyboardInterrupt too: it must not end the pump half-way
-            self.hub.crash(error)
-            return
-        if result is None:
-            return
-        if inspect.iscoroutine(result):
-            self._start(handler, event, result)
-        elif isinstance(result, Awaitable):
-            self.hub.crash(TypeError(f"the handler {handler.original!r} returned {result!r}, which Trio cannot await"))
-
     def _start(self, handler: _Handler, event: Event, coroutine: Coroutine[Any, Any, object]) -> None:
-        name = getattr(handler.original, "__qualname__", repr(handler.original))
+        name = handler_name(handler.original)
         if not isinstance(event, PacketReceived):
             self.hub.spawn(coroutine, name)
             return
@@ -458,8 +461,14 @@ class Listeners:
 
 
 @trio.lowlevel.disable_ki_protection
-def _invoke(handler: Handler, *args: Any) -> Any:
+def invoke(handler: Handler, args: tuple[Any, ...]) -> Any:
+    """Call a user's function from within the pump, which Ctrl-C must not interrupt: the function it may."""
     return handler(*args)
+
+
+def handler_name(handler: Handler) -> str:
+    """What its task is called."""
+    return getattr(handler, "__qualname__", None) or repr(handler)
 
 
 async def _counted(hub: Hub, cost: int, coroutine: Coroutine[Any, Any, object]) -> None:

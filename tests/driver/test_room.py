@@ -436,6 +436,28 @@ def test_a_keyboard_interrupt_in_a_handler_ends_the_room_in_order():
     run(main)
 
 
+def test_sync_handlers_can_be_interrupted():
+    """The pump that calls them cannot; an endless loop in a handler must not be out of reach of Ctrl-C."""
+
+    async def main():
+        safe = []
+
+        def handler(*args):
+            safe.append(trio.lowlevel.currently_ki_protected())
+            return ""
+
+        async with sim_net() as net, net.connect("alice", on={DataReceived: handler}) as alice, net.connect("bob") as bob:
+            alice.register_text_stream_handler("t", handler)
+            alice.local_participant.register_rpc_method("m", handler)
+            await bob.local_participant.publish_data(b"x")
+            await bob.local_participant.send_text("x", topic="t")
+            await bob.local_participant.perform_rpc("alice", "m")
+            await trio.sleep(1)
+            assert safe == [False] * 3
+
+    run(main)
+
+
 def test_a_bug_of_the_core_comes_out_and_nothing_is_left():
     async def main():
         def bug(now):
