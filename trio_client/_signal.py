@@ -19,10 +19,10 @@ import trio
 from ._core import OpenSignal, SignalFailure, explain_url
 from ._groups import leaves
 from ._http import get
-from ._tls import explain_tls
+from ._tls import TlsError, open_tls
 
 if TYPE_CHECKING:
-    from trio_websocket import WebSocketConnection
+    from trio_websocket import ConnectionClosed, WebSocketConnection
 
 MAX_MESSAGE = 16 * 1024 * 1024
 """Longest message that is read; a longer one closes the link."""
@@ -152,28 +152,18 @@ class WebSocketLink:
         port = parts.port or (443 if secure else 80)
         self._phase = "looking up the name or connecting"
         try:
-            stream: trio.abc.Stream = await self._open_tcp(host, port)
+            stream = await self._open_tcp(host, port)
         except OSError as error:
             raise self._failed(*_explain_connect(error)) from None
         except UnicodeError:
             raise self._failed("dns", "the host name is not a valid one") from None
+        if not secure:
+            return stream
+        self._phase = "agreeing on TLS"
         try:
-            if secure:
-                self._phase = "agreeing on TLS"
-                context = self._ssl_context or ssl.create_default_context()
-                try:
-                    stream = tls = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
-                    await tls.do_handshake()
-                except trio.BrokenResourceError as error:
-                    raise self._failed("tls", explain_tls(error.__cause__)) from None
-                except ValueError:
-                    raise self._failed("tls", "the host name cannot stand in a certificate") from None
-                except ssl.SSLError as error:
-                    raise self._failed("tls", f"the ssl_context cannot be used: {error.reason or error}") from None
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-        return stream
+            return await open_tls(stream, host, self._ssl_context)
+        except TlsError as error:
+            raise self._failed("tls", str(error)) from None
 
     async def _open_tcp(self, host: str, port: int) -> trio.SocketStream:
         """Connect. Silence is answered by a new attempt: the system repeats its own later and later.
@@ -421,10 +411,7 @@ def _explain_connect(error: OSError) -> tuple[str, str]:
     return "tcp", "no TCP connection: " + ("; ".join(dict.fromkeys(causes)) or error.strerror or str(error))
 
 
-def _explain_close(error: BaseException) -> str:
-    from trio_websocket import ConnectionClosed
-
-    assert isinstance(error, ConnectionClosed)
+def _explain_close(error: ConnectionClosed) -> str:
     reason = error.reason
     if reason is None or reason.code == 1006:
         return "the connection was lost"

@@ -12,7 +12,7 @@ import trio
 
 from ._core import Address, OpenStream
 from ._groups import leaves
-from ._tls import explain_tls
+from ._tls import TlsError, open_tls
 
 OPEN_TIMEOUT = 10.0
 """Seconds for TCP and TLS together."""
@@ -101,18 +101,9 @@ class TcpStream:
         if not self._request.tls:
             return tcp, address
         try:
-            context = self._ssl_context or ssl.create_default_context()
-            name = self._request.server_name or self._request.addr[0]
-            tls = trio.SSLStream(tcp, context, server_hostname=name, https_compatible=True)
-            await tls.do_handshake()
-        except BaseException as error:
-            await trio.aclose_forcefully(tcp)
-            if isinstance(error, trio.BrokenResourceError):
-                raise StreamError(explain_tls(error.__cause__)) from None
-            if isinstance(error, ValueError):
-                raise StreamError("the host name cannot stand in a certificate") from None
-            raise
-        return tls, address
+            return await open_tls(tcp, self._request.server_name or self._request.addr[0], self._ssl_context), address
+        except TlsError as error:
+            raise StreamError(str(error)) from None
 
     async def _read(self, stream: trio.abc.Stream, received: Callable[[bytes], None]) -> None:
         with self._reading:

@@ -167,6 +167,16 @@ def test_certificates_are_checked(trusted):
     trio.run(main)
 
 
+def test_a_context_for_servers():
+    async def main():
+        async with raw_server(echo, server_context("turn.example")) as port:
+            client = Client(OpenStream(1, (HOST, port), True, "turn.example"), server_context("turn.example"))
+            await client.run()
+        assert "ssl_context" in client.error
+
+    trio.run(main)
+
+
 def test_silence_is_bounded(monkeypatch):
     monkeypatch.setattr(_streams, "OPEN_TIMEOUT", 0.2)
 
