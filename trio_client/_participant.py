@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 import trio
 
 from ._core import (
-    DisconnectReason,
-    Event,
     LocalProtocolError,
     ParticipantTrackPermission,
     SipDtmf,
@@ -20,7 +18,8 @@ from ._core import (
 )
 from ._data_streams import ByteStreamWriter, Opening, TextStreamWriter, send_file, send_whole
 from ._data_tracks import LocalDataTrack, RemoteDataTrack, publish_data_track
-from ._subscription import CAPACITY, EventKey, H, Handler, Listeners, Overflow, Subscription
+from ._listening import Listening
+from ._subscription import Listeners
 
 if TYPE_CHECKING:
     from ._core import ByteStreamInfo, ChatEntry, TextStreamInfo, Transcription
@@ -29,69 +28,29 @@ if TYPE_CHECKING:
     from ._session import Session
     from ._tracks import LocalTrack
 
-E = TypeVar("E", bound=Event)
 Q = TypeVar("Q")
 A = TypeVar("A")
 R = TypeVar("R", bound="RpcHandler")
 
 
-def _new_listeners(session: Session, left: DisconnectReason | None) -> Listeners:
-    listeners = Listeners(session.hub, room=False)
-    if session.ended.is_set():
-        listeners.end(session.reason)
-    elif left is not None:
-        listeners.end(left)
-    return listeners
-
-
-class _Listening:
-    """``on``, ``off``, ``once``, ``events`` and ``wait_for`` for the events of one participant."""
+class _Participant(Listening, core_participant.Participant):
+    """A participant whose listeners are made when first asked for: most have none."""
 
     __slots__ = ()
+    _session: Session
+    _listeners: Listeners | None
 
     def _get_listeners(self) -> Listeners:
-        raise NotImplementedError  # a mixin: each kind of participant, in this module, keeps its own
-
-    @overload
-    def on(self, event: EventKey, handler: H) -> H: ...
-    @overload
-    def on(self, event: EventKey) -> Callable[[H], H]: ...
-    def on(self, event: EventKey, handler: Any = None) -> Any:
-        """Call a handler for each such event of this participant; see ``Room.on``."""
-        listeners = self._get_listeners()
-        if handler is None:
-            return lambda handler: listeners.on(event, handler, once=False)
-        return listeners.on(event, handler, once=False)
-
-    @overload
-    def once(self, event: EventKey, handler: H) -> H: ...
-    @overload
-    def once(self, event: EventKey) -> Callable[[H], H]: ...
-    def once(self, event: EventKey, handler: Any = None) -> Any:
-        """Call a handler for the next such event of this participant; see ``Room.once``."""
-        listeners = self._get_listeners()
-        if handler is None:
-            return lambda handler: listeners.on(event, handler, once=True)
-        return listeners.on(event, handler, once=True)
-
-    def off(self, event: EventKey, handler: Handler) -> None:
-        """Remove a handler."""
-        self._get_listeners().off(event, handler)
-
-    @overload
-    def events(self, *, capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[Event]: ...
-    @overload
-    def events(self, *types: type[E], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[E]: ...
-    def events(self, *types: type[Any], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[Any]:
-        """A stream of this participant's events; see ``Room.events``. It ends when the participant leaves."""
-        return self._get_listeners().subscribe(types, capacity, overflow)
-
-    async def wait_for(self, event: type[E], where: Callable[[E], object] | None = None) -> E:
-        """The next such event of this participant. Raises DisconnectedError when it leaves before."""
-        return await self._get_listeners().wait_for((event,), where)
+        if self._listeners is None:
+            self._listeners = Listeners(self._session.hub, room=False)
+            if self._session.ended.is_set():
+                self._listeners.end(self._session.reason)
+            elif self.disconnect_reason is not None:
+                self._listeners.end(self.disconnect_reason)
+        return self._listeners
 
 
-class RemoteParticipant(_Listening, core_participant.RemoteParticipant):
+class RemoteParticipant(_Participant, core_participant.RemoteParticipant):
     """Somebody else in the room. Who leaves and comes back is a new object."""
 
     __slots__ = ("_session", "_listeners")
@@ -106,13 +65,8 @@ class RemoteParticipant(_Listening, core_participant.RemoteParticipant):
         """Data tracks by sid; a read-only view that is always current."""
         return cast("Mapping[str, RemoteDataTrack]", super().data_tracks)
 
-    def _get_listeners(self) -> Listeners:
-        if self._listeners is None:
-            self._listeners = _new_listeners(self._session, self.disconnect_reason)
-        return self._listeners
 
-
-class LocalParticipant(_Listening, core_participant.LocalParticipant):
+class LocalParticipant(_Participant, core_participant.LocalParticipant):
     """Ourselves in the room."""
 
     __slots__ = ("_session", "_listeners")
@@ -121,11 +75,6 @@ class LocalParticipant(_Listening, core_participant.LocalParticipant):
         super().__init__()
         self._session = session
         self._listeners: Listeners | None = None
-
-    def _get_listeners(self) -> Listeners:
-        if self._listeners is None:
-            self._listeners = _new_listeners(self._session, self.disconnect_reason)
-        return self._listeners
 
     async def publish_data(
         self,

@@ -6,21 +6,20 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 from attrs import frozen
 
-from ._core import ConnectionState, Event, Scenario, ServerInfo
+from ._core import ConnectionState, Scenario, ServerInfo
 from ._data_streams import ByteStreamReader, StreamHandler, StreamReaders, TextStreamReader
-from ._subscription import CAPACITY, EventKey, H, Handler, Overflow, Subscription
+from ._listening import Listening
 
 if TYPE_CHECKING:
     from ._core import LinkStats, ReceiverStats, SenderStats
     from ._participant import LocalParticipant, RemoteParticipant
     from ._session import Session
-
-E = TypeVar("E", bound=Event)
+    from ._subscription import Listeners
 
 
 @frozen(kw_only=True)
@@ -47,7 +46,7 @@ class RoomStats:
     core: Mapping[str, Any]
 
 
-class Room:
+class Room(Listening):
     """A joined room, from ``connect``. Its attributes show what is now; events tell what changed."""
 
     def __init__(self, session: Session, close_timeout: float) -> None:
@@ -122,54 +121,8 @@ class Room:
 
     # ------------------------------------------------------------------ events
 
-    @overload
-    def events(self, *, capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[Event]: ...
-    @overload
-    def events(self, *types: type[E], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[E]: ...
-    def events(self, *types: type[Any], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[Any]:
-        """A stream of events of these types (all, if none is given), independent of other streams.
-
-        It begins now, and ends after Disconnected. A stream that holds ``capacity`` unread events when one more comes
-        ends with SlowConsumer after those (``overflow="error"``), or loses the oldest one (``"drop_oldest"``; see
-        ``missed`` and ``dropped`` of the stream). Data packets do not count: unread ones make their senders wait.
-        """
-        return self._session.listeners.subscribe(types, capacity, overflow)
-
-    @overload
-    def on(self, event: EventKey, handler: H) -> H: ...
-    @overload
-    def on(self, event: EventKey) -> Callable[[H], H]: ...
-    def on(self, event: EventKey, handler: Any = None) -> Any:
-        """Call a handler for each such event; without a handler, a decorator.
-
-        An event class passes the event object. A member of RoomEvent or its snake_case name passes the positional
-        arguments of the JavaScript client. A sync handler is called at once, an async one becomes a task that lives
-        as long as the room. An exception in a handler ends the room and leaves through the ``async with``.
-        """
-        if handler is None:
-            return lambda handler: self._session.listeners.on(event, handler, once=False)
-        return self._session.listeners.on(event, handler, once=False)
-
-    @overload
-    def once(self, event: EventKey, handler: H) -> H: ...
-    @overload
-    def once(self, event: EventKey) -> Callable[[H], H]: ...
-    def once(self, event: EventKey, handler: Any = None) -> Any:
-        """Call a handler for the next such event only; see ``on``."""
-        if handler is None:
-            return lambda handler: self._session.listeners.on(event, handler, once=True)
-        return self._session.listeners.on(event, handler, once=True)
-
-    def off(self, event: EventKey, handler: Handler) -> None:
-        """Remove a handler that ``on`` or ``once`` registered."""
-        self._session.listeners.off(event, handler)
-
-    async def wait_for(self, event: type[E], where: Callable[[E], object] | None = None) -> E:
-        """The next event of this type for which ``where(event)`` is true.
-
-        Raises DisconnectedError when the room ends before.
-        """
-        return await self._session.listeners.wait_for((event,), where)
+    def _get_listeners(self) -> Listeners:
+        return self._session.listeners
 
     async def wait_until(self, predicate: Callable[..., object]) -> None:
         """Wait until ``predicate()`` is true; it is called now and whenever the room may have changed.
