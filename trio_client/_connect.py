@@ -28,7 +28,8 @@ from ._room import Room
 from ._subscription import Handler
 
 if TYPE_CHECKING:
-    from ._core import MediaFailure, Refusal
+    from ._core import Factories, MediaFailure, Refusal
+    from ._participant import LocalParticipant, RemoteParticipant
     from ._rpc import RpcHandler
     from ._session import Session
     from ._tracks import LocalTrack
@@ -85,12 +86,8 @@ def connect(
     tracks = [_to_publish(item) for item in publish]
 
     async def prepare(session: Session) -> None:
-        from ._core import EngineOptions, Factories, TurnServerConfig
-        from ._data_tracks import RemoteDataTrack
+        from ._core import EngineOptions, TurnServerConfig
         from ._driver import Driver
-        from ._participant import LocalParticipant, RemoteParticipant
-        from ._publication import LocalTrackPublication, RemoteTrackPublication
-        from ._tracks import make_remote_track
 
         network = current_network.get()
         wall = network.wall()
@@ -123,16 +120,7 @@ def connect(
             entropy=network.entropy(),
             wall=wall,
             identity=network.identity(wall),
-            factories=Factories(
-                local_participant=lambda: LocalParticipant(session),
-                remote_participant=lambda identity, sid: RemoteParticipant(session, identity, sid),
-                local_publication=lambda own, sid: LocalTrackPublication(session, cast("LocalParticipant", own), sid),
-                remote_publication=lambda participant, sid: RemoteTrackPublication(
-                    session, cast("RemoteParticipant", participant), sid
-                ),
-                remote_track=lambda publication, receiver: make_remote_track(session, publication, receiver),
-                remote_data_track=lambda info, identity: RemoteDataTrack(session, info, identity),
-            ),
+            factories=live_objects(session),
         )
         driver = Driver(
             engine,
@@ -144,6 +132,26 @@ def connect(
         session.prepare_tracks(tracks)
 
     return open_room(prepare, options, on or {}, rpc_methods or {})
+
+
+def live_objects(session: Session) -> Factories:
+    """What makes the core's objects, so that they are the ones that users see."""
+    from ._core import Factories
+    from ._data_tracks import RemoteDataTrack
+    from ._participant import LocalParticipant, RemoteParticipant
+    from ._publication import LocalTrackPublication, RemoteTrackPublication
+    from ._tracks import make_remote_track
+
+    return Factories(
+        local_participant=lambda: LocalParticipant(session),
+        remote_participant=lambda identity, sid: RemoteParticipant(session, identity, sid),
+        local_publication=lambda own, sid: LocalTrackPublication(session, cast("LocalParticipant", own), sid),
+        remote_publication=lambda participant, sid: RemoteTrackPublication(
+            session, cast("RemoteParticipant", participant), sid
+        ),
+        remote_track=lambda publication, receiver: make_remote_track(session, publication, receiver),
+        remote_data_track=lambda info, identity: RemoteDataTrack(session, info, identity),
+    )
 
 
 def _to_publish(item: ToPublish) -> tuple[LocalTrack, PublishOptions]:

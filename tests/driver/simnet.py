@@ -10,7 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import trio
 
@@ -21,20 +21,15 @@ from sansio.dtls.identity import DtlsIdentity
 from sansio.dtls.plain import PlainEngine
 from sansio.room.engine import RoomEngine
 from sansio.room.options import EngineOptions
-from sansio.room.state import Factories
 from sansio.sfu.server import AcceptSignal, RefuseSignal, ServerOptions, SfuServer
 from sansio.sfu.token import Claims, mint
-from trio_client._connect import Handlers, ToPublish, _to_publish, open_room
-from trio_client._data_tracks import RemoteDataTrack
+from trio_client._connect import Handlers, ToPublish, _to_publish, live_objects, open_room
 from trio_client._driver import Driver
 from trio_client._options import ConnectOptions
-from trio_client._participant import LocalParticipant, RemoteParticipant
-from trio_client._publication import LocalTrackPublication, RemoteTrackPublication
 from trio_client._room import Room
 from trio_client._rpc import RpcHandler
 from trio_client._session import Session
 from trio_client._signal import SignalError
-from trio_client._tracks import make_remote_track
 
 UNIX = 1_700_000_000.0
 SERVER = ("10.0.0.1", 7882)
@@ -304,18 +299,7 @@ class SimNet:
                 entropy=Entropy(b"client %d" % number),
                 wall=WALL,
                 identity=DtlsIdentity(b"client certificate %d" % number),
-                factories=Factories(
-                    local_participant=lambda: LocalParticipant(session),
-                    remote_participant=lambda identity, sid: RemoteParticipant(session, identity, sid),
-                    local_publication=lambda own, sid: LocalTrackPublication(
-                        session, cast("LocalParticipant", own), sid
-                    ),
-                    remote_publication=lambda participant, sid: RemoteTrackPublication(
-                        session, cast("RemoteParticipant", participant), sid
-                    ),
-                    remote_track=lambda publication, receiver: make_remote_track(session, publication, receiver),
-                    remote_data_track=lambda info, identity: RemoteDataTrack(session, info, identity),
-                ),
+                factories=live_objects(session),
             )
             driver = Driver(
                 engine,
