@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Union, cast
 from urllib.parse import urlsplit
 
@@ -83,7 +82,6 @@ def connect(
     handlers and background tasks, come out as a group.
     """
     options = options or ConnectOptions()
-    tracks = [_to_publish(item) for item in publish]
 
     async def prepare(session: Session) -> None:
         from ._core import EngineOptions, TurnServerConfig
@@ -129,9 +127,8 @@ def connect(
             token_source=None if isinstance(token, str) else token,
         )
         session.attach(engine, driver)
-        session.prepare_tracks(tracks)
 
-    return open_room(prepare, options, on or {}, rpc_methods or {})
+    return open_room(prepare, options, on or {}, rpc_methods or {}, publish)
 
 
 def live_objects(session: Session) -> Factories:
@@ -179,7 +176,8 @@ async def open_room(
     prepare: Callable[[Session], Awaitable[None]],
     options: ConnectOptions,
     on: Handlers,
-    rpc_methods: Mapping[str, RpcHandler] = MappingProxyType({}),
+    rpc_methods: Mapping[str, RpcHandler],
+    publish: Iterable[ToPublish],
 ) -> AsyncIterator[Room]:
     """What ``connect`` is, for any engine and driver that ``prepare`` attaches to the session."""
     from ._session import Session
@@ -195,6 +193,8 @@ async def open_room(
                     room.on(event, handler)
             for method, answer in rpc_methods.items():
                 room.local_participant.register_rpc_method(method, answer)
+            # Last: from here on the tracks are taken, and the session has to end for them to be free again.
+            session.prepare_tracks([_to_publish(item) for item in publish])
             try:
                 await _start_driver(session, outer)
                 async with trio.open_nursery(strict_exception_groups=True) as session.tasks:

@@ -23,7 +23,7 @@ from sansio.room.engine import RoomEngine
 from sansio.room.options import EngineOptions
 from sansio.sfu.server import AcceptSignal, RefuseSignal, ServerOptions, SfuServer
 from sansio.sfu.token import Claims, mint
-from trio_client._connect import Handlers, ToPublish, _to_publish, live_objects, open_room
+from trio_client._connect import Handlers, ToPublish, live_objects, open_room
 from trio_client._driver import Driver
 from trio_client._options import ConnectOptions
 from trio_client._room import Room
@@ -312,10 +312,9 @@ class SimNet:
                 token_source=token,
             )
             session.attach(engine, driver)
-            session.prepare_tracks([_to_publish(item) for item in publish])
             self.sessions.append(session)
 
-        return open_room(prepare, options or ConnectOptions(), on or {}, rpc_methods or {})
+        return open_room(prepare, options or ConnectOptions(), on or {}, rpc_methods or {}, publish)
 
 
 @asynccontextmanager

@@ -168,6 +168,19 @@ def test_joining_with_tracks():
     assert sweep(scenario, everybody=True, step=3) > 30
 
 
+def test_a_track_is_free_again_when_connect_was_called_wrongly():
+    async def main() -> None:
+        async with sim_net() as net:
+            voice = LocalAudioTrack("voice")
+            for wrong, error in (({"on": {"nonsense": print}}, ValueError), ({"rpc_methods": {"": print}}, LocalProtocolError)):
+                with pytest.raises(error):
+                    await net.connect("alice", publish=[voice], **wrong).__aenter__()
+            async with net.connect("alice", publish=[voice]):
+                assert await voice.write(OPUS_FRAME)
+
+    run(main)
+
+
 def test_publishing():
     async def scenario(cut: Cut) -> None:
         async with sim_net() as net, net.connect("alice") as alice:
