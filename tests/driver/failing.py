@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 import trio
-import trio.testing
 
 import trio_client
 from trio_client import ConnectError, ConnectOptions
 
+from . import running
 from .sweep import sockets, tasks
 
 BOUND = 21.0
@@ -75,7 +75,9 @@ def check_error(error: ConnectError, secrets: Iterable[str]) -> None:
 
 def run(main: Callable[[], Awaitable[object]], *, virtual: bool = False) -> None:
     """Run a test and see that no socket is left. ``virtual``: jump over the time in which nothing happens."""
-    clock = trio.testing.MockClock(autojump_threshold=0.01) if virtual else None
     before = sockets()
-    trio.run(main, clock=clock)
+    if virtual:
+        running.run(main, threshold=0.01)
+    else:
+        running.run_real(main)
     assert sockets() == before, "sockets are left"

@@ -327,8 +327,3 @@ async def sim_net(**options: Any) -> AsyncIterator[SimNet]:
         nursery.cancel_scope.cancel()
     assert not net.links
     assert all(port.closed for port in net.all_ports)
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a test in virtual time."""
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -15,10 +15,12 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import trio
-import trio.testing
+
+from .running import run, run_real
 
 FINE = False
 """Whether sweeps take their ``fine`` step; tests/sim/test_sweeps.py has those that take long do it."""
@@ -76,8 +78,7 @@ def sweep(
     for at in range(1, limit, step):
         cut = Cut(at, everybody=everybody)
         before = sockets()
-        clock = trio.testing.MockClock(autojump_threshold=0) if virtual else None
-        trio.run(_checked, scenario, cut, clock=clock)
+        (run if virtual else run_real)(partial(_checked, scenario, cut))
         assert sockets() == before, f"sockets are left after a cut at checkpoint {at}"
         if cut.count < at:
             return at - 1

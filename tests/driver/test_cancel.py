@@ -8,7 +8,8 @@ import trio
 
 from trio_client import ConnectOptions, DataReceived, MediaFailed, ParticipantConnected
 
-from .simnet import SimNet, run, sim_net
+from .running import run
+from .simnet import SimNet, sim_net
 from .sweep import Cut, sweep
 
 

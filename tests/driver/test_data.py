@@ -16,7 +16,8 @@ from trio_client import (
 )
 from trio_client._subscription import DATA_BYTES
 
-from .simnet import run, sim_net
+from .running import run
+from .simnet import sim_net
 from .sweep import Cut, sweep
 
 

@@ -21,7 +21,8 @@ from trio_client import (
     TextStreamReader,
 )
 
-from .simnet import run, sim_net
+from .running import run
+from .simnet import sim_net
 from .sweep import Cut, sweep
 
 

@@ -8,8 +8,9 @@ import trio
 from trio_client import MediaFailed, TokenRejected, diagnose
 from trio_client import _diagnose as module
 
+from .running import run, run_real
 from .sfuhost import sfu_host
-from .simnet import run, sim_net
+from .simnet import sim_net
 from .sweep import Cut, sweep
 
 
@@ -28,7 +29,7 @@ def test_a_join_that_works():
         assert lines[-1] == found.verdict
         assert any(line.startswith("*  direct UDP") for line in lines)
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_a_join_that_is_refused():
@@ -43,7 +44,7 @@ def test_a_join_that_is_refused():
         assert dict(found.facts)["HTTP"].startswith("401")
         assert not found.table
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_media_that_does_not_come_up(monkeypatch):
@@ -77,7 +78,7 @@ def test_an_unusable_address():
         with pytest.raises(ValueError, match="scheme"):
             await diagnose("ftp://server", "token")
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_cancelled(monkeypatch):

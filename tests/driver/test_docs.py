@@ -15,7 +15,8 @@ import trio_client
 import trio_client.media
 from trio_client.media import PcmAudioTrack
 
-from .simnet import run, sim_net
+from .running import run
+from .simnet import sim_net
 
 PROGRAMS = {"devserver", "testing", "tutorial"}
 """Pages whose blocks are whole programs, with sockets of their own: test_programs.py runs them."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from trio_client._driver import BACKLOG, BURST, Driver
 from trio_client._ports import PACE_WINDOW, PAUSE
 from trio_client._signal import SignalError
 
+from .running import run
 from .simnet import SimPort
 
 PEER = ("10.0.0.9", 9)
@@ -178,20 +180,27 @@ class Setting:
         return [entry[1:] for entry in self.engine.inputs if entry[0] == name]
 
 
+@asynccontextmanager
+async def running(driver: Driver) -> AsyncIterator[None]:
+    """A driver at work. It is shielded, so that whatever ends the block has to shut it."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await driver.running.wait()
+        try:
+            yield
+        finally:
+            driver.shut()
+
+
 def driving(test: Callable[[Setting], Awaitable[None]]) -> Callable[[], None]:
     async def main() -> None:
         setting = Setting()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(setting.driver.run)
-            await setting.driver.running.wait()
-            try:
-                await test(setting)
-            finally:
-                setting.driver.shut()
+        async with running(setting.driver):
+            await test(setting)
         assert all(port.closed for port in setting.opened)
 
     def wrapped() -> None:
-        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        run(main)
 
     wrapped.__name__ = test.__name__  # type: ignore[attr-defined]
     return wrapped
@@ -599,14 +608,12 @@ def test_a_bug_in_the_engine_leaves_through_run() -> None:
         def bug() -> None:
             raise ZeroDivisionError
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(setting.driver.run)
-            await setting.driver.running.wait()
+        async with running(setting.driver):
             setting.engine.due = trio.current_time() + 1
             setting.driver.pump()
             setting.engine.on_advance = bug
             await trio.sleep(10)
 
     with pytest.raises(ExceptionGroup) as caught:
-        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        run(main)
     assert caught.group_contains(ZeroDivisionError)

@@ -23,6 +23,8 @@ from trio_client import (
 from trio_client._core import EncryptionType
 from trio_client._subscription import DATA_BYTES, Hub, Listeners
 
+from .running import run
+
 
 class Place:
     """A hub and the listeners of one room."""
@@ -62,8 +64,8 @@ def data(size: int = 10) -> DataReceived:
 
 
 def asynchronous(test):
-    def wrapped(**arguments):
-        trio.run(lambda: test(**arguments), clock=trio.testing.MockClock(autojump_threshold=0))
+    def wrapped():
+        run(test)
 
     wrapped.__name__ = test.__name__
     return wrapped

@@ -19,7 +19,8 @@ from trio_client import (
     TranscriptionSegment,
 )
 
-from .simnet import run, sim_net
+from .running import run
+from .simnet import sim_net
 from .sweep import Cut, sweep
 
 SEGMENT = TranscriptionSegment("s", "hello", 0, 100, "en", True)

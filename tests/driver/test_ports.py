@@ -11,6 +11,8 @@ from trio_client import _net
 from trio_client._net import NetworkNews, list_interfaces, open_news, resolve
 from trio_client._ports import open_udp
 
+from .running import run_real
+
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_send_and_receive(host):
@@ -32,7 +34,7 @@ def test_send_and_receive(host):
             b.close()
             b.close()
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_closing_wakes_who_waits():
@@ -48,7 +50,7 @@ def test_closing_wakes_who_waits():
             await trio.testing.wait_all_tasks_blocked()
             port.close()
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_port_ranges():
@@ -67,7 +69,7 @@ def test_port_ranges():
             for port in ports:
                 port.close()
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_an_address_that_is_not_ours():
@@ -99,7 +101,7 @@ def test_resolving():
         assert await resolve("no-such-host.invalid") == []
         assert await resolve("a" * 64 + ".example") == []
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_news_of_the_kernel():
@@ -120,7 +122,7 @@ def test_news_of_the_kernel():
         news.close()
         assert near.fileno() == -1
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_more_news_than_the_kernel_can_hold(monkeypatch):
@@ -135,7 +137,7 @@ def test_more_news_than_the_kernel_can_hold(monkeypatch):
         monkeypatch.setattr(trio.lowlevel, "wait_readable", readable)
         await NetworkNews(Overrun()).wait()  # type: ignore[arg-type]
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_systems_without_news(monkeypatch):

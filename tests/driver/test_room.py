@@ -29,7 +29,8 @@ from trio_client import (
 )
 from trio_client._core import Ended, RequestError, RequestFailed
 
-from .simnet import run, sim_net
+from .running import run
+from .simnet import sim_net
 
 
 def test_join_and_leave():

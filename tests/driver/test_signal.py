@@ -18,6 +18,8 @@ from sansio.base.contract import OpenSignal
 from trio_client import _signal
 from trio_client._signal import MAX_QUEUE, SignalError, WebSocketLink
 
+from .running import run_real
+
 SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
 HEADERS = (("Authorization", f"Bearer {SECRET}"), ("User-Agent", "test"))
 CA = trustme.CA()
@@ -149,7 +151,7 @@ def test_messages_both_ways(tls):
         assert headers[0][b"authorization"] == f"Bearer {SECRET}".encode()
         assert headers[0][b"user-agent"] == b"test"
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_the_request():
@@ -169,7 +171,7 @@ def test_the_request():
         assert b"sec-websocket-extensions" not in head
         assert requests[1].startswith(b"GET / HTTP/1.1\r\n")
 
-    trio.run(main)
+    run_real(main)
 
 
 def ignore_closed(handler):
@@ -199,7 +201,7 @@ def test_what_was_sent_is_written_before_closing():
             client.link.send(b"too late")
         assert got == [b"%d" % i for i in range(500)]
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_the_server_closes():
@@ -216,7 +218,7 @@ def test_the_server_closes():
         assert client.messages == [b"last"]
         assert client.reason == "closed with code 4000: enough"
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_the_connection_breaks():
@@ -230,7 +232,7 @@ def test_the_connection_breaks():
             await client.run()
         assert client.reason == "the connection was lost"
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_a_large_first_message():
@@ -249,7 +251,7 @@ def test_a_large_first_message():
             client.link.close()
         assert [len(message) for message in client.messages] == [300_000]
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_a_message_beyond_the_limit_ends_the_link(monkeypatch):
@@ -268,7 +270,7 @@ def test_a_message_beyond_the_limit_ends_the_link(monkeypatch):
         assert client.messages == []
         assert client.reason.startswith("closed with code 1009")
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_a_server_that_does_not_read():
@@ -296,7 +298,7 @@ def test_a_server_that_does_not_read():
         assert "does not read" in client.reason
         assert trio.current_time() - start < 3
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_closing_is_bounded():
@@ -321,7 +323,7 @@ def test_closing_is_bounded():
         assert client.reason == "closed by us"
         assert trio.current_time() - start < _signal.CLOSE_TIMEOUT + 1
 
-    trio.run(main)
+    run_real(main)
 
 
 def accept_for(request: bytes) -> bytes:
@@ -350,7 +352,7 @@ def test_http_refusal(status, body):
             failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
         assert (failure.kind, failure.status, failure.body) == ("http", status, body.decode())
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_http_body_of_unknown_length():
@@ -359,7 +361,7 @@ def test_http_body_of_unknown_length():
             failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
         assert (failure.status, failure.body) == (500, "part one, part two")
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_endless_http_body():
@@ -375,7 +377,7 @@ def test_endless_http_body():
         assert (failure.kind, failure.status) == ("http", 500)
         assert len(failure.body) < 200_000
 
-    trio.run(main)
+    run_real(main)
 
 
 @pytest.mark.parametrize(
@@ -395,7 +397,7 @@ def test_no_websocket(data):
             failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
         assert failure.kind == "protocol"
 
-    trio.run(main)
+    run_real(main)
 
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
@@ -429,7 +431,7 @@ def test_interim_answers_are_passed_over(interim, step):
             await link.run(lambda: None, received)
         assert got == [b"hello"]
 
-    trio.run(main)
+    run_real(main)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +447,7 @@ def test_refusals_behind_interim_answers(data, status):
             failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
         assert (failure.kind, failure.status) == ("http", status)
 
-    trio.run(main)
+    run_real(main)
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 103 Early Hints\r\n", b"HTTP/1.", HINTS, HINTS + b"HTTP/1.1 10"])
@@ -455,7 +457,7 @@ def test_nothing_but_interim_answers(data):
             failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
         assert failure.kind == "protocol"
 
-    trio.run(main)
+    run_real(main)
 
 
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 101 Switch"])
@@ -467,7 +469,7 @@ def test_silence_is_a_timeout(data):
         assert "0.2 s" in failure.detail
         assert "WebSocket handshake" in failure.detail
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_nobody_listens():
@@ -479,7 +481,7 @@ def test_nobody_listens():
         assert failure.kind == "tcp"
         assert "refused" in failure.detail
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_a_connection_that_is_not_answered_is_tried_anew_also_from_another_address(monkeypatch):
@@ -510,7 +512,7 @@ def test_a_connection_that_is_not_answered_is_tried_anew_also_from_another_addre
             assert "connecting" in caught.value.failure.detail
             assert set(tried) == {None}
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_an_address_that_cannot_be_used_does_no_harm(monkeypatch):
@@ -533,7 +535,7 @@ def test_an_address_that_cannot_be_used_does_no_harm(monkeypatch):
         assert caught.value.failure.status == 403
         assert count == 3
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_unknown_name():
@@ -541,7 +543,7 @@ def test_unknown_name():
         assert (await failure_of("ws://no-such-host.invalid/")).failure.kind == "dns"
         assert (await failure_of(f"ws://{'a' * 64}.example/")).failure.kind == "dns"
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_tls_with_an_unknown_authority():
@@ -551,7 +553,7 @@ def test_tls_with_an_unknown_authority():
         assert failure.kind == "tls"
         assert "certificate" in failure.detail
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_tls_with_the_wrong_name():
@@ -561,7 +563,7 @@ def test_tls_with_the_wrong_name():
         assert failure.kind == "tls"
         assert "127.0.0.1" in failure.detail
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_tls_to_a_server_without():
@@ -574,7 +576,7 @@ def test_tls_to_a_server_without():
             failure = (await failure_of(f"wss://127.0.0.1:{port}/")).failure
         assert failure.kind == "tls"
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_tls_to_a_server_that_hangs_up():
@@ -588,7 +590,7 @@ def test_tls_to_a_server_that_hangs_up():
         assert failure.kind == "tls"
         assert "closed the connection" in failure.detail
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_tls_silence_is_a_timeout():
@@ -598,7 +600,7 @@ def test_tls_silence_is_a_timeout():
         assert failure.kind == "timeout"
         assert "TLS" in failure.detail
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_closed_before_it_was_open():
@@ -611,7 +613,7 @@ def test_closed_before_it_was_open():
         assert client.error is not None
         assert not client.opened.is_set()
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_closed_while_the_server_answers():
@@ -634,7 +636,7 @@ def test_closed_while_the_server_answers():
         assert not client.opened.is_set()
         assert client.reason == "closed by us"
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_closed_while_the_server_is_silent(monkeypatch):
@@ -651,7 +653,7 @@ def test_closed_while_the_server_is_silent(monkeypatch):
         assert trio.current_time() - start < 1
         assert client.error is not None
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_a_bug_in_the_callback_comes_out():
@@ -670,7 +672,7 @@ def test_a_bug_in_the_callback_comes_out():
                 await link.run(lambda: None, bug)
             assert caught.group_contains(ZeroDivisionError)
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_the_wire_breaks_the_protocol():
@@ -690,4 +692,4 @@ def test_the_wire_breaks_the_protocol():
         assert client.messages == []
         assert client.reason
 
-    trio.run(main)
+    run_real(main)

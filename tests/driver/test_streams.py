@@ -10,7 +10,8 @@ from trio_client import _streams
 from trio_client._driver import Driver
 from trio_client._streams import HARD_LIMIT, SOFT_LIMIT, StreamError, TcpStream
 
-from .test_driver import Engine, Sink
+from .running import run_real
+from .test_driver import Engine, Sink, running
 from .test_signal import client_context, raw_server, server_context
 
 HOST = "127.0.0.1"
@@ -69,7 +70,7 @@ def test_bytes_both_ways(tls):
                 assert not client.stream.send(b"late", keep=True)
             assert client.reason == "closed by us"
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_what_was_sent_is_written_before_closing():
@@ -91,7 +92,7 @@ def test_what_was_sent_is_written_before_closing():
             await trio.sleep(0.05)
         assert len(got) == 100_000
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_the_other_end_closes():
@@ -105,7 +106,7 @@ def test_the_other_end_closes():
         assert client.data == b"bye"
         assert client.reason in ("closed by the other end", "the connection broke")
 
-    trio.run(main)
+    run_real(main)
 
 
 @pytest.mark.parametrize("writing", [False, True])
@@ -127,7 +128,7 @@ def test_the_connection_breaks(writing):
                 pass
         assert client.reason == "the connection broke"
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_a_closed_port_is_not_opened():
@@ -140,7 +141,7 @@ def test_a_closed_port_is_not_opened():
         assert client.reason == "closed by us"
         assert not client.opened.is_set()
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_nobody_listens():
@@ -151,7 +152,7 @@ def test_nobody_listens():
             await client.run()
         assert "refused" in client.error
 
-    trio.run(main)
+    run_real(main)
 
 
 @pytest.mark.parametrize("trusted", [False, True])
@@ -164,7 +165,7 @@ def test_certificates_are_checked(trusted):
             await client.run()
         assert "certificate" in client.error
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_a_context_for_servers():
@@ -174,7 +175,7 @@ def test_a_context_for_servers():
             await client.run()
         assert "ssl_context" in client.error
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_silence_is_bounded(monkeypatch):
@@ -186,7 +187,7 @@ def test_silence_is_bounded(monkeypatch):
             await client.run()
         assert "0.2 s" in client.error
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_a_connection_that_is_full():
@@ -209,7 +210,7 @@ def test_a_connection_that_is_full():
         assert trio.current_time() - start < 2
         assert client.reason == "closed by us"
 
-    trio.run(main)
+    run_real(main)
 
 
 def test_in_the_driver():
@@ -235,9 +236,7 @@ def test_in_the_driver():
             engine.transmits.append(Transmit(1, data, (HOST, port), keep))
             driver.pump()
 
-        async with raw_server(slow) as slow_port, raw_server(echo) as port, trio.open_nursery() as nursery:
-            nursery.start_soon(driver.run)
-            await driver.running.wait()
+        async with raw_server(slow) as slow_port, raw_server(echo) as port, running(driver):
             engine.outbox.append(OpenStream(1, (HOST, port)))
             driver.pump()
             assert (await until("port_opened"))[0][0] == 1
@@ -266,6 +265,5 @@ def test_in_the_driver():
             driver.pump()
             assert (await until("port_failed"))[0][0] == 3
             driver.close_all()
-            driver.shut()
 
-    trio.run(main)
+    run_real(main)

@@ -10,7 +10,8 @@ import trio
 from sansio.sfu.token import Claims, mint
 from trio_client import Disconnected, Reconnected, ReconnectPolicy, TokenSource
 
-from .simnet import UNIX, SimNet, run, sim_net
+from .running import run
+from .simnet import UNIX, SimNet, sim_net
 from .sweep import Cut, sweep
 
 

@@ -7,7 +7,6 @@ from collections import deque
 
 import pytest
 import trio
-import trio.testing
 
 import trio_client
 from sansio.base.entropy import Entropy
@@ -54,6 +53,8 @@ from trio_client._participant import LocalParticipant, RemoteParticipant
 from trio_client._publication import LocalTrackPublication, RemoteTrackPublication
 from trio_client._session import Session
 from trio_client._tracks import RemoteAudioTrack, RemoteVideoTrack, make_remote_track
+
+from .running import run
 
 OPUS = Format(111, "opus", 48000)
 OPUS_FRAME = b"\xf8\xff\xfe"
@@ -166,11 +167,10 @@ class Stage:
 
 def on_stage(scenario):
     def test():
-        async def bounded():
-            with trio.fail_after(10):
-                await scenario(Stage())
+        async def main():
+            await scenario(Stage())
 
-        trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0))
+        run(main)
 
     test.__name__ = scenario.__name__
     return test

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 import trio
 
@@ -20,21 +18,13 @@ from trio_client import (
     VideoQuality,
 )
 
+from .running import run
 from .simnet import SimNet, sim_net
-from .simnet import run as run_net
 from .sweep import Cut, sweep
 
 OPUS_FRAME = b"\xf8\xff\xfe"
 KEY = b"\x10\x00\x00\x9d\x01\x2a\x40\x01\xf0\x00" + bytes(3000)
 DELTA = b"\x11" + bytes(900)
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(60):
-            await main()
-
-    run_net(bounded)
 
 
 async def subscribed(room: Room, name: str) -> RemoteTrack:

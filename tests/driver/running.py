@@ -1,0 +1,29 @@
+"""Running a test of Trio. Each has an end, also one that waits for what never comes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+import trio.testing
+
+VIRTUAL = 2000.0
+"""Seconds that a test in virtual time may take; a test that waits in a loop gets there in some real seconds."""
+REAL = 60.0
+"""Seconds that any other may take, on a machine that is busy with other things."""
+
+
+def run(main: Callable[[], Awaitable[object]], *, threshold: float = 0.0) -> None:
+    """Run a test in virtual time. ``threshold``: real seconds of quiet before time jumps, for those with sockets."""
+    trio.run(bounded, main, VIRTUAL, clock=trio.testing.MockClock(autojump_threshold=threshold))
+
+
+def run_real(main: Callable[[], Awaitable[object]]) -> None:
+    """Run a test in real time."""
+    trio.run(bounded, main, REAL)
+
+
+async def bounded(main: Callable[[], Awaitable[object]], limit: float) -> None:
+    """A test, which fails when it takes longer."""
+    with trio.fail_after(limit):
+        await main()
