@@ -24,7 +24,13 @@ from wsproto.utilities import LocalProtocolError
 
 from sansio import proto
 
-UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+UPGRADED = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+
+
+def accepting(key: str, more: str = "") -> bytes:
+    """The answer that accepts a WebSocket handshake (RFC 6455 section 4.2.2), with more lines of header."""
+    digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+    return f"{UPGRADED}{base64.b64encode(digest).decode()}\r\n{more}\r\n".encode()
 
 
 class Visit:
@@ -60,8 +66,7 @@ class Visit:
 
     async def upgrade(self, more: str = "") -> None:
         """Accept the WebSocket, with more lines of header."""
-        key = self.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-        await self.raw(UPGRADED + base64.b64encode(hashlib.sha1(key.encode()).digest()) + f"\r\n{more}\r\n".encode())
+        await self.raw(accepting(self.headers["sec-websocket-key"], more))
 
     async def say(self, kind: str, message: Any) -> None:
         """A signalling message: the member ``kind`` of SignalResponse."""

@@ -5,34 +5,21 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from contextlib import suppress
 
 import pytest
 import trio
-import trustme
 
 import trio_client
 from trio_client import ConnectError, ConnectOptions, DataReceived, ParticipantConnected
 from trio_client.devserver import serve as development_server
 
+from .certificates import client_context, server_context
 from .failing import TOKEN, ours
 from .scripted import Script, hide, joins, keeps_alive, no_first_message, refuse, serve, silent
 from .sfuhost import SfuHost, sfu_host
 from .sweep import Cut, sweep
-
-CA = trustme.CA()
-
-
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """For a server and for a client that trusts it."""
-    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    CA.issue_cert("127.0.0.1").configure_cert(theirs)
-    mine = ssl.create_default_context()
-    CA.configure_trust(mine)
-    return theirs, mine
-
 
 SCRIPTS = {
     "refused": refuse(401, "invalid API key"),
@@ -48,7 +35,7 @@ SCRIPTS = {
 def test_joining_in_vain(name, tls):
     """A join that fails or lasts: cut at each step of any task, it ends at once, and the server sees it end."""
     script: Script = SCRIPTS[name]
-    theirs, mine = contexts()
+    theirs, mine = server_context("127.0.0.1"), client_context()
 
     async def scenario(cut: Cut) -> None:
         threads = threading.active_count()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import random
 import socket
-import ssl
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 import trio
-import trustme
 
 import trio_client
 from sansio import proto
@@ -28,6 +26,7 @@ from trio_client import (
     TokenRejected,
 )
 
+from .certificates import client_context, server_context
 from .failing import TOKEN, join_error, ours, run
 from .scripted import (
     Script,
@@ -323,7 +322,7 @@ def test_an_ipv6_literal():
 
 def test_an_ipv6_literal_over_tls():
     async def main():
-        async with serve(refuse(404, "requested room does not exist"), tls=tls("::1"), host="::1") as server:
+        async with serve(refuse(404, "requested room does not exist"), tls=server_context("::1"), host="::1") as server:
             error = await join_error(server.url, options=trusting())
             assert type(error) is RoomNotFound
 
@@ -518,19 +517,8 @@ def test_a_lookup_that_fails(monkeypatch):
 
 # ------------------------------------------------------------------ TLS
 
-CA = trustme.CA()
-
-
-def tls(*names, **options):
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    CA.issue_cert(*names, **options).configure_cert(context)
-    return context
-
-
 def trusting():
-    context = ssl.create_default_context()
-    CA.configure_trust(context)
-    return ConnectOptions(ssl_context=context)
+    return ConnectOptions(ssl_context=client_context())
 
 
 PAST = datetime.now(UTC) - timedelta(days=2)
@@ -549,7 +537,7 @@ def test_certificates(certificate, trusted, word):
     async def main():
         names = certificate["names"]
         rest = {name: value for name, value in certificate.items() if name != "names"}
-        async with serve(refuse(500), tls=tls(*names, **rest)) as server:
+        async with serve(refuse(500), tls=server_context(*names, **rest)) as server:
             error = await join_error(server.url, options=trusting() if trusted else None)
             assert type(error) is ServerUnreachable
             assert word in error.report.why
@@ -561,8 +549,8 @@ def test_certificates(certificate, trusted, word):
 
 def test_a_context_for_servers():
     async def main():
-        async with serve(refuse(500), tls=tls("127.0.0.1")) as server:
-            error = await join_error(server.url, options=ConnectOptions(ssl_context=tls("127.0.0.1")))
+        async with serve(refuse(500), tls=server_context("127.0.0.1")) as server:
+            error = await join_error(server.url, options=ConnectOptions(ssl_context=server_context("127.0.0.1")))
             assert type(error) is ServerUnreachable
             assert "ssl_context" in error.report.why
 
@@ -571,7 +559,7 @@ def test_a_context_for_servers():
 
 def test_a_host_that_no_certificate_has():
     async def main():
-        async with serve(refuse(500), tls=tls("127.0.0.1")) as server:
+        async with serve(refuse(500), tls=server_context("127.0.0.1")) as server:
             error = await join_error(f"wss://.localhost:{server.port}")
             assert type(error) is ServerUnreachable
 
@@ -581,7 +569,7 @@ def test_a_host_that_no_certificate_has():
 @pytest.mark.parametrize("scheme", ["wss", "https"])
 def test_over_tls(scheme):
     async def main():
-        async with serve(hide(404, 404, "requested room does not exist"), tls=tls("127.0.0.1")) as server:
+        async with serve(hide(404, 404, "requested room does not exist"), tls=server_context("127.0.0.1")) as server:
             server.scheme = scheme
             error = await join_error(server.url, options=trusting())
             assert type(error) is RoomNotFound
@@ -603,7 +591,7 @@ def test_wss_to_a_server_without_tls():
 
 def test_ws_to_a_server_with_tls():
     async def main():
-        async with serve(refuse(500), tls=tls("127.0.0.1")) as server:
+        async with serve(refuse(500), tls=server_context("127.0.0.1")) as server:
             server.scheme = "ws"
             error = await join_error(server.url)
             assert type(error) is ServerUnreachable

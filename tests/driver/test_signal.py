@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -10,7 +11,6 @@ from functools import partial
 import pytest
 import trio
 import trio_websocket
-import trustme
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage
 
@@ -18,23 +18,12 @@ from sansio.base.contract import OpenSignal
 from trio_client import _signal
 from trio_client._signal import MAX_QUEUE, SignalError, WebSocketLink
 
+from .certificates import client_context, server_context
 from .running import run_real
+from .scripted import accepting
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
 HEADERS = (("Authorization", f"Bearer {SECRET}"), ("User-Agent", "test"))
-CA = trustme.CA()
-
-
-def server_context(*names: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    CA.issue_cert(*names).configure_cert(context)
-    return context
-
-
-def client_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    CA.configure_trust(context)
-    return context
 
 
 @asynccontextmanager
@@ -328,16 +317,8 @@ def test_closing_is_bounded():
 
 def accept_for(request: bytes) -> bytes:
     """The answer that accepts a WebSocket handshake."""
-    import base64
-    import hashlib
-
-    for line in request.split(b"\r\n"):
-        name, _, value = line.partition(b": ")
-        if name.lower() == b"sec-websocket-key":
-            key = value
-    digest = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-    return head + digest + b"\r\n\r\n"
+    (key,) = re.findall(r"(?i)\r\nsec-websocket-key: (\S+)", request.decode())
+    return accepting(key)
 
 
 # ------------------------------------------------------------------ what does not

@@ -10,9 +10,10 @@ from trio_client import _streams
 from trio_client._driver import Driver
 from trio_client._streams import HARD_LIMIT, SOFT_LIMIT, StreamError, TcpStream
 
+from .certificates import client_context, server_context
 from .running import run_real
 from .test_driver import Engine, Sink, running
-from .test_signal import client_context, raw_server, server_context
+from .test_signal import raw_server
 
 HOST = "127.0.0.1"
 
