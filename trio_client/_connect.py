@@ -77,9 +77,10 @@ def connect(
     several each; they miss nothing, since they are there before the join begins. ``rpc_methods``: handlers by method,
     as for ``LocalParticipant.register_rpc_method``, which are there for the first call already.
 
-    Raises a ConnectError when the room cannot be joined, RequestRejected when the server refuses one of the tracks, and
-    ValueError for an unusable address. An exception of the block comes out as it is; several exceptions, of block,
-    handlers and background tasks, come out as a group.
+    Raises a ConnectError when the room cannot be joined, RequestRejected when the server refuses one of the tracks,
+    DisconnectedError when the room ends before it has answered for all of them, and ValueError for an unusable address or
+    token. An exception of the block comes out as it is; several exceptions, of block, handlers and background tasks, come
+    out as a group. Cancelled while joining, nothing is left behind, here or at the server.
     """
     options = options or ConnectOptions()
 
