@@ -78,9 +78,9 @@ def connect(
     as for ``LocalParticipant.register_rpc_method``, which are there for the first call already.
 
     Raises a ConnectError when the room cannot be joined, RequestRejected when the server refuses one of the tracks,
-    DisconnectedError when the room ends before it has answered for all of them, and ValueError for an unusable address or
-    token. An exception of the block comes out as it is; several exceptions, of block, handlers and background tasks, come
-    out as a group. Cancelled while joining, nothing is left behind, here or at the server.
+    DisconnectedError when the room ends before it has answered for all of them, and ValueError for an unusable address
+    or token. An exception of the block comes out as it is; several exceptions, of block, handlers and background tasks,
+    come out as a group. Cancelled while joining, nothing is left behind, here or at the server.
     """
     options = options or ConnectOptions()
 

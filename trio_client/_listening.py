@@ -26,9 +26,10 @@ class Listening:
     def events(self, *types: type[Any], capacity: int = CAPACITY, overflow: Overflow = "error") -> Subscription[Any]:
         """A stream of events of these types (all, if none is given), independent of other streams.
 
-        It begins now, and ends after Disconnected, or when the participant has left. A stream that holds ``capacity`` unread events when one more comes
-        ends with SlowConsumer after those (``overflow="error"``), or loses the oldest one (``"drop_oldest"``; see
-        ``missed`` and ``dropped`` of the stream). Data packets do not count: unread ones make their senders wait.
+        It begins now, and ends after Disconnected, or when the participant has left. A stream that holds ``capacity``
+        unread events when one more comes ends with SlowConsumer after those (``overflow="error"``), or loses the oldest
+        one (``"drop_oldest"``; see ``missed`` and ``dropped`` of the stream). Data packets do not count: unread ones
+        make their senders wait.
         """
         return self._get_listeners().subscribe(types, capacity, overflow)
 
@@ -40,8 +41,9 @@ class Listening:
         """Call a handler for each such event; without a handler, a decorator.
 
         An event class passes the event object. A member of RoomEvent (of a participant: ParticipantEvent) or its
-        snake_case name passes the positional arguments of the JavaScript client. A sync handler is called at once, an async one becomes a task that lives
-        as long as the room. An exception in a handler ends the room and leaves through the ``async with``.
+        snake_case name passes the positional arguments of the JavaScript client. A sync handler is called at once, an
+        async one becomes a task that lives as long as the room. An exception in a handler ends the room and leaves
+        through the ``async with``.
         """
         if handler is None:
             return lambda handler: self._get_listeners().on(event, handler, once=False)

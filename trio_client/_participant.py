@@ -36,7 +36,7 @@ R = TypeVar("R", bound="RpcHandler")
 class _Participant(Listening, core_participant.Participant):
     """A participant whose listeners are made when first asked for: most have none."""
 
-    __slots__ = ()
+    __slots__ = ("_listeners", "_session")
     _session: Session
     _listeners: Listeners | None
 
@@ -53,12 +53,12 @@ class _Participant(Listening, core_participant.Participant):
 class RemoteParticipant(_Participant, core_participant.RemoteParticipant):
     """Somebody else in the room. Who leaves and comes back is a new object."""
 
-    __slots__ = ("_session", "_listeners")
+    __slots__ = ()
 
     def __init__(self, session: Session, identity: str, sid: str) -> None:
         super().__init__(identity, sid)
         self._session = session
-        self._listeners: Listeners | None = None
+        self._listeners = None
 
     @property
     def data_tracks(self) -> Mapping[str, RemoteDataTrack]:
@@ -69,12 +69,12 @@ class RemoteParticipant(_Participant, core_participant.RemoteParticipant):
 class LocalParticipant(_Participant, core_participant.LocalParticipant):
     """Ourselves in the room."""
 
-    __slots__ = ("_session", "_listeners")
+    __slots__ = ()
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._listeners: Listeners | None = None
+        self._listeners = None
 
     async def publish_data(
         self,
@@ -352,7 +352,7 @@ class LocalParticipant(_Participant, core_participant.LocalParticipant):
         Each call replaces what was set before, for tracks that are published and those to come; what somebody may not
         have any more ends for them at once. Raises DisconnectedError when the room has ended.
         """
-        self._session.set_track_permissions(allow_all_participants, participant_permissions)
+        self._session.do(self._session.engine.set_track_permissions, allow_all_participants, participant_permissions)
 
     async def set_name(self, name: str) -> None:
         """Change our display name; returns when the server has accepted it. Raises RequestRejected if it has not."""

@@ -26,12 +26,16 @@ class LocalTrackPublication(core_publication.LocalTrackPublication):
     async def mute(self) -> None:
         """Mute the track: frames written to it are dropped, and the others are told."""
         await trio.lowlevel.checkpoint()
-        self._session.set_muted(self, True)
+        self._set_muted(True)
 
     async def unmute(self) -> None:
         """Unmute the track. Video goes on with the next key frame, which is wanted now."""
         await trio.lowlevel.checkpoint()
-        self._session.set_muted(self, False)
+        self._set_muted(False)
+
+    def _set_muted(self, muted: bool) -> None:
+        self._session.do(self._session.engine.set_track_muted, self.sid, muted)
+        self.track._wake()  # what it waits for, a key frame say, may be wanted now
 
     def stats(self) -> SenderStats | None:
         """Counters of what was sent of the track, of all layers together; None while nothing can be."""
@@ -63,7 +67,7 @@ class RemoteTrackPublication(core_publication.RemoteTrackPublication):
 
     def set_subscribed(self, subscribed: bool) -> None:
         """Ask for the track, or for it to come no longer. TrackSubscribed or TrackUnsubscribed follows."""
-        self._session.set_subscribed(self, subscribed)
+        self._session.do(self._session.engine.set_subscribed, self, subscribed)
 
     def set_enabled(self, enabled: bool) -> None:
         """Have the server send the track, or pause it while we stay subscribed."""
@@ -87,6 +91,12 @@ class RemoteTrackPublication(core_publication.RemoteTrackPublication):
 
     def _tell(self) -> None:
         width, height = self._dimensions
-        self._session.set_track_settings(
-            self, enabled=self._enabled, quality=self._quality, width=width, height=height, fps=self._fps
+        self._session.do(
+            self._session.engine.set_track_settings,
+            self,
+            enabled=self._enabled,
+            quality=self._quality,
+            width=width,
+            height=height,
+            fps=self._fps,
         )

@@ -192,7 +192,7 @@ class Room(Listening):
         DisconnectedError when the room has ended.
         """
         await trio.lowlevel.checkpoint()
-        self._session.simulate(scenario)
+        self._session.do(self._session.engine.simulate, scenario)
 
     # ------------------------------------------------------------------ looking inside
 

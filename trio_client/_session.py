@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
@@ -27,7 +27,6 @@ from ._core import (
     LocalTrackLayersChanged,
     LocalTrackUnpublished,
     ParticipantDisconnected,
-    ParticipantTrackPermission,
     RequestDone,
     RequestError,
     RequestFailed,
@@ -35,7 +34,6 @@ from ._core import (
     RpcCancelled,
     RpcError,
     RpcInvoked,
-    Scenario,
     StreamOpened,
     StreamReadable,
     TrackKeyframeWanted,
@@ -43,7 +41,6 @@ from ._core import (
     TrackSource,
     TrackStarted,
     TrackUnsubscribed,
-    VideoQuality,
 )
 from ._data_streams import Streams
 from ._errors import DataTooLarge, DisconnectedError, NotAcknowledged, RequestRejected
@@ -54,8 +51,9 @@ if TYPE_CHECKING:
     from ._core import MediaFailure, Refusal, RoomEngine, models
     from ._driver import Driver
     from ._options import PublishOptions
-    from ._publication import LocalTrackPublication, RemoteTrackPublication
     from ._tracks import LocalTrack
+
+T = TypeVar("T")
 
 SENDS = 16
 """Data packets that one room sends between two full checkpoints, so that a flood does not keep others from running."""
@@ -109,6 +107,7 @@ class Session:
         self._sends = 0
         self._held: list[Event] | None = []
         self._local_tracks: list[LocalTrack] = []
+        """Those that are published, or are to be."""
         self._first_tracks: list[tuple[LocalTrack, _Operation]] = []
         self._disconnected = False
         self._data_waits = False
@@ -200,10 +199,7 @@ class Session:
         elif isinstance(event, LocalTrackLayersChanged):
             event.publication.track._wake()
         elif isinstance(event, LocalTrackUnpublished):
-            track = event.publication.track
-            track._detach()
-            if track in self._local_tracks:
-                self._local_tracks.remove(track)
+            self._let_go(event.publication.track)
         source: Any = event.source
         if source is not None and (listeners := source._listeners) is not None:
             listeners.emit(event)
@@ -405,6 +401,14 @@ class Session:
         if self.ended.is_set():
             raise DisconnectedError(self.reason)
 
+    @trio.lowlevel.enable_ki_protection
+    def do(self, operation: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Do an operation of the engine that needs no answer, and what it owes then: ``operation(*args, now)``."""
+        self.check()
+        result = operation(*args, trio.current_time(), **options)
+        self.driver.pump()
+        return result
+
     async def request(self, ask: Callable[..., int], *args: Any) -> Any:
         """Do an operation that the server answers: ``ask(*args, now)`` gives its token. Its result."""
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -453,13 +457,19 @@ class Session:
         except BaseException:
             self._give_up(track)
             raise
-        self._local_tracks.append(track)
         return publication
 
     def _publish_track(self, track: LocalTrack, source: TrackSource | None, name: str, stream: str, now: float) -> int:
         token, core = self.engine.publish_track(track._describe(source, name, stream), now)
         track._attach(self, core)
+        self._local_tracks.append(track)
         return token
+
+    def _let_go(self, track: LocalTrack) -> None:
+        """A track is not published, or no longer."""
+        track._detach()
+        if track in self._local_tracks:
+            self._local_tracks.remove(track)
 
     def prepare_tracks(self, items: Iterable[tuple[LocalTrack, PublishOptions]]) -> None:
         """Tracks that are to be published with the join, before that begins."""
@@ -471,7 +481,7 @@ class Session:
                 self._first_tracks.append((track, operation))
         except BaseException:
             for track, _ in self._first_tracks:
-                track._detach()
+                self._let_go(track)
             raise
 
     async def first_tracks_published(self) -> None:
@@ -481,68 +491,18 @@ class Session:
             if operation.error is not None:
                 raise operation.error
             track.publication = operation.result
-            self._local_tracks.append(track)
 
     @trio.lowlevel.enable_ki_protection
     def _give_up(self, track: LocalTrack) -> None:
         """Publishing failed, or was cancelled, maybe just after it had succeeded."""
         core = track._core
-        track._detach()
+        self._let_go(track)
         if core is not None and core.publication is not None and not self.ended.is_set():
             self.unpublish(core.publication.sid)
 
-    @trio.lowlevel.enable_ki_protection
     def unpublish(self, sid: str) -> None:
         """End a track of ours."""
-        self.check()
-        self.engine.unpublish_track(sid, trio.current_time())
-        self.driver.pump()
-
-    @trio.lowlevel.enable_ki_protection
-    def set_muted(self, publication: LocalTrackPublication, muted: bool) -> None:
-        """Mute a track of ours, or unmute it."""
-        self.check()
-        self.engine.set_track_muted(publication.sid, muted, trio.current_time())
-        self.driver.pump()
-        publication.track._wake()
-
-    @trio.lowlevel.enable_ki_protection
-    def set_subscribed(self, publication: RemoteTrackPublication, subscribed: bool) -> None:
-        """Ask for a track, or for it to come no longer."""
-        self.check()
-        self.engine.set_subscribed(publication, subscribed, trio.current_time())
-        self.driver.pump()
-
-    @trio.lowlevel.enable_ki_protection
-    def set_track_permissions(self, everybody: bool, permissions: Iterable[ParticipantTrackPermission]) -> None:
-        """Say who may subscribe to our tracks."""
-        self.check()
-        self.engine.set_track_permissions(everybody, permissions, trio.current_time())
-        self.driver.pump()
-
-    @trio.lowlevel.enable_ki_protection
-    def set_track_settings(
-        self,
-        publication: RemoteTrackPublication,
-        *,
-        enabled: bool,
-        quality: VideoQuality | None,
-        width: int,
-        height: int,
-        fps: int,
-    ) -> None:
-        """Say how a track is to come."""
-        self.check()
-        self.engine.set_track_settings(
-            publication,
-            trio.current_time(),
-            enabled=enabled,
-            quality=quality,
-            width=width,
-            height=height,
-            fps=fps,
-        )
-        self.driver.pump()
+        self.do(self.engine.unpublish_track, sid)
 
     # ------------------------------------------------------------------ states
 
@@ -564,13 +524,6 @@ class Session:
             raise condition.error
 
     # ------------------------------------------------------------------ joining and leaving
-
-    @trio.lowlevel.enable_ki_protection
-    def simulate(self, scenario: Scenario) -> None:
-        """Stage a drill."""
-        self.check()
-        self.engine.simulate(scenario, trio.current_time())
-        self.driver.pump()
 
     @trio.lowlevel.enable_ki_protection
     def stop(self) -> None:

@@ -517,6 +517,7 @@ def test_a_lookup_that_fails(monkeypatch):
 
 # ------------------------------------------------------------------ TLS
 
+
 def trusting():
     return ConnectOptions(ssl_context=client_context())
 

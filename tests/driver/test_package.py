@@ -122,8 +122,6 @@ def test_options_are_checked():
     assert "ssl_context" not in repr(ConnectOptions())
 
 
-
-
 def test_unusable_tokens_are_not_shown():
     async def source():
         return "secret token"

@@ -447,7 +447,11 @@ def test_sync_handlers_can_be_interrupted():
             safe.append(trio.lowlevel.currently_ki_protected())
             return ""
 
-        async with sim_net() as net, net.connect("alice", on={DataReceived: handler}) as alice, net.connect("bob") as bob:
+        async with (
+            sim_net() as net,
+            net.connect("alice", on={DataReceived: handler}) as alice,
+            net.connect("bob") as bob,
+        ):
             alice.register_text_stream_handler("t", handler)
             alice.local_participant.register_rpc_method("m", handler)
             await bob.local_participant.publish_data(b"x")

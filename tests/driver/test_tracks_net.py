@@ -162,7 +162,10 @@ def test_a_track_is_free_again_when_connect_was_called_wrongly():
     async def main() -> None:
         async with sim_net() as net:
             voice = LocalAudioTrack("voice")
-            for wrong, error in (({"on": {"nonsense": print}}, ValueError), ({"rpc_methods": {"": print}}, LocalProtocolError)):
+            for wrong, error in (
+                ({"on": {"nonsense": print}}, ValueError),
+                ({"rpc_methods": {"": print}}, LocalProtocolError),
+            ):
                 with pytest.raises(error):
                     await net.connect("alice", publish=[voice], **wrong).__aenter__()
             async with net.connect("alice", publish=[voice]):
