@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from trio_client import (
+    DisconnectedError,
     LocalAudioTrack,
     LocalProtocolError,
     LocalTrackSubscribed,
@@ -13,6 +14,7 @@ from trio_client import (
     PublishOptions,
     RemoteTrack,
     Room,
+    RoomNotFound,
     TrackSource,
     VideoLayer,
     VideoQuality,
@@ -170,6 +172,28 @@ def test_a_track_is_free_again_when_connect_was_called_wrongly():
                     await net.connect("alice", publish=[voice], **wrong).__aenter__()
             async with net.connect("alice", publish=[voice]):
                 assert await voice.write(OPUS_FRAME)
+
+    run(main)
+
+
+def test_a_writer_that_waits_for_a_join_that_fails():
+    async def main() -> None:
+        async with sim_net(auto_create=False) as net:
+            voice = LocalAudioTrack("voice")
+
+            async def speak() -> None:
+                with pytest.raises(DisconnectedError):
+                    await voice.write(OPUS_FRAME)
+
+            async def join() -> None:
+                with pytest.raises(RoomNotFound):
+                    async with net.connect("alice", publish=[voice]):
+                        raise AssertionError
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(join)
+                await trio.sleep(net.latency / 2)
+                nursery.start_soon(speak)
 
     run(main)
 
