@@ -111,6 +111,8 @@ class Driver:
         self._routed = False
         self._sleep = trio.CancelScope()
         self._due = INF
+        self._dozing: trio.lowlevel.Task | None = None
+        """The task of the timers, while it waits."""
         self._perform: dict[type[Any], Callable[[Any], None]] = {
             OpenUdp: self._open_udp,
             OpenStream: self._open_stream,
@@ -205,10 +207,27 @@ class Driver:
         self.engine.outbox.append(output)
         self.pump()
 
+    def pump_soon(self) -> None:
+        """Pump once the tasks that can run now have had their turn: what they give leaves together, at the cost of one
+        pump. For media, of which many tracks are written at the same moment."""
+        task, self._dozing = self._dozing, None
+        if task is not None:  # else it is on its way
+            trio.lowlevel.reschedule(task)
+
     async def _timers(self) -> None:
+        """Pump when something is due, and when ``pump_soon`` asks for it."""
+        task = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._dozing = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
         while True:
             with self._sleep:
-                await trio.sleep_forever()
+                while True:
+                    self._dozing = task
+                    await trio.lowlevel.wait_task_rescheduled(abort)
+                    self.pump()
             self._sleep = trio.CancelScope()
             self._due = INF
             self.pump()

@@ -104,7 +104,7 @@ class LocalTrack:
             )
         else:
             sent = session.engine.write_frame(core, frame, now, layer=layer)
-        session.driver.pump()
+        session.driver.pump_soon()
         if not sent:
             self._lot.unpark_all()  # a key frame may be wanted
         return sent

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from sansio.base.contract import (
+    INF,
     ClosePort,
     CloseSignal,
     Interface,
@@ -564,6 +565,44 @@ async def test_the_deadline_can_move_both_ways(s: Setting) -> None:
     s.engine.advanced.clear()
     await trio.sleep(20)
     assert s.engine.advanced == [pytest.approx(start + 3), pytest.approx(start + 6)]
+
+
+@driving
+async def test_what_several_tasks_give_leaves_in_one_pump(s: Setting) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    s.engine.due = due = trio.current_time() + 1
+    s.driver.pump()
+    s.engine.advanced.clear()
+
+    async def give() -> None:
+        s.driver.pump_soon()
+
+    for _ in range(2):  # it can be asked for again
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(give)
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(s.engine.advanced) == 2
+    s.engine.due = INF
+    await trio.sleep(2)
+    assert s.engine.advanced[2:] == [pytest.approx(due)]  # and the alarm is still set
+
+
+@driving
+async def test_a_pump_that_is_asked_for_as_the_alarm_goes_off(s: Setting) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    s.engine.due = trio.current_time() + 1
+    s.driver.pump()
+    s.engine.advanced.clear()
+    s.engine.due = INF
+    await trio.sleep_until(trio.current_time() + 1)
+    s.driver.pump_soon()
+    await trio.testing.wait_all_tasks_blocked()
+    assert s.engine.advanced
+    s.driver.pump_soon()
+    s.driver.shut()
+    s.driver.pump_soon()
+    await trio.testing.wait_all_tasks_blocked()
 
 
 @driving

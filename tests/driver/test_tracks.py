@@ -99,6 +99,9 @@ class Driver:
     def pump(self):
         pass
 
+    def pump_soon(self):
+        self.pump()
+
     def close_all(self):
         pass
 
