@@ -1,10 +1,13 @@
 """Round trips of remote procedure calls through a LiveKit server: LiveKit's own client and ours, in turns, in one run.
 
+Every pair of caller and callee takes its turn in every round: native-native, ours-native, native-ours, ours-ours.
+
     python tests/bench/bench_rpc.py [--calls N] [--rounds N] [--size BYTES] [--rate CALLS_A_SECOND]
 
 Needs a running server: LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET (default: one for development on loopback), and
 the ``livekit`` wheel for the comparison. Caller and callee are a process each; the method gives its payload back. Calls
-follow each other, ``--rate`` a second at most. Prints a JSON line a round, and one with the medians over the rounds.
+follow each other, ``--rate`` a second at most. Prints a JSON line a pair and round, and one with
+the medians over the rounds and their ratios to native-native.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from collections.abc import Awaitable, Callable
 URL = os.environ.get("LIVEKIT_URL", "ws://127.0.0.1:7880")
 KEY = os.environ.get("LIVEKIT_API_KEY", "devkey")
 SECRET = os.environ.get("LIVEKIT_API_SECRET", "secretsecretsecretsecretsecretsecret")
+PAIRS = ("native-native", "ours-native", "native-ours", "ours-ours")
+"""Caller and callee."""
 WARM_UP = 30
 SETTLED = 4.0
 """Seconds after joining: until then the others may not know us."""
@@ -111,19 +116,26 @@ def native(role: str, room_name: str, args: argparse.Namespace) -> None:
 # ------------------------------------------------------------------ all of them
 
 
-def run(stack: str, args: argparse.Namespace) -> list[float]:
+def run(caller: str, callee: str, args: argparse.Namespace) -> list[float]:
     room = f"bench-{uuid.uuid4().hex[:8]}"
-    common = [sys.executable, __file__, "--stack", stack, "--room", room, "--calls", str(args.calls)]
+    common = [sys.executable, __file__, "--room", room, "--calls", str(args.calls)]
     common += ["--size", str(args.size), "--rate", str(args.rate)]
-    callee = subprocess.Popen(
-        [*common, "--role", "callee"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    answering = subprocess.Popen(
+        [*common, "--stack", callee, "--role", "callee"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
-    assert callee.stdout
-    callee.stdout.readline()
+    assert answering.stdout
+    answering.stdout.readline()
     done = subprocess.run(
-        [*common, "--role", "caller"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=300, check=True
+        [*common, "--stack", caller, "--role", "caller"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=300,
+        check=True,
     )
-    callee.communicate()
+    answering.communicate()
     times: list[float] = json.loads(done.stdout.splitlines()[1])
     return times
 
@@ -146,17 +158,18 @@ def main() -> None:
     if args.role:
         {"native": native, "ours": ours}[args.stack](args.role, args.room, args)
         return
-    found: dict[str, list[dict[str, float]]] = {"native": [], "ours": []}
+    found: dict[str, list[dict[str, float]]] = {pair: [] for pair in PAIRS}
     for number in range(args.rounds):
-        for stack, rounds in found.items():
-            rounds.append(figures(run(stack, args)))
-            print(json.dumps({"round": number + 1, "stack": stack, **rounds[-1]}), flush=True)
+        for pair, rounds in found.items():
+            rounds.append(figures(run(*pair.split("-"), args)))
+            print(json.dumps({"round": number + 1, "pair": pair, **rounds[-1]}), flush=True)
     medians = {
-        stack: {name: round(statistics.median([one[name] for one in rounds]), 3) for name in rounds[0]}
-        for stack, rounds in found.items()
+        pair: {name: round(statistics.median([one[name] for one in rounds]), 3) for name in rounds[0]}
+        for pair, rounds in found.items()
     }
-    ratio = medians["ours"]["median_ms"] / medians["native"]["median_ms"]
-    print(json.dumps({"calls": args.calls, "size": args.size, **medians, "ratio": round(ratio, 3)}))
+    base = medians["native-native"]["median_ms"]
+    ratios = {pair: round(values["median_ms"] / base, 3) for pair, values in medians.items()}
+    print(json.dumps({"calls": args.calls, "size": args.size, **medians, "ratios": ratios}))
 
 
 if __name__ == "__main__":
