@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from .base.wallclock import WallClock
     from .dtls.identity import DtlsIdentity
     from .lifecycle.policy import ReconnectPolicy
+    from .room.data_lanes import DataReadable, DataWritable
     from .room.engine import Ended, JoinFailed, MediaFailure, RoomEngine
     from .room.options import EngineOptions
     from .room.requests import RequestDone, RequestFailed
     from .room.rpc import RpcCancelled, RpcInvoked
     from .room.rpc_error import RpcError, RpcErrorCode
     from .room.state import Factories, RoomState
-    from .room.transports import DataReadable, DataWritable
 
 PROJECT = "trio-livekit"
 """Marks this package as ours: the import name ``sansio`` is a generic one."""
@@ -86,13 +86,13 @@ _HOMES = (
     ("base.wallclock", "WallClock"),
     ("dtls.identity", "DtlsIdentity"),
     ("lifecycle.policy", "ReconnectPolicy"),
+    ("room.data_lanes", "DataReadable DataWritable"),
     ("room.engine", "Ended JoinFailed MediaFailure RoomEngine"),
     ("room.options", "EngineOptions"),
     ("room.requests", "RequestDone RequestFailed"),
     ("room.rpc", "RpcCancelled RpcInvoked"),
     ("room.rpc_error", "RpcError RpcErrorCode"),
     ("room.state", "Factories RoomState"),
-    ("room.transports", "DataReadable DataWritable"),
 )
 
 

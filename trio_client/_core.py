@@ -141,6 +141,7 @@ if TYPE_CHECKING:
     from sansio.ice.paths import TurnServerConfig
     from sansio.ice.verdict import pair_line, path_table, path_verdict, way_line
     from sansio.proto import models
+    from sansio.room.data_lanes import DataReadable, DataWritable
     from sansio.room.data_tracks import DataTrackReadable
     from sansio.room.engine import (
         Ended,
@@ -157,7 +158,6 @@ if TYPE_CHECKING:
     from sansio.room.state import Factories, RoomState
     from sansio.room.stream_in import IncomingStream, StreamOpened, StreamReadable
     from sansio.room.stream_out import OutgoingStream
-    from sansio.room.transports import DataReadable, DataWritable
     from sansio.rtp.clock import MediaClock
     from sansio.rtp.frame import Frame
     from sansio.rtp.payload import opus
@@ -349,8 +349,8 @@ _LATER = {
     "TrackKeyframeWanted": "room.engine",
     "TrackReadable": "room.engine",
     "TrackStarted": "room.engine",
-    "DataReadable": "room.transports",
-    "DataWritable": "room.transports",
+    "DataReadable": "room.data_lanes",
+    "DataWritable": "room.data_lanes",
     "DtlsIdentity": "dtls",
     "Ended": "room.engine",
     "EngineOptions": "room.options",

@@ -130,7 +130,8 @@ class Paths:
     """See the head of the module.
 
     ``allot`` gives numbers for ports, streams and lookups. Outputs: OpenStream, ClosePort, Resolve, CandidateFound,
-    PortLost. ``due`` is the next deadline; ``live`` says whether ``receive`` and ``send`` may be of use.
+    PortLost. ``due`` is the next deadline; ``live`` says whether ``receive`` may be of use.
+    ``by_number`` has what is up, by the number that the agent knows: packets of these numbers are for ``send``.
     """
 
     def __init__(self, entropy: Entropy, allot: Callable[[], int], *, options: PathOptions = PathOptions()) -> None:
@@ -152,7 +153,7 @@ class Paths:
         self._ways: dict[tuple[Address, str, int], _Way] = {}
         self._by_socket: dict[tuple[int, Address], _Way] = {}
         self._by_stream: dict[int, _Way] = {}
-        self._by_number: dict[int, _Way] = {}
+        self.by_number: dict[int, _Way] = {}
         self._settle_at = INF
         self._settled = False
         self._chosen = -1
@@ -163,7 +164,7 @@ class Paths:
 
     def carrier(self, port: int) -> int:
         """The port of the driver that carries a port of the agent: the same one for an ordinary socket."""
-        way = self._by_number.get(port)
+        way = self.by_number.get(port)
         return port if way is None else way.port
 
     def report(self) -> list[PathReport]:
@@ -408,7 +409,7 @@ class Paths:
 
     def send(self, transmit: Transmit, out: deque[Transmit], now: float) -> bool:
         """Put a packet of the agent's into ``out`` as its carrier takes it; False when the port is not one of ours."""
-        way = self._by_number.get(transmit.port)
+        way = self.by_number.get(transmit.port)
         if way is None:
             return False
         allocation = way.allocation
@@ -505,7 +506,7 @@ class Paths:
     def _found(self, way: _Way, candidate: Candidate, peer: Address | None) -> None:
         number = self._allot()
         way.numbers.append((":" in candidate.address, number))
-        self._by_number[number] = way
+        self.by_number[number] = way
         self.outbox.append(CandidateFound(candidate, number, peer))
 
     # ---------------------------------------------------------------- opening and closing
@@ -599,7 +600,7 @@ class Paths:
         way.error = error or way.error
         way.retry_at = INF
         for _, number in way.numbers:
-            del self._by_number[number]
+            del self.by_number[number]
             self.outbox.append(PortLost(number))
         way.numbers.clear()
         if way.allocation is not None:
@@ -618,7 +619,7 @@ class Paths:
         """The choice has stood for a while: what was not chosen is closed."""
         self._settle_at = INF
         self._settled = True
-        chosen = self._by_number.get(self._chosen)
+        chosen = self.by_number.get(self._chosen)
         for way in self._ways.values():
             if way is not chosen:
                 self._take_down(way, "")

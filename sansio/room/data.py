@@ -128,38 +128,36 @@ class Unacknowledged:
     """Reliable packets that went to their channel and were not acknowledged yet, oldest first.
 
     ``acknowledged`` counts those that were, but for urgent ones, which overtake the others: so packet number n in the
-    order of ``publish_data`` is acknowledged once it is n.
+    order of ``publish_data`` is acknowledged once it is n. ``sent`` has the others: for each
+    what its channel calls it, its form without a number, and whether it is urgent.
     """
 
-    __slots__ = ("acknowledged", "_sent")
+    __slots__ = ("acknowledged", "sent")
 
     def __init__(self) -> None:
         self.acknowledged = 0
-        self._sent: deque[tuple[OutChunk, bytes, bool]] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._sent)
+        self.sent: deque[tuple[OutChunk, bytes, bool]] = deque()
 
     def add(self, message: OutChunk, data: bytes, urgent: bool) -> None:
-        """A packet went to its channel: ``message`` is what that calls it, ``data`` its form without a number."""
-        self._sent.append((message, data, urgent))
+        """A packet went to its channel."""
+        self.sent.append((message, data, urgent))
 
     def settle(self, channels: DataChannels) -> None:
         """Let go of what was acknowledged."""
-        sent = self._sent
+        sent = self.sent
         while sent and channels.acknowledged(sent[0][0]):
             if not sent.popleft()[2]:
                 self.acknowledged += 1
 
     def packets(self) -> list[bytes]:
         """What is left, encoded."""
-        return [data for _, data, _ in self._sent]
+        return [data for _, data, _ in self.sent]
 
     def unsent(self) -> list[tuple[bytes, bool]] | None:
         """The packets, and which are urgent, if no whole one has ever left this host; else None."""
-        if self.acknowledged or any(message.sends for message, _, _ in self._sent):
+        if self.acknowledged or any(message.sends for message, _, _ in self.sent):
             return None
-        return [(data, urgent) for _, data, urgent in self._sent]
+        return [(data, urgent) for _, data, urgent in self.sent]
 
 
 def unacknowledged(packets: Iterable[bytes]) -> DataUnacknowledged:

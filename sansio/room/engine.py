@@ -64,6 +64,7 @@ from ..types import (
 )
 from .credentials import Credentials
 from .data import DataReceiver, unacknowledged
+from .data_lanes import DataWritable, Hold
 from .data_track_packets import DataTrackFrame
 from .data_tracks import DataTracks, DataTrackStream, LocalDataTrack, RemoteDataTrack
 from .options import EngineOptions
@@ -79,7 +80,7 @@ from .stream_in import IncomingStreams
 from .stream_out import CAP_DEFLATE, OutgoingStreams
 from .subscribe import Subscriptions, track_settings
 from .track import LocalTrack, RemoteTrack, TrackDescription
-from .transports import DataWritable, Hold, Transports, TransportsFailed, TransportsProven, TransportsUp
+from .transports import Transports, TransportsFailed, TransportsProven, TransportsUp
 
 if TYPE_CHECKING:
     from ..proto import models, rtc

@@ -18,10 +18,10 @@ from sansio.events import (
     ParticipantNameChanged,
 )
 from sansio.lifecycle.policy import ReconnectPolicy
+from sansio.room.data_lanes import DataWritable
 from sansio.room.engine import Ended, JoinFailed, MediaFailure, RoomEngine
 from sansio.room.options import EngineOptions
 from sansio.room.requests import RequestDone, RequestFailed
-from sansio.room.transports import DataWritable
 from sansio.sfu.server import PORT, ServerOptions, SfuServer
 from sansio.sfu.token import Claims, mint
 from sansio.signal.refusal import RefusalKind

@@ -97,14 +97,14 @@ LEFT_UNSEEN = Script(steps=(Step(Action.VISIT), Step(Action.SIGNAL_SILENT, 0, 15
     [
         ("sansio.room.data.DataReceiver._is_duplicate", lambda *args: True, Script(), "never reached"),
         (
-            "sansio.room.transports._unproven",
-            lambda peer: False,
+            "sansio.room.peer.Peer.unproven",
+            False,
             Script.decode(bytes.fromhex(FOUND["a proof before SCTP was up"])),
             "without a packet",
         ),
         ("sansio.room.state.RoomState._remove", lambda *args: None, LEFT_UNSEEN, "knows"),
         ("sansio.room.engine.RoomEngine._close_transports", lambda *args: None, Script(), "ports"),
-        ("sansio.room.transports.Transports.inherit", lambda new, old: [], SILENT, "not reported"),
+        ("sansio.room.data_lanes.DataLanes.inherit", lambda new, old: [], SILENT, "not reported"),
         ("sansio.lifecycle.machine.Lifecycle.set_flowing", lambda *args: None, DARK, "does not end"),
     ],
 )

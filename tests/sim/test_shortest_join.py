@@ -16,10 +16,10 @@ from sansio.base.contract import Interface
 from sansio.base.entropy import Entropy
 from sansio.dtls.plain import PlainEngine, plain_identity
 from sansio.events import Connected
+from sansio.room.data_lanes import DataReadable
 from sansio.room.engine import RequestDone, RoomEngine, TrackStarted
 from sansio.room.options import EngineOptions
 from sansio.room.track import TrackDescription
-from sansio.room.transports import DataReadable
 from sansio.testing.netem import Link
 from sansio.testing.pairs import Rooms
 from sansio.testing.world import World

@@ -268,7 +268,7 @@ def test_a_broken_stream_is_opened_again():
 def test_ipv6_relays_have_a_number_of_their_own():
     scene = Scene(urls=["udp"], direct=False, hosts=("203.0.113.1", "2001:db8::1"))
     scene.connect()
-    numbers = dict(scene.a.paths._by_number)
+    numbers = dict(scene.a.paths.by_number)
     assert len(numbers) == 2
     scene.say(b"\x80x")
 
@@ -500,7 +500,7 @@ def carry(alone, machine, target=TURN):
 
 def test_packets_by_a_relay_over_udp():
     alone, _ = relayed()
-    [number] = alone.paths._by_number
+    [number] = alone.paths.by_number
     out = deque()
     assert alone.paths.send(Transmit(number, b"abc", B), out, 0.0)
     assert [transmit.addr for transmit in out] == [TURN] * 3  # permission, channel, packet
@@ -511,14 +511,14 @@ def test_packets_by_a_relay_over_udp():
     # what else comes from the server's address is for others on the socket
     assert alone.paths.receive(1, stun.build(0x0101, id, []), TURN, 0.0) is None
     six = ("2001:db8::9", 5)
-    alone.paths._by_number[number].allocation.permit(six, 0.0)
+    alone.paths.by_number[number].allocation.permit(six, 0.0)
     data = stun.build(0x0017, id, [(stun.XOR_PEER_ADDRESS, stun.xor_address_value(six, id)), (stun.DATA, b"six")])
     assert alone.paths.receive(1, data, TURN, 0.0) == [(-1, b"six", six)]
 
 
 def test_a_peer_that_the_server_refuses_is_in_the_report():
     alone, machine = relayed(denied=(B[0],))
-    [number] = alone.paths._by_number
+    [number] = alone.paths.by_number
     out = deque()
     alone.paths.send(Transmit(number, b"abc", B), out, 0.0)
     for transmit in out:
@@ -609,7 +609,7 @@ def test_a_relayed_address_that_none_can_be(address):
 
 def test_a_socket_that_is_lost():
     alone, _ = relayed()
-    [number] = alone.paths._by_number
+    [number] = alone.paths.by_number
     alone.paths.base_lost(2, 0.0)
     alone.base(3, "192.0.2.3")
     alone.paths.base_lost(3, 0.0)
@@ -624,7 +624,7 @@ def test_a_socket_that_is_lost():
 
 def test_what_was_not_chosen_is_closed_and_not_opened_again():
     alone, _ = relayed()
-    [number] = alone.paths._by_number
+    [number] = alone.paths.by_number
     alone.paths.add_servers([config(URLS["tls"])], 0.0)
     [request] = alone.turn()
     alone.paths.selected(number, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sansio import proto
+from sansio.base.contract import SendSignal
 from sansio.events import Connected
 from sansio.sfu.participant import ServerParticipant
 from sansio.testing.netem import Link
@@ -34,8 +35,13 @@ class Party:
     def now(self):
         return self.world.now
 
-    def join(self, name, **options):
+    def enter(self, name, **options):
+        """Begin to join."""
         self.engines[name] = self.rooms.enter(name, **options)
+        return self.engines[name]
+
+    def join(self, name, **options):
+        self.enter(name, **options)
         self.run(lambda: self.found(name, Connected))
         return self.engines[name]
 
@@ -47,6 +53,11 @@ class Party:
 
     def found(self, name, kind):
         return self.rooms.outputs(name, kind)
+
+    def requests(self, name, kind):
+        """The requests of one kind that somebody has sent over the link."""
+        requests = [proto.rtc.SignalRequest.FromString(output.data) for output in self.found(name, SendSignal)]
+        return [getattr(request, kind) for request in requests if request.HasField(kind)]
 
     # ------------------------------------------------------------------ the server's side
 

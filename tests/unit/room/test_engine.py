@@ -13,8 +13,8 @@ from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import PENDING_REQUESTS, SIGNAL_TOKEN
 from sansio.events import Connected, Disconnected, TokenRefreshed
 from sansio.ice import stun
+from sansio.room.data_lanes import RELIABLE_BUDGET
 from sansio.room.engine import Ended, JoinFailed, MediaFailure, RequestDone, RequestFailed
-from sansio.room.transports import RELIABLE_BUDGET
 from sansio.sdp.media import parse_sdp
 from sansio.signal.refusal import Refusal, RefusalKind
 from sansio.types import ConnectionState, DisconnectReason, RequestReason

@@ -251,12 +251,12 @@ def test_too_many_tracks_or_requests_are_refused():
 def test_a_full_signal_queue_leaves_no_trace():
     studio = Studio()
     studio.closed()  # the link is away: what is asked for waits
-    sections = len(studio.engine._transports._publisher.connection.media.sections)
+    sections = len(studio.engine._transports.publisher.connection.media.sections)
     for _ in range(SIGNAL_QUEUE):
         studio.engine._session.send("mute", rtc.MuteTrackRequest(sid="x"), studio.now)
     with pytest.raises(LocalProtocolError):
         studio.engine.publish_track(VOICE, studio.now)
-    media = studio.engine._transports._publisher.connection.media
+    media = studio.engine._transports.publisher.connection.media
     assert media.sending == ()
     assert len(media.sections) == sections
 
@@ -407,7 +407,7 @@ def test_a_server_without_simulcast_gets_the_largest_layer():
 def test_a_key_frame_is_wanted_of_one_layer():
     studio, own = simulcast()
     packet = encode_rtcp([PictureLoss(1, own.sender(1).ssrc)])
-    studio.engine._transports._publisher.connection.transport.rtp.receive_rtcp(packet, studio.now)
+    studio.engine._transports.publisher.connection.transport.rtp.receive_rtcp(packet, studio.now)
     studio.engine._transports.touch_media()
     studio.turn()
     assert [(e.track, e.layer) for e in studio.events(TrackKeyframeWanted)] == [(own, 1)]
@@ -858,7 +858,7 @@ def test_what_flowed_is_counted():
     studio.engine.enable_track(got, True, studio.now)
     studio.engine.write_frame(own, VP8_KEY, studio.now)
     studio.send(77)
-    studio.engine._transports._publisher.connection.transport.rtp.receive_rtcp(
+    studio.engine._transports.publisher.connection.transport.rtp.receive_rtcp(
         encode_rtcp([Remb(1, 250_000, (own.senders[0].ssrc,))]), studio.now
     )
     (layers,) = studio.engine.sent_stats().values()

@@ -125,7 +125,7 @@ def test_what_the_server_refuses():
 def test_who_may_not_publish_data():
     with Tracks() as party:
         token = party.rooms.token("alice", can_publish_data=False)
-        alice = party.engines["alice"] = party.rooms.enter("alice", token=token)
+        alice = party.enter("alice", token=token)
         party.run(lambda: party.found("alice", ParticipantActive) or alice.state.connection.name == "CONNECTED")
         party.wait(1.0)
         alice.publish_data_track("pos", party.now)

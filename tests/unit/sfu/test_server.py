@@ -500,12 +500,12 @@ def test_data_that_is_none_or_comes_again_is_not_relayed():
     with Party("alice", "bob") as party:
         party.wait(1.0)
         transport = party.transport("alice")
-        channel = party.engines["alice"]._transports._publisher.channels["_reliable"]
+        channel = party.engines["alice"]._transports.publisher.channels["_reliable"]
         packet = models.DataPacket(user=models.UserPacket(payload=b"x"), sequence=5).SerializeToString()
         for data in (packet, packet, b"\xff\xff"):
             transport.channels.send(channel, data, party.now)
         transport.touch_data()
-        party.engines["alice"]._transports._publisher.due = party.engines["alice"]._transports.due = float("-inf")
+        party.engines["alice"]._transports.publisher.due = party.engines["alice"]._transports.due = float("-inf")
         party.world.poke("alice")
         assert party.hear("bob", 1) == [b"x"]
         party.wait(0.5)
