@@ -48,11 +48,11 @@ class Side:
         agent.transmits.clear()
         agent.outbox.clear()
         del self.sent[:-64]
-        assert len(agent._remotes) <= limits.MAX_REMOTE_CANDIDATES
+        assert len(agent._pairing.remotes) <= limits.MAX_REMOTE_CANDIDATES
         assert len(agent._pairs) <= limits.MAX_PAIRS
         assert len(agent._early) <= limits.MAX_EARLY_CHECKS
-        assert len(agent._sources) <= limits.MAX_SOURCES
-        assert len(agent._transactions) <= limits.MAX_CHECKS_IN_FLIGHT + 4
+        assert len(agent._sources.known) <= limits.MAX_SOURCES
+        assert len(agent._checks) <= limits.MAX_CHECKS_IN_FLIGHT + 4
         if agent.selected_addr is None:
             assert agent.state not in (IceState.CONNECTED,)
         else:
@@ -119,7 +119,7 @@ def invent(side: Side, source: Bytes) -> bytes:
     password = agent.local_pwd
     if message_type in (stun.BINDING_SUCCESS, stun.BINDING_ERROR):
         password = agent.remote_pwd
-        open_ones = list(agent._transactions)
+        open_ones = list(agent._checks._under_way)
         if open_ones:
             transaction = open_ones[source.byte() % len(open_ones)].id
     return stun.build(message_type, transaction, attributes, stun.Key(password.encode()))

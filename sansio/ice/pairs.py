@@ -7,8 +7,10 @@ from collections import deque
 from ..base.contract import Address
 from ..base.limits import MAX_PAIRS
 from . import stun
-from .candidate import TCP, Candidate
-from .preference import pair_priority, path_kind, peer_reflexive_priority
+from .candidate import PRFLX, TCP, Candidate
+from .credentials import Credentials
+from .facts import PairReport
+from .preference import PATH_NAMES, pair_priority, path_kind, peer_reflexive_priority
 
 # Pair states. RFC 8445's Frozen is left out: with one component and one stream, unfreezing only delays checks.
 WAITING = 0
@@ -33,6 +35,30 @@ class Local:
         self.reflexive: list[Candidate] = []
         self.priority_value = stun.u32_value(peer_reflexive_priority(base))
 
+    def add_reflexive(self, candidate: Candidate) -> None:
+        """Another name for the port; a known one changes nothing."""
+        addresses = [known.transport_address for known in (self.base, *self.reflexive)]
+        if candidate.transport_address not in addresses:
+            self.reflexive.append(candidate)
+
+    def seen_as(self, mapped: Address) -> Candidate:
+        """Which candidate of ours the peer sees: a known one, or a peer-reflexive one (RFC 8445 section 7.2.5.3.1)."""
+        for candidate in (self.base, *self.reflexive):
+            if candidate.transport_address == mapped or candidate.protocol == TCP:
+                return candidate
+        base = self.base
+        return Candidate(
+            foundation=f"prflx-{base.foundation}",
+            component=1,
+            protocol=base.protocol,
+            priority=stun.decode_u32(self.priority_value),
+            address=mapped[0],
+            port=mapped[1],
+            type=PRFLX,
+            related_address=base.address,
+            related_port=base.port,
+        )
+
 
 class Remote:
     """A candidate of the peer; the candidate is replaced when a discovered one is signalled later."""
@@ -42,33 +68,6 @@ class Remote:
     def __init__(self, candidate: Candidate) -> None:
         self.candidate = candidate
         self.addr = candidate.transport_address
-
-
-class Credentials:
-    """Both sides' user fragments and passwords of one ICE generation; the remote ones come later."""
-
-    __slots__ = ("local_ufrag", "local_pwd", "local_key", "remote_ufrag", "remote_pwd", "remote_key", "username")
-
-    def __init__(self, local_ufrag: str, local_pwd: str) -> None:
-        self.local_ufrag = local_ufrag
-        self.local_pwd = local_pwd
-        self.local_key = stun.Key(local_pwd.encode())
-        self.remote_ufrag = ""
-        self.remote_pwd = ""
-        self.remote_key = self.local_key  # a stand-in until ``complete``
-        self.username = b""
-
-    @property
-    def complete(self) -> bool:
-        """Whether the remote side is known."""
-        return self.remote_ufrag != ""
-
-    def set_remote(self, ufrag: str, pwd: str) -> None:
-        """Complete the generation."""
-        self.remote_ufrag = ufrag
-        self.remote_pwd = pwd
-        self.remote_key = stun.Key(pwd.encode())
-        self.username = f"{ufrag}:{self.local_ufrag}".encode()
 
 
 class Pair:
@@ -133,6 +132,41 @@ class Pair:
         """Whether the path itself repeats lost packets."""
         return self.local.base.protocol == TCP
 
+    @property
+    def named(self) -> Candidate:
+        """Our end as the peer sees it, as far as that is known."""
+        return self.mapped or self.local.base
+
+    def measure(self, rtt: float, *, clear: bool) -> None:
+        """Note a round trip. It is not ``clear`` where the request was repeated: it shows too short a time at worst,
+        and a clear one then replaces it.
+        """
+        if clear:
+            self.rtt = self.rtt + (rtt - self.rtt) / 4 if self.rtt_clear else rtt
+            self.rtt_clear = True
+        elif not self.rtt_clear:
+            self.rtt = rtt
+
+    def give_up(self) -> None:
+        """A check under way, if any, is not answered any more; a valid pair stays one."""
+        if self.state == IN_PROGRESS:
+            self.state = FAILED
+            self.last_error = self.last_error or "no answer"
+
+    def report(self, *, selected: bool) -> PairReport:
+        """How it stands."""
+        return PairReport(
+            local=self.named,
+            remote=self.remote.candidate,
+            type=PATH_NAMES[self.kind],
+            protocol=self.local.base.protocol,
+            state=PAIR_STATE_NAMES[self.state],
+            selected=selected,
+            rtt=self.rtt,
+            checks_sent=self.checks_sent,
+            last_error=self.last_error,
+        )
+
     def order(self, controlling: bool) -> None:
         """Compute the priority anew: the role or a candidate has changed."""
         ours, theirs = self.local.base.priority, self.remote.candidate.priority
@@ -142,11 +176,16 @@ class Pair:
 
 
 class CheckList:
-    """The pairs of one generation, at most MAX_PAIRS, and the queue of triggered checks."""
+    """The pairs of one generation, at most MAX_PAIRS, and the queue of triggered checks.
 
-    __slots__ = ("_pairs", "_triggered")
+    ``credentials`` are the generation's, and ``controlling`` is our role, by which priorities are computed.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("credentials", "controlling", "_pairs", "_triggered")
+
+    def __init__(self, credentials: Credentials, controlling: bool) -> None:
+        self.credentials = credentials
+        self.controlling = controlling
         self._pairs: dict[tuple[int, Address], Pair] = {}
         self._triggered: deque[Pair] = deque()
 
@@ -160,6 +199,11 @@ class CheckList:
     def all(self) -> list[Pair]:
         """Every pair, best first."""
         return sorted(self._pairs.values(), key=_rank)
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether there are pairs and each has failed."""
+        return bool(self._pairs) and all(pair.state == FAILED for pair in self._pairs.values())
 
     def add(self, pair: Pair) -> bool:
         """Take in a pair; a full list lets go of its worst waiting pair for a better one, else refuses."""
@@ -192,12 +236,28 @@ class CheckList:
         self._pairs.clear()
         self._triggered.clear()
 
+    def begin_generation(self, credentials: Credentials) -> None:
+        """An ICE restart: none of the pairs belongs to it."""
+        self.clear()
+        self.credentials = credentials
+
     def trigger(self, pair: Pair) -> None:
         """Have a pair checked before the ordinary ones (RFC 8445 section 7.3.1.4)."""
         pair.state = WAITING
         if not pair.queued:
             pair.queued = True
             self._triggered.append(pair)
+
+    def retry_failed(self) -> None:
+        """Have all that has failed checked once more, the best first."""
+        for pair in self.all():
+            if pair.state == FAILED:
+                self.trigger(pair)
+
+    def give_up(self) -> None:
+        """No check will be answered any more."""
+        for pair in self._pairs.values():
+            pair.give_up()
 
     def peek(self) -> Pair | None:
         """The pair to be checked next: triggered ones first, then the best waiting one."""
@@ -212,8 +272,9 @@ class CheckList:
             pair.queued = False
             self._triggered.remove(pair)
 
-    def order(self, controlling: bool) -> None:
-        """Compute every priority anew after a change of role."""
+    def set_role(self, controlling: bool) -> None:
+        """Our role has changed, and every priority with it."""
+        self.controlling = controlling
         for pair in self._pairs.values():
             pair.order(controlling)
 

@@ -30,14 +30,8 @@ BOUNDS: dict[str, dict[str, str]] = {
     "dtls/identity.py": {"contexts": OURS},
     "dtls/plain.py": {"_profiles": OURS, "_early": "DTLS_EARLY_RECORDS"},
     "dtls/reassembly.py": {"_whole": "DTLS_MESSAGES_AHEAD", "_partial": "DTLS_MESSAGES_AHEAD"},
-    "ice/agent.py": {
-        "transmits": TAKEN,
-        "outbox": TAKEN,
-        "_locals": OURS,
-        "_remotes": "MAX_REMOTE_CANDIDATES",
-        "_early": "MAX_EARLY_CHECKS",
-        "_sources": "MAX_SOURCES",
-    },
+    "ice/agent.py": {"transmits": TAKEN, "outbox": TAKEN},
+    "ice/early.py": {"_checks": "MAX_EARLY_CHECKS"},
     "ice/gather.py": {
         "transmits": TAKEN,
         "outbox": TAKEN,
@@ -47,6 +41,7 @@ BOUNDS: dict[str, dict[str, str]] = {
         "_servers": "MAX_STUN_SERVERS",
         "_lookups": "_stun_urls",
     },
+    "ice/pairing.py": {"locals": OURS, "remotes": "MAX_REMOTE_CANDIDATES"},
     "ice/pairs.py": {"reflexive": "MAX_REMOTE_CANDIDATES", "_pairs": "MAX_PAIRS", "_triggered": "_pairs"},
     "ice/paths.py": {
         "addresses": ONCE,
@@ -62,6 +57,7 @@ BOUNDS: dict[str, dict[str, str]] = {
         "_by_stream": "_ways",
         "by_number": "_ways",
     },
+    "ice/sources.py": {"known": "MAX_SOURCES"},
     "ice/transactions.py": {"_by_id": OURS},
     "ice/turn.py": {
         "transmits": TAKEN,

@@ -15,6 +15,8 @@ from sansio.ice.agent import IceAgent, IceOptions, IceState, PairSelected
 from sansio.ice.candidate import Candidate, ip_version
 from sansio.ice.preference import candidate_priority, local_preference, type_preference
 
+from .alone import A, Alone, B
+
 
 def make_candidate(
     address: str = "192.0.2.1",
@@ -93,7 +95,7 @@ class Net:
         node.due = -INF
 
     def trickle(self, node: Node, other: Node) -> None:
-        for local in other.agent._locals.values():
+        for local in other.agent._pairing.locals.values():
             for candidate in (local.base, *local.reflexive):
                 node.agent.add_remote(candidate, self.now)
         node.due = -INF
@@ -178,3 +180,17 @@ def lossy_function():
 @pytest.fixture(name="candidate")
 def candidate_function():
     return make_candidate
+
+
+@pytest.fixture(name="net")
+def simple_net(candidate):
+    """Two agents with one host candidate each, not introduced yet; 50 ms one way."""
+    net = Net(delay=0.05)
+    net.add(net.a, candidate(*A))
+    net.add(net.b, candidate(*B))
+    return net
+
+
+@pytest.fixture(name="alone")
+def alone_function(candidate):
+    return lambda **more: Alone(candidate, **more)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from sansio.base.limits import MAX_PAIRS
-from sansio.ice.pairs import FAILED, IN_PROGRESS, SUCCEEDED, WAITING, CheckList, Credentials, Local, Pair, Remote
+from sansio.ice.credentials import Credentials
+from sansio.ice.pairs import FAILED, IN_PROGRESS, SUCCEEDED, WAITING, CheckList, Local, Pair, Remote
 
 CREDENTIALS = Credentials("ufrag", "password")
 
@@ -13,7 +14,7 @@ def make(candidate, number=1, *, port=1, controlling=True, type="host", protocol
 
 
 def test_rank_goes_by_kind_then_by_priority(candidate):
-    checks = CheckList()
+    checks = CheckList(CREDENTIALS, True)
     low, high, relayed = make(candidate, 1), make(candidate, 2), make(candidate, 3, type="relay")
     for pair in (relayed, low, high):
         assert checks.add(pair)
@@ -25,18 +26,18 @@ def test_rank_goes_by_kind_then_by_priority(candidate):
 
 
 def test_priority_follows_the_role(candidate):
-    checks = CheckList()
+    checks = CheckList(CREDENTIALS, True)
     pair = make(candidate)
     checks.add(pair)
     before = pair.priority
-    checks.order(False)
+    checks.set_role(False)
     assert pair.priority == before - 1  # ours is the larger one: the tie bit goes
-    checks.order(True)
+    checks.set_role(True)
     assert pair.priority == before
 
 
 def test_triggered_checks_come_first_and_once(candidate):
-    checks = CheckList()
+    checks = CheckList(CREDENTIALS, True)
     first, second, third = (make(candidate, number) for number in (3, 2, 1))
     for pair in (first, second, third):
         checks.add(pair)
@@ -55,7 +56,7 @@ def test_triggered_checks_come_first_and_once(candidate):
 
 
 def test_removal(candidate):
-    checks = CheckList()
+    checks = CheckList(CREDENTIALS, True)
     one, other = make(candidate, 1), make(candidate, 2, port=2)
     checks.add(one)
     checks.add(other)
@@ -69,7 +70,7 @@ def test_removal(candidate):
 
 
 def test_favourite_was_heard_of_and_is_not_blocked(candidate):
-    checks = CheckList()
+    checks = CheckList(CREDENTIALS, True)
     assert checks.favourite() is None
     best, heard, relayed = make(candidate, 3), make(candidate, 2), make(candidate, 4, type="relay")
     for pair in (best, heard, relayed):
@@ -85,7 +86,7 @@ def test_favourite_was_heard_of_and_is_not_blocked(candidate):
 
 
 def test_a_full_list_prefers_better_pairs(candidate):
-    checks = CheckList()
+    checks = CheckList(CREDENTIALS, True)
     pairs = [make(candidate, number) for number in range(100, 100 + MAX_PAIRS)]
     for pair in pairs:
         assert checks.add(pair)
@@ -104,11 +105,71 @@ def test_streams_are_reliable(candidate):
     assert not make(candidate).reliable
 
 
-def test_credentials():
-    credentials = Credentials("ours", "secret")
-    assert not credentials.complete
-    credentials.set_remote("theirs", "word")
-    assert credentials.complete
-    assert credentials.username == b"theirs:ours"
-    assert credentials.remote_key.secret == b"word"
-    assert WAITING == 0
+def test_a_new_generation_begins_empty(candidate):
+    checks = CheckList(CREDENTIALS, True)
+    pair = make(candidate)
+    checks.add(pair)
+    checks.trigger(pair)
+    following = Credentials("other", "password")
+    checks.begin_generation(following)
+    assert (len(checks), checks.peek(), checks.credentials) == (0, None, following)
+
+
+def test_who_has_given_up_may_try_again(candidate):
+    checks = CheckList(CREDENTIALS, True)
+    assert not checks.all_failed
+    valid, asked, refused, waiting = [make(candidate, number) for number in (4, 3, 2, 1)]
+    for pair in (valid, asked, refused, waiting):
+        checks.add(pair)
+    valid.state = SUCCEEDED
+    asked.state = refused.state = IN_PROGRESS
+    refused.last_error = "400"
+    checks.give_up()
+    assert [pair.state for pair in checks.all()] == [SUCCEEDED, FAILED, FAILED, WAITING]
+    assert [pair.last_error for pair in checks.all()] == ["", "no answer", "400", ""]
+    checks.retry_failed()
+    assert [pair.state for pair in checks.all()] == [SUCCEEDED, WAITING, WAITING, WAITING]
+    assert checks.peek() is asked
+    checks.remove(waiting)
+    for pair in checks.all():
+        pair.state = FAILED
+    assert checks.all_failed
+
+
+def test_round_trips_are_smoothed_and_clear_ones_preferred(candidate):
+    pair = make(candidate)
+    pair.measure(0.010, clear=False)
+    pair.measure(0.020, clear=False)
+    assert pair.rtt == 0.020
+    pair.measure(0.100, clear=True)
+    assert pair.rtt == 0.100
+    pair.measure(0.200, clear=True)
+    assert pair.rtt == 0.125
+    pair.measure(0.001, clear=False)
+    assert pair.rtt == 0.125
+
+
+def test_how_the_peer_sees_a_port(candidate):
+    local = Local(1, candidate("192.0.2.1", 5000), None)
+    reflexive = candidate("203.0.113.1", 6000, "srflx")
+    local.add_reflexive(reflexive)
+    local.add_reflexive(reflexive)
+    local.add_reflexive(local.base)
+    assert local.reflexive == [reflexive]
+    assert local.seen_as(("203.0.113.1", 6000)) is reflexive
+    assert local.seen_as(("192.0.2.1", 5000)) is local.base
+    discovered = local.seen_as(("203.0.113.1", 6001))
+    assert (discovered.type, discovered.transport_address) == ("prflx", ("203.0.113.1", 6001))
+    assert (discovered.related_address, discovered.related_port) == ("192.0.2.1", 5000)
+    stream = Local(2, candidate("192.0.2.1", 9, protocol="tcp", tcptype="active"), ("198.51.100.1", 443))
+    assert stream.seen_as(("203.0.113.1", 6001)) is stream.base
+
+
+def test_report(candidate):
+    pair = make(candidate, type="relay")
+    report = pair.report(selected=True)
+    assert (report.local, report.remote) == (pair.local.base, pair.remote.candidate)
+    assert (report.type, report.protocol, report.state) == ("relayed UDP", "udp", "waiting")
+    assert (report.selected, report.rtt, report.checks_sent, report.last_error) == (True, 0.0, 0, "")
+    pair.mapped = candidate("203.0.113.1", 6000, "prflx")
+    assert pair.report(selected=False).local is pair.mapped
