@@ -97,7 +97,7 @@ def bench(session: nox.Session) -> None:
     """What a packet costs; names after ``--`` choose among tests/bench/bench_*.py. Those with a server need one."""
     names = session.posargs or [path.stem[6:] for path in sorted(Path("tests/bench").glob("bench_*.py"))]
     for name in names:
-        if name in ("through_server", "videos") and "LIVEKIT_URL" not in os.environ:
+        if name in ("rpc", "streams", "through_server", "videos") and "LIVEKIT_URL" not in os.environ:
             session.log(f"bench_{name} needs LIVEKIT_URL")
             continue
         python(session, f"tests/bench/bench_{name}.py", extras="interop,media")

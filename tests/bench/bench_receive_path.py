@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import select
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from collections import deque
 from typing import Any
 
 import trio
+from _shared import cpu
 
 from sansio.base.contract import INF, NOW, Address, OpenUdp, Transmit
 from sansio.base.entropy import Entropy
@@ -35,11 +35,6 @@ from trio_client._ports import open_udp
 
 def host(address: Address) -> Candidate:
     return Candidate("1", 1, "udp", 2130706431, *address, "host")
-
-
-def cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 class Receiver:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -23,20 +22,13 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 
-URL = os.environ.get("LIVEKIT_URL", "ws://127.0.0.1:7880")
-KEY = os.environ.get("LIVEKIT_API_KEY", "devkey")
-SECRET = os.environ.get("LIVEKIT_API_SECRET", "secretsecretsecretsecretsecretsecret")
+from _shared import URL, token
+
 PAIRS = ("native-native", "ours-native", "native-ours", "ours-ours")
 """Caller and callee."""
 WARM_UP = 30
 SETTLED = 4.0
 """Seconds after joining: until then the others may not know us."""
-
-
-def token(room: str, identity: str) -> str:
-    from sansio.sfu.token import Claims, mint
-
-    return mint(Claims(identity, room, key=KEY), SECRET, time.time())
 
 
 async def measure(

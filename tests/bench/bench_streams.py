@@ -15,7 +15,6 @@ import asyncio
 import hashlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,24 +23,12 @@ import uuid
 from typing import Any
 
 import trio
+from _shared import URL, cpu, token
 
 import trio_client
-from sansio.sfu.token import Claims, mint
 from trio_client import RoomEvent
 
-URL = os.environ.get("LIVEKIT_URL", "ws://127.0.0.1:7880")
-KEY = os.environ.get("LIVEKIT_API_KEY", "devkey")
-SECRET = os.environ.get("LIVEKIT_API_SECRET", "secretsecretsecretsecretsecretsecret")
 CHUNK = 15_000
-
-
-def token(room: str, identity: str) -> str:
-    return mint(Claims(identity, room, key=KEY), SECRET, time.time())
-
-
-def cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 async def receive(room_name: str, size: int) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import struct
 import subprocess
 import sys
@@ -19,23 +17,10 @@ import time
 import uuid
 
 import trio
+from _shared import URL, cpu, token
 
 import trio_client
-from sansio.sfu.token import Claims, mint
 from trio_client import RoomEvent
-
-URL = os.environ.get("LIVEKIT_URL", "ws://127.0.0.1:7880")
-KEY = os.environ.get("LIVEKIT_API_KEY", "devkey")
-SECRET = os.environ.get("LIVEKIT_API_SECRET", "secretsecretsecretsecretsecretsecret")
-
-
-def token(room: str, identity: str) -> str:
-    return mint(Claims(identity, room, key=KEY), SECRET, time.time())
-
-
-def cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 async def receive(room_name: str, count: int) -> None:

@@ -10,34 +10,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import subprocess
 import sys
 import time
 import uuid
 
 import trio
+from _shared import URL, cpu, token
 
 import trio_client
-from sansio.sfu.token import Claims, mint
 from trio_client import LocalVideoTrack, TrackSubscribed
 
-URL = os.environ.get("LIVEKIT_URL", "ws://127.0.0.1:7880")
-KEY = os.environ.get("LIVEKIT_API_KEY", "devkey")
-SECRET = os.environ.get("LIVEKIT_API_SECRET", "secretsecretsecretsecretsecretsecret")
 FPS = 30
 # The head of a VP8 key frame of 1280 x 720: servers look at it.
 KEYFRAME = b"\x10\x00\x00\x9d\x01\x2a\x00\x05\xd0\x02"
-
-
-def token(room: str, identity: str) -> str:
-    return mint(Claims(identity, room, key=KEY), SECRET, time.time())
-
-
-def cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 async def publish(room_name: str, videos: int, size: int) -> None:
