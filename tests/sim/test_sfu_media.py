@@ -109,6 +109,8 @@ def test_losses_are_repaired_on_both_legs(single):
         for name in ("alice", "bob"):
             party.world.set_link(name, "server", Link(latency=0.02, jitter=0.005, loss=0.05))
         show.play(6.0)
+        there = party.there("alice")
+        assert max([stream.loss for peer in there.peers for stream in peer.connection.media.streams]) > 0
         for name in ("alice", "bob"):
             party.world.set_link(name, "server", GOOD)
         show.play(1.0)
@@ -118,10 +120,6 @@ def test_losses_are_repaired_on_both_legs(single):
         assert picture == sorted(picture)
         stats = [track.stats() for (_, _), (track, _) in show.got.items() if track.name == "picture"]
         assert stats[0].repaired > 0
-        there = party.there("alice")
-        assert any(
-            stream.loss >= 0 and stream.started for peer in there.peers for stream in peer.connection.media.streams
-        )
         assert show.picture.stats().resent_packets > 0
 
 
@@ -172,7 +170,7 @@ def test_one_layer_is_sent_the_best_that_is_wanted_and_there(single):
         show.play(3.0, layers=(0, 1))
         seen, frames = show.layers("bob")
         assert seen[-4:] == [0, 1, 2, 1]
-        assert sum([frame.lost for frame in frames if hasattr(frame, "lost")]) == 0
+        assert sum([frame.lost for frame in frames]) == 0
         (track,) = [track for track, _ in show.got.values() if track.name == "picture"]
         assert track.stats().lost == 0
         stamps = [frame.timestamp for frame in frames]
