@@ -6,7 +6,7 @@ Sids, times and what depends on them are left out: two servers may be faster or 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,11 +19,8 @@ from trio_client import (
     Event,
     LocalAudioTrack,
     LocalVideoTrack,
-    ParticipantConnected,
-    ParticipantDisconnected,
     Room,
     TrackSubscribed,
-    TrackUnsubscribed,
 )
 
 from .ours import joined
@@ -81,37 +78,26 @@ class Story:
 
     async def api(self, method: str, **fields: Any) -> Any:
         """Call the server's API."""
-        return await trio.to_thread.run_sync(partial(self.server.api, method, self.name, **fields))
+        return await self.server.aapi(method, self.name, **fields)
 
-    async def leave(self, room: Room) -> None:
-        """Somebody leaves."""
-        await room.disconnect()
+
+DETAILS = ("new_name", "metadata", "changed", "previous", "payload", "topic", "reliable", "reason", "resumed")
+"""Fields of events that say the same on every server."""
 
 
 def describe(event: Event) -> str:
     """An event in one line, by names only."""
     words = [event.name]
-    for name in (
-        "participant",
-        "publication",
-        "previous_name",
-        "previous_metadata",
-        "payload",
-        "topic",
-        "reliable",
-        "reason",
-    ):
+    if hasattr(event, "participant"):
+        words.append(event.participant.identity if event.participant is not None else "-")
+    if publication := getattr(event, "publication", None):
+        words.append(f"{publication.name} {publication.kind.name}")
+    for name in DETAILS:
         value = getattr(event, name, None)
-        if name == "participant":
-            words.append(value.identity if value is not None else "-")
-        elif name == "publication":
-            if value is not None:
-                words.append(f"{value.name} {value.kind.name}")
+        if isinstance(value, Mapping):
+            words.append(f"{name}={sorted(value.items())}")
         elif value is not None:
             words.append(f"{name}={getattr(value, 'name', value)}")
-    changed = getattr(event, "changed_attributes", None)
-    if changed is not None:
-        words.append(str(sorted(changed.items() if hasattr(changed, "items") else changed)))
     return " ".join(words)
 
 
@@ -147,7 +133,7 @@ def facts(participant: Any) -> dict[str, Any]:
 async def coming_and_going(story: Story) -> None:
     alice = await story.enter("alice", name="Alice", metadata="m", attributes={"k": "v"})
     await story.see("participant_connected alice")
-    await story.leave(alice)
+    await alice.disconnect()
     await story.see("participant_disconnected alice")
 
 
@@ -188,8 +174,8 @@ async def unseen(story: Story) -> None:
     alice = await story.enter("alice")
     await story.see("participant_connected alice")
     await hidden.wait_until(lambda: "alice" in hidden.remote_participants)
-    await story.leave(hidden)
-    await story.leave(alice)
+    await hidden.disconnect()
+    await alice.disconnect()
     await story.see("participant_disconnected alice")
 
 
@@ -229,7 +215,7 @@ async def a_picture_and_a_voice(story: Story) -> None:
     await story.see("track_subscribed alice camera")
     await alice.local_participant.publish_track(LocalAudioTrack("voice"))
     await story.see("track_subscribed alice voice")
-    await story.leave(alice)
+    await alice.disconnect()
     await story.see("participant_disconnected alice")
 
 
@@ -349,6 +335,3 @@ async def play(scenario: Scenario, server: Server, room: str, single: bool) -> t
         seen, shown = list(story.seen), state_of(story.bob)
         story.nursery.cancel_scope.cancel()
     return seen, shown
-
-
-__all__ = ["SCENARIOS", "ParticipantConnected", "ParticipantDisconnected", "TrackUnsubscribed", "play"]
