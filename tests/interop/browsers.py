@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .peers import HERE, Peer
 
@@ -14,48 +15,44 @@ from .peers import HERE, Peer
 class Setup:
     """A folder with the npm packages, and the programs."""
 
-    def __init__(self, node: str, chromium: str, folder: Path, temporary: bool) -> None:
+    def __init__(self, node: str, chromium: str, folder: str) -> None:
         self.node = node
         self.chromium = chromium
         self.folder = folder
-        self.temporary = temporary
 
     def start(self, name: str) -> Peer:
         """A page with LiveKit's JavaScript client, ready for commands."""
         # started in the packages' folder, where the script looks for them
-        command = [self.node, "-e", f"process.chdir({str(self.folder)!r}); require({str(HERE / 'browser/peer.js')!r})"]
+        command = [self.node, "-e", f"process.chdir({self.folder!r}); require({str(HERE / 'browser/peer.js')!r})"]
         peer = Peer(command, name, {**os.environ, "CHROMIUM": self.chromium})
         peer.wait("ready", timeout=60)
         return peer
 
-    def close(self) -> None:
-        """Delete the packages, if they were installed for this run."""
-        if self.temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
-
-def find() -> Setup | str:
+@contextmanager
+def setup() -> Iterator[Setup | str]:
     """What is needed, or a sentence that says what is missing.
 
     ``CHROMIUM`` and ``NODE`` name the programs. ``LIVEKIT_JS`` is a folder whose ``node_modules`` has the packages;
-    without it they are installed by npm into a folder of this run.
+    without it they are installed by npm into a folder that is there as long as the block.
     """
     node = os.environ.get("NODE") or shutil.which("node")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    npm = shutil.which("npm")
     if not node or not chromium:
         lacking = " and ".join([what for what, found in (("Node.js", node), ("Chromium", chromium)) if not found])
-        return f"No browser: {lacking} not found (NODE and CHROMIUM may name them)."
-    if given := os.environ.get("LIVEKIT_JS"):
-        return Setup(node, chromium, Path(given), temporary=False)
-    npm = shutil.which("npm")
-    if npm is None:
-        return "No browser: npm was not found and LIVEKIT_JS names no folder with the packages."
-    folder = Path(tempfile.mkdtemp(prefix="livekit-js-"))
-    shutil.copy(HERE / "browser" / "package.json", folder)
-    command = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error"]
-    try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=180)
-    except (subprocess.SubprocessError, OSError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        return f"No browser: npm could not install its packages ({type(error).__name__})."
-    return Setup(node, chromium, folder, temporary=True)
+        yield f"No browser: {lacking} not found (NODE and CHROMIUM may name them)."
+    elif given := os.environ.get("LIVEKIT_JS"):
+        yield Setup(node, chromium, given)
+    elif npm is None:
+        yield "No browser: npm was not found and LIVEKIT_JS names no folder with the packages."
+    else:
+        with tempfile.TemporaryDirectory(prefix="livekit-js-", ignore_cleanup_errors=True) as folder:
+            shutil.copy(HERE / "browser" / "package.json", folder)
+            command = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error"]
+            found: Setup | str = Setup(node, chromium, folder)
+            try:
+                subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=180)
+            except (subprocess.SubprocessError, OSError) as error:
+                found = f"No browser: npm could not install its packages ({type(error).__name__})."
+            yield found

@@ -2,27 +2,30 @@
 
 Fixtures: ``server`` (one for the whole run), ``own_server`` (a function that starts another one, to be stopped and
 started again), ``room`` (a name nobody else uses), ``native`` (a function that starts a client of LiveKit's own),
-``browser`` (a function that starts a page with LiveKit's JavaScript client).
+``browser`` (a function that starts a page with LiveKit's JavaScript client), ``other`` (each of these two in turn),
+``namespaces`` (the test makes networks of its own), ``server_program`` and ``turn_program`` (to start there).
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import NoReturn
 
 import pytest
 
-from . import browsers, servers
+from . import browsers, coturn, servers
+from .namespaces import able
 from .peers import NATIVE, Peer
 
 missing: dict[str, int] = {}
 """What was not there, and how many tests had to be skipped for it."""
 
 
-def absent(what: str) -> None:
+def absent(what: str) -> NoReturn:
+    """Skip the test that runs; the end of the run says what was missing."""
     missing[what] = missing.get(what, 0) + 1
     pytest.skip(what)
 
@@ -39,10 +42,8 @@ def _server() -> Iterator[servers.Server | None]:
     if url and not os.environ.get("LIVEKIT_SERVER"):
         yield servers.Server(url)
     elif program:
-        own = servers.OwnServer(program)
-        own.start()
-        yield own
-        own.remove()
+        with servers.OwnServer(program) as own:
+            yield own
     else:
         yield None
 
@@ -52,37 +53,38 @@ def server(_server: servers.Server | None) -> servers.Server:
     """The real server."""
     if _server is None:
         absent("No LiveKit server: set LIVEKIT_SERVER (a livekit-server program) or LIVEKIT_URL (a running one).")
-    assert _server
     return _server
 
 
 @pytest.fixture
-def own_server() -> Iterator[Callable[..., servers.OwnServer]]:
-    """A function that starts a server of the test's own: ``own_server(more="lines of YAML", rtc="  likewise")``."""
-    program = servers.program()
-    if program is None:
+def server_program() -> str:
+    """The server program, for tests that start it themselves."""
+    found = servers.program()
+    if found is None:
         absent("No server program to start and stop: set LIVEKIT_SERVER.")
-    assert program
-    started: list[servers.OwnServer] = []
+    return found
 
-    def start(more: str = "", rtc: str = "") -> servers.OwnServer:
-        started.append(servers.OwnServer(program, more, rtc))
-        started[-1].start()
-        return started[-1]
 
-    yield start
-    for own in started:
-        own.remove()
+@pytest.fixture
+def turn_program() -> str:
+    """coturn's server program."""
+    found = coturn.program()
+    if found is None:
+        absent("No coturn: install it, so that turnserver is on the path.")
+    return found
+
+
+@pytest.fixture
+def own_server(server_program: str) -> Iterator[Callable[..., servers.OwnServer]]:
+    """A function that starts a server of the test's own: ``own_server(more="lines of YAML", rtc="  likewise")``."""
+    with ExitStack() as started:
+        yield lambda more="", rtc="": started.enter_context(servers.OwnServer(server_program, more, rtc))
 
 
 @pytest.fixture
 def namespaces() -> None:
     """Skip unless this process may make network namespaces with a cable between them."""
-    probe = "ip link add near type veth peer name far"
-    able = os.geteuid() == 0 and all(shutil.which(name) for name in ("unshare", "nsenter", "ip"))
-    if able:
-        able = subprocess.run(["unshare", "-n", *probe.split()], capture_output=True, check=False).returncode == 0
-    if not able:
+    if not able():
         absent("No network namespaces (root, unshare, nsenter and ip are needed).")
 
 
@@ -92,28 +94,30 @@ def room() -> str:
     return f"test-{uuid.uuid4().hex[:12]}"
 
 
+@contextmanager
+def _starting(make: Callable[[str], Peer], server: servers.Server, room: str) -> Iterator[Callable[..., Peer]]:
+    with ExitStack() as started:
+
+        def start(identity: str = "", **options: object) -> Peer:
+            peer = started.enter_context(make(identity))
+            if identity:
+                peer.join(server.url, server.token(room, identity, **options))
+            return peer
+
+        yield start
+
+
 @pytest.fixture
 def native(server: servers.Server, room: str) -> Iterator[Callable[..., Peer]]:
     """A function that starts LiveKit's Python client; with an identity it joins the test's room at once."""
-    started: list[Peer] = []
-
-    def start(identity: str = "", **options: object) -> Peer:
-        started.append(Peer(NATIVE, f"native {identity}"))
-        if identity:
-            started[-1].join(server.url, server.token(room, identity, **options))
-        return started[-1]
-
-    yield start
-    for peer in started:
-        peer.close()
+    with _starting(lambda identity: Peer(NATIVE, f"native {identity}"), server, room) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
 def _page(_server: servers.Server | None) -> Iterator[browsers.Setup | str]:
-    setup = browsers.find() if _server else "No browser without a server."
-    yield setup
-    if isinstance(setup, browsers.Setup):
-        setup.close()
+    with browsers.setup() if _server else nullcontext("No browser without a server.") as found:
+        yield found
 
 
 @pytest.fixture
@@ -121,15 +125,12 @@ def browser(server: servers.Server, room: str, _page: browsers.Setup | str) -> I
     """A function that starts LiveKit's JavaScript client in Chromium; with an identity it joins the test's room."""
     if isinstance(_page, str):
         absent(_page)
-    assert isinstance(_page, browsers.Setup)
-    started: list[Peer] = []
+    with _starting(lambda identity: _page.start(f"browser {identity}"), server, room) as start:
+        yield start
 
-    def start(identity: str = "", *, join: dict[str, object] | None = None, **options: object) -> Peer:
-        started.append(_page.start(f"browser {identity}"))
-        if identity:
-            started[-1].join(server.url, server.token(room, identity, **options), **(join or {}))
-        return started[-1]
 
-    yield start
-    for peer in started:
-        peer.close()
+@pytest.fixture(params=["native", "browser"])
+def other(request: pytest.FixtureRequest) -> Callable[..., Peer]:
+    """``native`` and ``browser``, each in turn."""
+    start: Callable[..., Peer] = request.getfixturevalue(request.param)
+    return start

@@ -1,9 +1,9 @@
 """A client and a real server with a network between them that swallows packets for a while.
 
-``unshare -n python -m tests.interop.outages SERVER SECONDS...`` (as root) makes a second network namespace for the
-server, a cable to it, and rules that drop silently, for each of so many seconds: signalling, media, and both. It prints
-a line of JSON: for each outage the story that the room told, whether it is the same session, and what became of the
-numbered messages that were published all the while. With its process all of that vanishes.
+``unshare -n python -m tests.interop.outages SERVER KIND SECONDS...``: see ``namespaces``. Rules at the server's end
+drop silently, for each of so many seconds, what is of a kind: signalling, media, or both. Tells for each outage the
+story of the room, how long it took from the end of the outage until the room was connected, whether it is the same
+session, what became of the numbered messages that were published all the while, and of the sound that came.
 """
 
 from __future__ import annotations
@@ -11,151 +11,150 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
-import time
 from contextlib import suppress
-from pathlib import Path
+from itertools import pairwise
+from typing import Any
 
 import trio
 
-import trio_client
 from trio_client import (
     ConnectionState,
     DataReceived,
     DataUnacknowledged,
     Disconnected,
+    DisconnectedError,
+    EncodedFrame,
+    LocalAudioTrack,
     NotAcknowledged,
-    Reconnected,
-    Reconnecting,
-    SignalReconnecting,
+    Room,
+    TrackSubscribed,
 )
 
-from . import tokens
-from .blocked import HERE, KEY, SECRET, THERE, sh, wait_for
+from .namespaces import THERE, Far, far_end, main
+from .ours import joined, story
+from .servers import OwnServer, Server
 
-CONFIG = f"""
-port: 7880
-bind_addresses: ["{THERE}"]
-rtc:
-  udp_port: 7882
-  tcp_port: 7881
-  use_external_ip: false
-  node_ip: {THERE}
-  stun_servers: ["127.0.0.1:3478"]
-keys:
-  {KEY}: {SECRET}
-"""
-RULES = {
-    "signalling": ["pref 4 iif far ipproto tcp dport 7880 blackhole"],
-    "media": ["pref 5 iif far ipproto udp blackhole", "pref 6 iif far ipproto tcp dport 7881 blackhole"],
-    "both": ["pref 7 iif far blackhole"],
-}
+NO_SIGNALLING = ["pref 4 iif far ipproto tcp dport 7880 blackhole"]
+NO_MEDIA = ["pref 5 iif far ipproto udp blackhole", "pref 6 iif far ipproto tcp dport 7881 blackhole"]
+RULES = {"signalling": NO_SIGNALLING, "media": NO_MEDIA, "both": ["pref 7 iif far blackhole"]}
 """What reaches the server is dropped; so it does not answer, and its own packets are not answered either."""
+SILENCE = b"\xf8\xff\xfe"
 
 
-def lay_cable(holder: int) -> str:
-    """Between this namespace and that of a process; the words that make ``ip`` work over there."""
-    inside = f"nsenter -t {holder} -n ip "
-    sh("ip link set lo up")
-    sh("ip link add near type veth peer name far")
-    sh(f"ip link set far netns {holder}")
-    sh(f"ip addr add {HERE}/24 dev near")
-    sh("ip link set near up")
-    sh(inside + "link set lo up")
-    sh(inside + f"addr add {THERE}/24 dev far")
-    sh(inside + "link set far up")
-    sh(inside + "rule add pref 10 lookup local")
-    sh(inside + "rule del pref 0")
-    return inside
+async def speak(track: LocalAudioTrack) -> None:
+    due = trio.current_time()
+    while True:
+        await track.write(EncodedFrame(data=SILENCE))
+        due += 0.02
+        await trio.sleep_until(due)
 
 
-async def listen(room_name: str) -> None:
-    """On the server's side, where no outage reaches: print the numbers that arrive, until the input ends."""
+async def listen(server: Server, room_name: str) -> None:
+    """On the server's side, where no outage reaches: speak, and print the numbers that arrive, until the input ends."""
     got: list[int] = []
-    token = tokens.join_token(KEY, SECRET, room_name, "listener")
-    async with trio_client.connect(f"ws://{THERE}:7880", token) as room:
+    voice = LocalAudioTrack("voice")
+    async with joined(server, room_name, "listener", publish=[voice]) as room:
         room.on(DataReceived, lambda event: got.append(int(event.payload)) if not event.topic else None)
+        room.start_soon(speak, voice)
         print("ready", flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
     print(json.dumps(got))
 
 
-async def outage(holder: int, inside: str, name: str, seconds: float) -> dict[str, object]:
-    """One outage of a session that another one listens to."""
-    room_name = f"{name} {seconds:g}"
-    url = f"ws://{THERE}:7880"
-    command = ["nsenter", "-t", str(holder), "-n", sys.executable, "-m", "tests.interop.outages", "--listen", room_name]
-    listener = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert listener.stdout
-    await trio.to_thread.run_sync(listener.stdout.readline)
-    story: list[str] = []
-    lost: list[int] = []
-    sent = 0
-    async with trio_client.connect(url, tokens.join_token(KEY, SECRET, room_name, "ours")) as room:
-        for kind in (SignalReconnecting, Reconnecting, Reconnected, Disconnected):
-            room.on(kind, lambda event: story.append(event.name))
-        room.on(DataUnacknowledged, lambda event: lost.extend([int(packet.payload) for packet in event.packets]))
-        sid = room.local_participant.sid
+class Session:
+    """Our client in a room: what it has sent, and what it has been told and has heard."""
 
-        async def publish() -> None:
-            nonlocal sent
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.story = story(room)
+        self.sent = 0
+        self.unacknowledged: list[int] = []
+        self.heard: list[tuple[float, int]] = []
+        """When a frame of sound came, and how many were missing before it."""
+        self.ended = 0.0
+        room.on(DataUnacknowledged, self._lost)
+        room.on(Disconnected, self._end)
+
+    def _lost(self, event: DataUnacknowledged) -> None:
+        self.unacknowledged += [int(packet.payload) for packet in event.packets]
+
+    def _end(self, event: Disconnected) -> None:
+        self.ended = trio.current_time()
+
+    async def publish(self) -> None:
+        """Numbered messages, 20 a second."""
+        with suppress(DisconnectedError):
             while True:
-                await room.local_participant.publish_data(b"%d" % sent)
-                sent += 1
+                await self.room.local_participant.publish_data(b"%d" % self.sent)
+                self.sent += 1
                 await trio.sleep(0.05)
 
-        with trio.CancelScope() as publishing:
+    async def hear(self) -> None:
+        with self.room.events(TrackSubscribed) as events:
+            async for event in events:
+                async for frame in event.track.frames():
+                    self.heard.append((trio.current_time(), frame.lost))
 
-            async def faults() -> None:
+    async def settle(self) -> None:
+        """Wait until a message gets through, or the session has ended."""
+        with suppress(NotAcknowledged, DisconnectedError):
+            await self.room.local_participant.publish_data(b"-1", topic="mark", wait_acked=True)
+            await self.room.wait_until(lambda: self.room.state is ConnectionState.CONNECTED)
+
+    def silence(self, start: float, end: float) -> float:
+        """The longest time without sound between two moments."""
+        times = [start, *[at for at, _ in self.heard if start < at < end], end]
+        return max([later - earlier for earlier, later in pairwise(times)])
+
+
+async def outage(server: OwnServer, far: Far, kind: str, seconds: float) -> dict[str, Any]:
+    """One outage of a session that another one listens to."""
+    room_name = f"{kind} {seconds:g}"
+    listening = [sys.executable, "-m", __spec__.name, "--listen", server.url, server.key, server.secret, room_name]
+    with subprocess.Popen([*far.prefix, *listening], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as listener:
+        assert listener.stdout
+        await trio.to_thread.run_sync(listener.stdout.readline)
+        async with joined(server, room_name, single=None) as room:
+            session = Session(room)
+            sid = room.local_participant.sid
+            room.start_soon(session.hear)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.publish)
                 await trio.sleep(1)
-                for rule in RULES[name]:
-                    sh(inside + "rule add " + rule)
-                await trio.sleep(seconds)
-                for rule in RULES[name]:
-                    sh(inside + "rule del " + rule)
+                start = trio.current_time()
+                with far.ruled(*RULES[kind]):
+                    await trio.sleep(seconds)
                 back = trio.current_time()
-                with suppress(NotAcknowledged):
-                    await room.local_participant.publish_data(b"-1", topic="mark", wait_acked=True)
-                await room.wait_until(lambda: room.state is ConnectionState.CONNECTED)
-                found["back"] = round(trio.current_time() - back, 2)
+                await session.settle()
+                settled = trio.current_time()
                 await trio.sleep(1)
-                publishing.cancel()
+                nursery.cancel_scope.cancel()
+            await trio.sleep(1)  # for the last messages to arrive
+            end = trio.current_time()
+            same = room.local_participant.sid == sid
+            ended = session.ended and session.ended - start
+        said, _ = await trio.to_thread.run_sync(listener.communicate)
+    return {
+        "story": session.story,
+        "same": same,
+        "ended": round(ended, 2),
+        "back": round(settled - back, 2),
+        "sent": session.sent,
+        "got": json.loads(said),
+        "unacknowledged": session.unacknowledged,
+        "silence": round(session.silence(start, end), 3),
+        "lost": sum([lost for at, lost in session.heard if at > start]),
+    }
 
-            found: dict[str, object] = {}
-            room.start_soon(faults)
-            await publish()
-        await trio.sleep(1)
-        same = room.local_participant.sid == sid
-    said, _ = await trio.to_thread.run_sync(listener.communicate)
-    return {**found, "story": story, "same": same, "sent": sent, "got": json.loads(said), "lost": lost}
 
-
-def main(program: str, *seconds: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        config, log = Path(folder) / "config.yaml", Path(folder) / "log"
-        config.write_text(CONFIG)
-        holder = subprocess.Popen(["unshare", "-n", "sleep", "3600"])
-        running = [holder]
-        try:
-            time.sleep(0.3)  # until it is in a namespace of its own
-            inside = lay_cable(holder.pid)
-            with log.open("ab") as output:
-                command = ["nsenter", "-t", str(holder.pid), "-n", program, "--config", str(config)]
-                running.append(subprocess.Popen(command, stdout=output, stderr=output))
-            wait_for(f"http://{THERE}:7880")
-            found = {}
-            for length in seconds:
-                for name in RULES:
-                    found[f"{name} {float(length):g}"] = trio.run(outage, holder.pid, inside, name, float(length))
-            print(json.dumps(found))
-        finally:
-            for process in running:
-                process.kill()
-                process.wait()
+def outages(program: str, kind: str, *lengths: str) -> dict[str, Any]:
+    with far_end() as far, OwnServer(program, host=THERE, prefix=far.prefix) as server:
+        return {length: trio.run(outage, server, far, kind, float(length)) for length in lengths}
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--listen":
-        trio.run(listen, sys.argv[2])
+        url, key, secret, name = sys.argv[2:]
+        trio.run(listen, Server(url, key, secret), name)
     else:
-        main(*sys.argv[1:])
+        main(outages)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import trio
 
@@ -127,6 +127,12 @@ class Peer:
         encoded = None if data is None else base64.b64encode(data).decode()
         found = self.wait("data_received", where=lambda e: encoded in (None, e["data"]), timeout=timeout)
         return {**found, "data": base64.b64decode(found["data"])}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Leave and end; killed when that takes longer than five seconds."""

@@ -6,18 +6,21 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import tempfile
-import time
 import urllib.error
 import urllib.request
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import trio
+
 from . import tokens
+from .programs import Program, free_port
 
 KEY = os.environ.get("LIVEKIT_API_KEY", "devkey")
 SECRET = os.environ.get("LIVEKIT_API_SECRET", "secret" * 6)
+PORTS = 7880, 7881, 7882
+"""A server's by default: signalling, media by TCP and by UDP."""
 
 
 def program() -> str | None:
@@ -63,78 +66,60 @@ class Server:
             return []
         return sorted(participant["identity"] for participant in found)
 
+    # ---- for Trio
 
-class OwnServer(Server):
-    """A server process of our own, on loopback.
+    async def aapi(self, method: str, room: str = "", /, **fields: Any) -> Any:
+        return await trio.to_thread.run_sync(partial(self.api, method, room, **fields))
+
+    async def aidentities(self, room: str) -> list[str]:
+        return await trio.to_thread.run_sync(self.identities, room)
+
+
+class OwnServer(Server, Program):
+    """A server process of our own, on free loopback ports, or at ``host`` on those that a server has by default.
 
     More of its configuration can be given as lines of YAML: ``rtc`` goes into that section, ``more`` to the end.
+    ``stun`` is the STUN server that it names to clients; ``prefix`` goes before its command.
     """
 
-    def __init__(self, program: str, more: str = "", rtc: str = "") -> None:
-        http, tcp, udp = (_free_port(kind) for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM))
-        super().__init__(f"ws://127.0.0.1:{http}", "devkey", "secret" * 6)
-        self.program = program
-        self.folder = Path(tempfile.mkdtemp(prefix="livekit-"))
+    name = "livekit"
+
+    def __init__(
+        self,
+        program: str,
+        more: str = "",
+        rtc: str = "",
+        *,
+        host: str = "",
+        stun: str = "127.0.0.1:3478",
+        prefix: Sequence[str] = (),
+    ) -> None:
+        http, tcp, udp = PORTS if host else (free_port(), free_port(), free_port(socket.SOCK_DGRAM))
+        host = host or "127.0.0.1"
+        Server.__init__(self, f"ws://{host}:{http}", "devkey", "secret" * 6)
+        Program.__init__(self, host, http)
         self.udp_port, self.tcp_port = udp, tcp
-        (self.folder / "config.yaml").write_text(
+        config = self.folder / "config.yaml"
+        self.command = [*prefix, program, "--config", str(config)]
+        config.write_text(
             f"port: {http}\n"
-            'bind_addresses: ["127.0.0.1"]\n'
+            f'bind_addresses: ["{host}"]\n'
             "rtc:\n"
             f"  udp_port: {udp}\n"
             f"  tcp_port: {tcp}\n"
             "  use_external_ip: false\n"
-            "  node_ip: 127.0.0.1\n"
+            f"  node_ip: {host}\n"
             "  enable_loopback_candidate: true\n"
             # Else it may stand for its announced address by a socket of another one, which no relay lets through.
-            "  ips:\n    includes: [127.0.0.1/32]\n"
-            f'  stun_servers: ["127.0.0.1:3478"]\n{rtc}'
+            f"  ips:\n    includes: [{host}/32]\n"
+            f'  stun_servers: ["{stun}"]\n{rtc}'
             f"keys:\n  {self.key}: {self.secret}\n"
             "logging:\n  level: info\n" + more
         )
-        self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start, and return once it answers."""
-        with (self.folder / "log").open("ab") as log:
-            command = [self.program, "--config", str(self.folder / "config.yaml")]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        end = time.monotonic() + 20
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                with urllib.request.urlopen(self.http, timeout=1):
-                    return
-            except OSError:
-                time.sleep(0.05)
-        log_text = self.log()
-        self.stop()
-        raise RuntimeError(f"the server did not start:\n{log_text[-3000:]}")
-
-    def stop(self, kill: bool = False) -> None:
-        """End it, gracefully unless it is to be killed; participants still there keep a graceful end waiting."""
-        if self.process is None:
-            return
-        if not kill:
-            self.process.terminate()
-            try:
-                self.process.wait(2)
-            except subprocess.TimeoutExpired:
-                kill = True
-        if kill:
-            self.process.kill()
-            self.process.wait()
-        self.process = None
-
-    def log(self) -> str:
-        """What it has printed so far."""
-        return (self.folder / "log").read_text(errors="replace")
-
-    def remove(self) -> None:
-        """Stop it and delete its folder."""
-        self.stop(kill=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _free_port(kind: int) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.http, timeout=1):
+                return True
+        except OSError:
+            return False

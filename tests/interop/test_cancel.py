@@ -13,16 +13,7 @@ from tests.driver.failing import ours
 from tests.driver.sweep import Cut, sweep
 from trio_client import ConnectOptions, DataReceived, ParticipantConnected
 
-from .servers import Server
-
-MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
-
-
-async def gone(server: Server, room: str, *left: str) -> None:
-    """Within a second the server knows of nobody but these."""
-    with trio.fail_after(1):
-        while await trio.to_thread.run_sync(server.identities, room) != sorted(left):
-            await trio.sleep(0.02)
+from .ours import MODES, gone
 
 
 @MODES

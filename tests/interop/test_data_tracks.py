@@ -27,7 +27,6 @@ from .native_peer import pattern
 from .ours import MODES, joined, run
 from .peers import PeerFailed
 
-OTHERS = pytest.mark.parametrize("other", ["native", "browser"])
 SIZES = [1, 1000, 15_000, 40_000]
 """The others send nothing at all for an empty frame. The server may drop a packet of the largest, as it likes."""
 
@@ -48,9 +47,8 @@ async def read(frames: DataTrackStream, count: int) -> list[DataTrackFrame]:
 
 
 @MODES
-@OTHERS
-def test_frames_both_ways(server, room, request, other, single):
-    peer = request.getfixturevalue(other)("them")
+def test_frames_both_ways(server, room, other, single):
+    peer = other("them")
     peer.call("follow_data_tracks")
 
     async def scenario() -> None:

@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-from . import coturn, servers
-from .conftest import absent
+from .namespaces import run_apart
 
 
-def test_the_best_way_that_each_firewall_leaves(namespaces):
-    program, turn_program = servers.program(), coturn.program()
-    if program is None:
-        absent("No server program to start in a namespace: set LIVEKIT_SERVER.")
-    if turn_program is None:
-        absent("No coturn: install it, so that turnserver is on the path.")
-    run = subprocess.run(
-        ["unshare", "-n", sys.executable, "-m", "tests.interop.firewalls", str(program), str(turn_program)],
-        cwd=Path(__file__).parents[2],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout)
+def test_the_best_way_that_each_firewall_leaves(namespaces, server_program, turn_program):
+    found = run_apart("firewalls", server_program, turn_program)
     assert {name: result.get("server") for name, result in found.items()} == {
         "open": "udp",
         "udp 443 only": "turn",

@@ -2,78 +2,23 @@
 
 from __future__ import annotations
 
-import array
-import itertools
-import math
-
-import av
 import pytest
 import trio
 
-import trio_client
 from trio_client import (
     ActiveSpeakersChanged,
-    ConnectOptions,
     Scenario,
     TrackSource,
     TrackSubscribed,
     VideoLayer,
     VideoQuality,
 )
-from trio_client.media import PcmAudioTrack, RawVideoTrack, decode_audio, decode_video
+from trio_client.media import PcmAudioTrack, RawVideoTrack, decode_video
 
 from .ours import MODES, joined, run
+from .signals import HZ, PEAK, colour, listen, look, paint, sing
 
-HZ, PEAK = 480, 8000
 RED, BLUE = (220, 30, 40), (30, 60, 210)
-
-
-def sine(begin, count, rate, channels=1):
-    wave = [round(PEAK * math.sin(math.tau * HZ * n / rate)) for n in range(begin, begin + count)]
-    return array.array("h", [value for value in wave for _ in range(channels)])
-
-
-async def sing(track):
-    """A tone in pieces of an awkward length."""
-    at, piece = 0, track.sample_rate // 30
-    while True:
-        await track.write(sine(at, piece, track.sample_rate, track.channels))
-        at += piece
-
-
-async def paint(track, rgb):
-    """Pictures of one colour, with a corner that changes."""
-    frame = av.VideoFrame(320, 240, "rgb24")
-    number, due = 0, trio.current_time()
-    while True:
-        row = bytes(rgb) * 320
-        corner = bytes([255 * (number % 2)] * 24) + row[24:]
-        line = frame.planes[0].line_size
-        frame.planes[0].update(b"".join([part.ljust(line, b"\0") for part in [corner] * 8 + [row] * 232]))
-        await track.write(frame)
-        number += 1
-        due += 1 / 15
-        await trio.sleep_until(due)
-
-
-def rgb_of(frame):
-    """The colour in the middle."""
-    found = frame.reformat(format="rgb24")
-    at = found.height // 2 * found.planes[0].line_size + found.width // 2 * 3
-    return tuple(bytes(found.planes[0])[at : at + 3])
-
-
-async def listen(track, seconds=0.5):
-    """Frequency and peak of some sound, after a second of it."""
-    samples = array.array("h")
-    async with decode_audio(track, 24000, frame_ms=20) as decoded:
-        async for frame in decoded:
-            if frame.time > 1:
-                samples.extend(frame.data)
-            if len(samples) > 24000 * seconds:
-                break
-    crossings = sum((a < 0) != (b < 0) for a, b in itertools.pairwise(samples))
-    return crossings / 2 / (len(samples) / 24000), max(map(abs, samples))
 
 
 @MODES
@@ -103,11 +48,7 @@ def test_a_tone_published_with_the_join_outlives_the_session(server, room, nativ
 
     async def scenario() -> None:
         track = PcmAudioTrack("voice", 24000)
-        options = ConnectOptions(single_peer_connection=single)
-        async with (
-            trio_client.connect(server.url, server.token(room, "ours"), publish=[track], options=options) as ours,
-            trio.open_nursery() as nursery,
-        ):
+        async with joined(server, room, single=single, publish=[track]) as ours, trio.open_nursery() as nursery:
             nursery.start_soon(sing, track)
             heard = await peer.await_("heard")
             await ours.simulate(Scenario.FULL_RECONNECT)
@@ -157,12 +98,9 @@ def test_we_see_the_colour_of_a_native_client(server, room, native):
     async def scenario() -> None:
         async with joined(server, room) as ours, ours.events(TrackSubscribed) as events:
             track = (await anext(events)).track
-            async with decode_video(track) as pictures:
-                async for picture in pictures:
-                    if picture.time > 0.5:
-                        break
+            picture = await look(track)
             assert (picture.width, picture.height) == (320, 240)
-            assert rgb_of(picture) == pytest.approx(BLUE, abs=16)
+            assert colour(picture) == pytest.approx(BLUE, abs=16)
 
     run(scenario)
 
@@ -182,8 +120,8 @@ def test_a_browser_hears_and_sees_us(server, room, browser):
             sound = await peer.acall("measure_sound", sid=heard.sid)
             assert sound["hz"] == pytest.approx(HZ, rel=0.02)
             assert sound["peak"] == pytest.approx(PEAK, rel=0.25)
-            colour = await peer.acall("measure_colour", sid=seen.sid)
-            assert colour["rgb"] == pytest.approx(RED, abs=16)
+            shown = await peer.acall("measure_colour", sid=seen.sid)
+            assert shown["rgb"] == pytest.approx(RED, abs=16)
 
     run(scenario, seconds=90)
 
@@ -202,11 +140,7 @@ def test_we_hear_and_see_a_browser(server, room, browser):
             hz, peak = await listen(tracks[True])
             assert hz == pytest.approx(HZ, rel=0.02)
             assert peak == pytest.approx(PEAK, rel=0.25)
-            async with decode_video(tracks[False]) as pictures:
-                async for picture in pictures:
-                    if picture.time > 0.5:
-                        break
-            assert rgb_of(picture) == pytest.approx(BLUE, abs=16)
+            assert colour(await look(tracks[False])) == pytest.approx(BLUE, abs=16)
 
     run(scenario, seconds=90)
 
@@ -231,6 +165,6 @@ def test_layers_of_pictures(server, room):
                     async for picture in pictures:
                         if picture.width == width:
                             break
-                    assert rgb_of(picture) == pytest.approx(BLUE, abs=16)
+                    assert colour(picture) == pytest.approx(BLUE, abs=16)
 
     run(scenario)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-import trio
 from attrs import asdict
 
 from trio_client import (
     ChatMessage,
     LocalAudioTrack,
-    Room,
     SipDtmf,
     SipDtmfReceived,
     Transcription,
@@ -19,7 +16,6 @@ from trio_client import (
 
 from .ours import MODES, joined, run
 
-OTHERS = pytest.mark.parametrize("other", ["native", "browser"])
 SEGMENT = TranscriptionSegment("s1", "guten Tag", 100, 900, "de", True)
 
 
@@ -44,7 +40,7 @@ def test_chat_both_ways(server, room, browser, single):
             with ours.events(ChatMessage) as messages:
                 theirs = await page.acall("chat", text="hi")
                 await page.acall("edit", entry=theirs, text="hi you")
-                said, changed = await messages.__anext__(), await messages.__anext__()
+                said, changed = await anext(messages), await anext(messages)
             assert (said.identity, said.participant) == ("them", ours.remote_participants["them"])
             assert (said.entry.id, said.entry.message, said.entry.timestamp) == (
                 theirs["id"],
@@ -57,9 +53,8 @@ def test_chat_both_ways(server, room, browser, single):
     run(scenario)
 
 
-@OTHERS
-def test_keys_both_ways(server, room, request, other):
-    peer = request.getfixturevalue(other)("them")
+def test_keys_both_ways(server, room, other):
+    peer = other("them")
 
     async def scenario() -> None:
         async with joined(server, room) as ours:
@@ -69,15 +64,14 @@ def test_keys_both_ways(server, room, request, other):
             assert (key["code"], key["digit"], key["identity"]) == (11, "#", "ours")
             with ours.events(SipDtmfReceived) as keys:
                 await peer.acall("press", code=5, digit="5")
-                pressed = await keys.__anext__()
+                pressed = await anext(keys)
             assert (pressed.dtmf, pressed.identity) == (SipDtmf(5, "5"), "them")
 
     run(scenario)
 
 
-@OTHERS
-def test_an_agent_of_ours_transcribes(server, room, request, other):
-    peer = request.getfixturevalue(other)("them")
+def test_an_agent_of_ours_transcribes(server, room, other):
+    peer = other("them")
     sid = peer.call("publish_audio")["sid"]
 
     async def scenario() -> None:
@@ -100,19 +94,11 @@ def test_a_native_agent_transcribes(server, room, native):
         async with joined(server, room) as ours:
             publication = await ours.local_participant.publish_track(LocalAudioTrack("voice"))
             await agent.await_("participant_connected")
-            segment = asdict(SEGMENT)
-            said = await heard(ours, agent, publication.sid, segment)
+            with ours.events(TranscriptionReceived) as events:
+                await agent.acall("transcribe", identity="ours", track=publication.sid, segment=asdict(SEGMENT))
+                said = await anext(events)
             assert (said.segments, said.identity) == ((SEGMENT,), "them")
             assert said.participant is ours.local_participant
             assert said.publication is publication
-
-    async def heard(ours: Room, agent: object, sid: str, segment: dict[str, object]) -> TranscriptionReceived:
-        with ours.events(TranscriptionReceived) as events:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(lambda: native_call(agent, sid, segment))
-                return await events.__anext__()
-
-    async def native_call(agent: object, sid: str, segment: dict[str, object]) -> None:
-        await agent.acall("transcribe", identity="ours", track=sid, segment=segment)  # type: ignore[attr-defined]
 
     run(scenario)

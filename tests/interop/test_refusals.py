@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import trio
 
@@ -17,9 +19,8 @@ from trio_client import (
 )
 
 from . import tokens
+from .ours import MODES
 from .servers import KEY, SECRET, Server
-
-MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
 
 
 def refused(url: str, token: str, single: bool | None, **options: object) -> ConnectError:
@@ -80,8 +81,6 @@ def test_metadata_without_the_grant(server):
 
 
 def test_metadata_that_no_request_can_carry(server):
-    import random
-
     noise = "".join(random.Random(1).choices([chr(i) for i in range(0x4E00, 0x9FFF)], k=600_000))
     error = refused(server.url, server.token("room", "ours"), True, metadata=noise)
     assert type(error) is JoinRefused

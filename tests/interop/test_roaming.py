@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-from . import servers
-from .conftest import absent
+from .namespaces import run_apart
 
 
-def test_another_network_takes_over(namespaces):
-    program = servers.program()
-    if program is None:
-        absent("No server program to start in a namespace: set LIVEKIT_SERVER.")
-    run = subprocess.run(
-        ["unshare", "-n", sys.executable, "-m", "tests.interop.roaming", str(program)],
-        cwd=Path(__file__).parents[2],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
-    assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout)
+def test_another_network_takes_over(namespaces, server_program):
+    found = run_apart("roaming", server_program, timeout=90)
     assert all(result["same session"] for result in found.values())
     assert found["black hole"]["story"] == []  # signalling has not noticed anything yet
     for name in ("unplugged", "other network"):

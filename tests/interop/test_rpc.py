@@ -14,7 +14,6 @@ from trio_client import Room, RpcError, RpcErrorCode
 
 from .ours import MODES, joined, run
 
-OTHERS = pytest.mark.parametrize("other", ["native", "browser"])
 LONG = "".join([f"{number:05} ä " for number in range(3000)])
 """27 000 bytes, more than version 1 takes."""
 
@@ -56,9 +55,8 @@ async def failure(room: Room, method: str, payload: str = "", **how: Any) -> Rpc
 
 
 @MODES
-@OTHERS
-def test_we_call(server, room, request, other, single):
-    peer = request.getfixturevalue(other)("them")
+def test_we_call(server, room, other, single):
+    peer = other("them")
     peer.call("serve")
 
     async def scenario() -> None:
@@ -86,9 +84,8 @@ def test_we_call(server, room, request, other, single):
     run(scenario)
 
 
-@OTHERS
-def test_we_call_and_it_fails(server, room, request, other):
-    peer = request.getfixturevalue(other)("them")
+def test_we_call_and_it_fails(server, room, other):
+    peer = other("them")
     peer.call("serve")
 
     async def scenario() -> None:
@@ -112,9 +109,8 @@ def test_we_call_and_it_fails(server, room, request, other):
 
 
 @MODES
-@OTHERS
-def test_we_are_called(server, room, request, other, single):
-    peer = request.getfixturevalue(other)("them")
+def test_we_are_called(server, room, other, single):
+    peer = other("them")
 
     async def scenario() -> None:
         async with joined(server, room, single=single) as ours:
@@ -127,7 +123,8 @@ def test_we_are_called(server, room, request, other, single):
             assert await call(method="echo", payload=LONG) == {"answer": LONG}
             assert await call(method="count", payload=LONG) == {"answer": str(len(LONG))}
             who, seconds = (await call(method="caller", payload="", response_timeout=20))["answer"].split()
-            assert (who, float(seconds)) == ("them", 20.0 if other == "browser" else 13.0)  # less 7 s for the way
+            left = 20.0 if peer.name.startswith("browser") else 13.0  # less 7 s for the way
+            assert (who, float(seconds)) == ("them", left)
             assert await call(method="refuse", payload="{}") == {"code": 4711, "message": "no tea", "data": "{}"}
             assert (await call(method="break", payload=""))["code"] == RpcErrorCode.APPLICATION_ERROR
             assert (await call(method="nonsense", payload=""))["code"] == RpcErrorCode.UNSUPPORTED_METHOD
@@ -136,9 +133,8 @@ def test_we_are_called(server, room, request, other, single):
     run(scenario)
 
 
-@OTHERS
-def test_the_caller_learns_that_we_leave(server, room, request, other):
-    peer = request.getfixturevalue(other)("them")
+def test_the_caller_learns_that_we_leave(server, room, other):
+    peer = other("them")
 
     async def scenario() -> None:
         results = []

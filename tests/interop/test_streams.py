@@ -6,7 +6,6 @@ import hashlib
 import random
 from typing import Any
 
-import pytest
 import trio
 
 from trio_client import Reconnected, Room, Scenario, StreamError, StreamFailure, TextStreamReader
@@ -14,7 +13,6 @@ from trio_client import Reconnected, Room, Scenario, StreamError, StreamFailure,
 from .native_peer import pattern
 from .ours import MODES, joined, run
 
-OTHERS = pytest.mark.parametrize("other", ["native", "browser"])
 SIZE = 5_000_000
 
 LONG = "".join(random.Random(1).choices("abcdefgäöü€😀0123456789", k=40_000))
@@ -60,9 +58,8 @@ async def known(room: Room, identity: str = "them") -> Any:
 
 
 @MODES
-@OTHERS
-def test_texts_both_ways(server, room, request, other, single):
-    peer = request.getfixturevalue(other)("them")
+def test_texts_both_ways(server, room, other, single):
+    peer = other("them")
     peer.call("hear_streams", topic="t")
 
     async def scenario() -> None:
@@ -95,9 +92,8 @@ def test_texts_both_ways(server, room, request, other, single):
     run(scenario)
 
 
-@OTHERS
-def test_five_megabytes_both_ways(server, room, request, other):
-    peer = request.getfixturevalue(other)("them")
+def test_five_megabytes_both_ways(server, room, other):
+    peer = other("them")
     peer.call("hear_streams", topic="t")
 
     async def scenario() -> None:
@@ -142,9 +138,8 @@ def test_small_and_compressible_bytes_both_ways(server, room, native, tmp_path):
     run(scenario)
 
 
-@OTHERS
-def test_who_gives_up_tells_why(server, room, request, other):
-    peer = request.getfixturevalue(other)("them")
+def test_who_gives_up_tells_why(server, room, other):
+    peer = other("them")
     peer.call("hear_streams", topic="t")
 
     async def scenario() -> None:

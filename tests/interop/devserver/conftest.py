@@ -34,7 +34,5 @@ def server(_server: DevelopmentServer) -> DevelopmentServer:
 
 @pytest.fixture(scope="package")
 def _page() -> Iterator[browsers.Setup | str]:
-    setup = browsers.find()
-    yield setup
-    if isinstance(setup, browsers.Setup):
-        setup.close()
+    with browsers.setup() as found:
+        yield found

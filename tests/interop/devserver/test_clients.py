@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
-import math
-from itertools import pairwise
 
-import av
 import pytest
-import trio
 
 from trio_client import (
     DataReceived,
@@ -21,26 +16,18 @@ from trio_client import (
     TrackSubscribed,
     TrackUnmuted,
 )
-from trio_client.media import PcmAudioTrack, RawVideoTrack, decode_audio, decode_video
+from trio_client.media import PcmAudioTrack, RawVideoTrack
 
 from ..ours import MODES, joined, run
+from ..signals import colour, listen, look, paint, sing
 
-OTHERS = pytest.mark.parametrize("other", ["native", "browser"])
-RATE = 48000
 LONG = 90.0
 """Seconds for each: several clients on a busy machine."""
 
 
-@pytest.fixture
-def start(request):
-    """A function that starts a client of a kind, joined."""
-    return lambda other, identity="them": request.getfixturevalue(other)(identity)
-
-
 @MODES
-@OTHERS
-def test_state_and_data(server, room, start, other, single):
-    them = start(other)
+def test_state_and_data(server, room, other, single):
+    them = other("them")
 
     async def scenario() -> None:
         async with joined(server, room, single=single) as ours:
@@ -78,9 +65,8 @@ def test_state_and_data(server, room, start, other, single):
     assert server.background.identities(room) == []
 
 
-@OTHERS
-def test_we_leave_and_are_removed(server, room, start, other):
-    them = start(other)
+def test_we_leave_and_are_removed(server, room, other):
+    them = other("them")
 
     async def scenario() -> None:
         async with joined(server, room):
@@ -92,10 +78,9 @@ def test_we_leave_and_are_removed(server, room, start, other):
     run(scenario, LONG)
 
 
-@OTHERS
-def test_links_that_break(server, room, start, other):
+def test_links_that_break(server, room, other):
     """Each side's in turn: it comes back, in the same session, and data flows both ways."""
-    them = start(other)
+    them = other("them")
 
     async def scenario() -> None:
         async with joined(server, room) as ours:
@@ -120,35 +105,10 @@ def test_links_that_break(server, room, start, other):
 # ------------------------------------------------------------------ sound and pictures
 
 
-async def pitch(track) -> float:
-    """Of half a second of sound, after a quarter."""
-    samples: list[int] = []
-    async for frame in decode_audio(track, sample_rate=RATE, channels=1):
-        samples += frame.data
-        if len(samples) >= RATE * 3 // 4:
-            break
-    half = samples[RATE // 4 :]
-    return sum([(a < 0) != (b < 0) for a, b in pairwise(half)]) / 2 / (len(half) / RATE)
-
-
-async def colour(track) -> list[int]:
-    """In the middle of the fifth picture."""
-    count = 0
-    async for picture in decode_video(track):
-        count += 1
-        if count == 5:
-            pixels = picture.reformat(format="rgb24")
-            at = picture.height // 2 * pixels.planes[0].line_size + picture.width // 2 * 3
-            return list(bytes(pixels.planes[0])[at : at + 3])
-    raise AssertionError("no pictures")
-
-
-async def sing(track) -> None:
-    """400 Hz, for as long as the track is published."""
-    wave = array.array("h", [round(9000 * math.sin(math.tau * 400 * n / RATE)) for n in range(960)])  # 8 periods
+async def sing_to_the_end(track) -> None:
+    """For as long as the track is published."""
     with contextlib.suppress(LocalProtocolError):
-        while True:
-            await track.write(wave)
+        await sing(track, 400)
 
 
 async def settles(measure, expected: float) -> None:
@@ -157,25 +117,20 @@ async def settles(measure, expected: float) -> None:
         print("measured", found)
 
 
-async def paint(track, rgb) -> None:
-    while True:
-        picture = av.VideoFrame(320, 240, "rgb24")
-        picture.planes[0].update(bytes(rgb) * (picture.planes[0].buffer_size // 3))
-        await track.write(picture)
-        await trio.sleep(1 / 15)
-
-
 @MODES
-@OTHERS
-def test_a_tone_each_way(server, room, start, other, single):
-    them = start(other)
+def test_a_tone_each_way(server, room, other, single):
+    them = other("them")
 
     async def scenario() -> None:
         async with joined(server, room, single=single) as ours:
             with ours.events(TrackSubscribed, TrackMuted, TrackUnmuted) as events:
                 sid = (await them.acall("publish_tone", hz=523, peak=9000))["sid"]
                 subscribed = await anext(events)
-                await settles(lambda: pitch(subscribed.track), 523)
+
+                async def heard() -> float:
+                    return (await listen(subscribed.track))[0]
+
+                await settles(heard, 523)
                 await them.acall("mute", sid=sid)
                 assert isinstance(await anext(events), TrackMuted)
                 assert subscribed.publication.muted
@@ -184,7 +139,7 @@ def test_a_tone_each_way(server, room, start, other, single):
 
             track = PcmAudioTrack("ours")
             publication = await ours.local_participant.publish_track(track)
-            ours.start_soon(sing, track)
+            ours.start_soon(sing_to_the_end, track)
             await them.await_("track_subscribed")
 
             async def measure() -> float:
@@ -202,16 +157,15 @@ def test_a_tone_each_way(server, room, start, other, single):
 
 
 @MODES
-@OTHERS
-def test_pictures_each_way(server, room, start, other, single):
-    them = start(other)
+def test_pictures_each_way(server, room, other, single):
+    them = other("them")
 
     async def scenario() -> None:
         async with joined(server, room, single=single) as ours:
             with ours.events(TrackSubscribed) as events:
                 await them.acall("publish_colour", rgb=[200, 40, 40])
                 track = (await anext(events)).track
-                assert await colour(track) == pytest.approx([200, 40, 40], abs=40)
+                assert colour(await look(track)) == pytest.approx([200, 40, 40], abs=40)
             video = RawVideoTrack("ours", 320, 240, fps=15)
             publication = await ours.local_participant.publish_track(video)
             ours.start_soon(paint, video, [40, 60, 200])
@@ -225,17 +179,17 @@ def test_pictures_each_way(server, room, start, other, single):
 # ------------------------------------------------------------------ the others among themselves
 
 
-def test_calls_between_the_others(server, room, start):
+def test_calls_between_the_others(server, room, native, browser):
     """The native client and the browser call each other through our server; and ours calls both."""
-    native, browser = start("native", "native"), start("browser", "browser")
+    one, two = native("native"), browser("browser")
 
     async def scenario() -> None:
         async with joined(server, room) as ours:
             await ours.wait_until(lambda: len(ours.remote_participants) == 2)
-            for peer in (native, browser):
+            for peer in (one, two):
                 await peer.acall("serve")
                 await peer.await_("participant_connected", where=lambda e: e["args"][0]["identity"] == "ours")
-            for caller, callee in ((native, "browser"), (browser, "native")):
+            for caller, callee in ((one, "browser"), (two, "native")):
                 found = await caller.acall("call", to=callee, method="echo", payload="hello")
                 assert found == {"answer": "hello"}
                 found = await caller.acall("call", to=callee, method="refuse", payload="{}")
