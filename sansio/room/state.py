@@ -7,7 +7,8 @@ outbox, after the fact is visible in the state. The rules of the protocol that h
 * Of two infos about one sid the one with the lower version is older and ignored. Equal versions are applied: the
   server sends several infos of one version that differ.
 * ``tracks`` and ``attributes`` of an info are complete lists: what is missing there is gone.
-* A DISCONNECTED info may contain nothing but identity and sid, and counts only if the sid is the one we know.
+* A DISCONNECTED info may contain nothing but identity and sid, and counts only if the sid is the one we know, or of
+  a session that began later: one that took the place of the one we know, and ended before anybody was told of it.
 * Our own info never removes or mutes a track of ours: the server says that by messages of their own.
 
 What does not fit (unknown sids, stale versions, more than the limits allow) is counted and ignored.
@@ -249,7 +250,7 @@ class RoomState:
             return
         known = self._remote.get(identity)
         if info.state == _DISCONNECTED:
-            if known is not None and known.sid == sid:
+            if known is not None and (known.sid == sid or _is_later(info, known)):
                 self._remove(known, DisconnectReason(info.disconnect_reason))
             else:
                 self.counters.add("disconnect_of_unknown")
@@ -328,7 +329,7 @@ class RoomState:
         participant.state = ParticipantState(info.state)
         participant.kind = ParticipantKind(info.kind)
         participant.kind_value = info.kind
-        participant.joined_at = utc_from_ms(info.joined_at_ms or info.joined_at * 1000)
+        participant.joined_at = _joined_at(info)
         participant.is_publisher = info.is_publisher
         participant.client_protocol = info.client_protocol
         participant.capabilities = tuple(info.capabilities[: limits.SHORT_LIST])
@@ -645,6 +646,16 @@ class RoomState:
 
 def _ignore(*facts: object) -> None:
     """Nobody keeps track of publications."""
+
+
+def _is_later(info: models.ParticipantInfo, known: RemoteParticipant) -> bool:
+    """Whether an info is of a session that began after the one that we know under this identity."""
+    joined_at = _joined_at(info)
+    return joined_at is not None and known.joined_at is not None and joined_at > known.joined_at
+
+
+def _joined_at(info: models.ParticipantInfo) -> datetime | None:
+    return utc_from_ms(info.joined_at_ms or info.joined_at * 1000)
 
 
 def _tell_nobody(event: Event) -> None:

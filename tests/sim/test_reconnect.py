@@ -25,6 +25,7 @@ FOUND = {
     "a probe after which nobody asked for consent": "03cc08000a003e000100730006004701",
     "another one, in silence": "009e0000030095090101570a",
     "a router that forgets": "0000100007006400",
+    "a session that took the place of another and ended before anybody knew": "04bb020009007a000b003009",
 }
 
 

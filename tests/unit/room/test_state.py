@@ -182,6 +182,19 @@ def test_a_bare_disconnect_is_enough():
     assert names(room.update(info(version=0, state=DISCONNECTED))) == ["participant_disconnected"]
 
 
+def test_a_later_session_that_has_ended_took_the_place_of_the_one_we_know():
+    """The server has told nothing of its beginning, and tells nothing of the end of the one before it."""
+    room = Room(info(joined_at_ms=5000))
+    bob = room.remote_participants["bob"]
+    for ignored in ({}, {"joined_at_ms": 4999}, {"joined_at_ms": 5000}, {"joined_at": 5}):
+        assert room.update(info(sid="PA_other", state=DISCONNECTED, **ignored)) == []
+    seen = room.update(info(sid="PA_later", state=DISCONNECTED, joined_at_ms=5001, disconnect_reason=4))
+    assert seen == [events.ParticipantDisconnected(bob, DisconnectReason.PARTICIPANT_REMOVED)]
+    assert not room.remote_participants
+    room = Room(info())
+    assert room.update(info(sid="PA_later", state=DISCONNECTED, joined_at=5)) == []
+
+
 def test_disconnects_of_other_sessions_and_of_strangers_are_ignored():
     room = Room(info())
     assert room.update(info(sid="PA_old", state=DISCONNECTED), info("carol", "PA_c", state=DISCONNECTED)) == []
