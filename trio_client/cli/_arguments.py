@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ._exits import MEANING
 
@@ -29,22 +30,27 @@ def build() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_demo, _devserver, _join, _publish, _record, _doctor, _token, _load):
-        add(commands)
+    for command in COMMANDS:
+        command.add(
+            commands.add_parser(
+                command.name,
+                help=command.help,
+                description=command.text.strip(),
+                epilog=f"example:\n  {command.example}",
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )
     return parser
 
 
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str, text: str, *examples: str
-) -> argparse.ArgumentParser:
-    lines = "\n".join([f"  {example}" for example in examples])
-    return commands.add_parser(
-        name,
-        help=help,
-        description=text.strip(),
-        epilog=f"example:\n{lines}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+class Command(NamedTuple):
+    """A command as its help shows it; ``add`` adds its arguments to a parser."""
+
+    name: str
+    help: str
+    text: str
+    example: str
+    add: Callable[[argparse.ArgumentParser], None]
 
 
 def _bounded(low: float, high: float, kind: Callable[[str], float] = float) -> Callable[[str], float]:
@@ -108,17 +114,7 @@ def _seconds(
 # ------------------------------------------------------------------ the commands
 
 
-def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
-        commands,
-        "demo",
-        "see it work: two participants, sound, pictures, data, a broken link",
-        """
-Two participants in a room, for about ten seconds: a tone and a moving picture are published, received and measured,
-data goes there and back, the signalling link breaks and comes back. Leaves a recording and a picture of the timeline.
-Without --url this runs on an embedded development server. Needs the [media] extra.""",
-        "trio-livekit demo --out demo-out",
-    )
+def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default="", help="do it on this server")
     parser.add_argument("--token", action="append", help="a token for it; give two, of the same room")
     _key(parser)
@@ -126,17 +122,7 @@ Without --url this runs on an embedded development server. Needs the [media] ext
     parser.add_argument("--out", default="demo-out", help="folder for what is left behind (default: demo-out)")
 
 
-def _devserver(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
-        commands,
-        "devserver",
-        "run the development server (not made for production)",
-        """
-Run a small LiveKit-compatible server: rooms, data and media, for development, tests and demonstrations only. It
-speaks no TLS, keeps nothing, and its default key is known to everybody. Prints a URL, a token and a join command,
-and then who comes and goes.""",
-        "trio-livekit devserver --port 7890 --seconds 60",
-    )
+def _devserver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=_port, default=DEVELOPMENT_PORT, help="TCP port of HTTP and WebSockets (default: 7880; 0: any)"
     )
@@ -148,16 +134,35 @@ and then who comes and goes.""",
     _seconds(parser, "stop after so long (default: when interrupted)")
 
 
-def _token(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
-        commands,
-        "token",
-        "make an access token",
-        """
-Print an access token. Without --key and --secret (or LIVEKIT_API_KEY and LIVEKIT_API_SECRET) it is one for the
-development server.""",
-        "trio-livekit token --room demo --identity alice --name Alice",
+def _join(parser: argparse.ArgumentParser) -> None:
+    _where(parser, "join")
+    parser.add_argument("--send", default=None, metavar="TEXT", help="send this to everybody, once joined")
+    parser.add_argument("--topic", default="", help="topic of that")
+    parser.add_argument("--no-subscribe", action="store_true", help="do not receive tracks")
+    _seconds(parser)
+
+
+def _publish(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help='the file, or "test:"')
+    _where(parser, "publish")
+    parser.add_argument("--loop", action="store_true", help="begin again at the end")
+    _seconds(parser, "leave so long after joining (default: at the end of the file)")
+
+
+def _record(parser: argparse.ArgumentParser) -> None:
+    _where(parser, "record")
+    parser.add_argument("--out", default="recordings", help="folder for the files (default: recordings)")
+    parser.add_argument(
+        "--wait", type=_bounded(0, 1e9), default=None, help="seconds to wait for the first track (default: for ever)"
     )
+    _seconds(parser, "stop so long after the first track (default: when interrupted)")
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    _where(parser, "doctor")
+
+
+def _token(parser: argparse.ArgumentParser) -> None:
     _key(parser)
     _identity(parser, "guest")
     parser.add_argument("--name", default="", help="name that others see")
@@ -173,81 +178,7 @@ development server.""",
     parser.add_argument("--hidden", action="store_true", help="others do not see the participant")
 
 
-def _join(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
-        commands,
-        "join",
-        "join a room and tell what happens in it",
-        f"Join a room, and print a line for everything that happens. On a terminal, levels are shown below.\n{WHERE}",
-        "trio-livekit join ws://127.0.0.1:7890 --room demo --identity alice --seconds 3",
-    )
-    _where(parser, "join")
-    parser.add_argument("--send", default=None, metavar="TEXT", help="send this to everybody, once joined")
-    parser.add_argument("--topic", default="", help="topic of that")
-    parser.add_argument("--no-subscribe", action="store_true", help="do not receive tracks")
-    _seconds(parser)
-
-
-def _publish(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
-        commands,
-        "publish",
-        "play a file into a room",
-        f"""
-Publish the sound and the video of a file, in real time; "test:" in place of a file is a tone and a moving picture. Any
-file that PyAV reads will do; Opus, VP8 and H.264 are sent as they are. Needs the [media] extra.
-{WHERE}""",
-        "trio-livekit publish test: ws://127.0.0.1:7890 --room demo --seconds 6",
-    )
-    parser.add_argument("file", metavar="FILE", help='the file, or "test:"')
-    _where(parser, "publish")
-    parser.add_argument("--loop", action="store_true", help="begin again at the end")
-    _seconds(parser, "leave so long after joining (default: at the end of the file)")
-
-
-def _record(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
-        commands,
-        "record",
-        "record the tracks of a room",
-        f"""
-Record every track of a room, as it is, into a file of its own: sound as .ogg, VP8 as .webm, H.264 as .mp4. Needs the
-[media] extra.
-{WHERE}""",
-        "trio-livekit record ws://127.0.0.1:7890 --room demo --out recordings --seconds 2",
-    )
-    _where(parser, "record")
-    parser.add_argument("--out", default="recordings", help="folder for the files (default: recordings)")
-    parser.add_argument(
-        "--wait", type=_bounded(0, 1e9), default=None, help="seconds to wait for the first track (default: for ever)"
-    )
-    _seconds(parser, "stop so long after the first track (default: when interrupted)")
-
-
-def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
-        commands,
-        "doctor",
-        "join once, and tell which way media takes and what is wrong",
-        f"""
-Join a room, look at every path that media could take, leave, and print a report: facts, the paths, and a verdict of one
-sentence. There is no secret in it.
-{WHERE}""",
-        "trio-livekit doctor ws://127.0.0.1:7890",
-    )
-    _where(parser, "doctor")
-
-
-def _load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(
-        commands,
-        "load",
-        "let several participants send data to each other, and measure",
-        """
-Join one room several times, let every participant send reliable data to all others, and print what came of it. Without
-a URL this runs on an embedded development server. Use it on servers of your own.""",
-        "trio-livekit load --participants 4 --rate 20 --seconds 2",
-    )
+def _load(parser: argparse.ArgumentParser) -> None:
     _where(parser, "load")
     parser.add_argument(
         "--participants", type=_bounded(2, 64, int), default=4, help="how many join (default: 4; at most 64)"
@@ -259,3 +190,82 @@ a URL this runs on an embedded development server. Use it on servers of your own
         "--size", type=_bounded(24, 15000, int), default=200, help="bytes of a message (default: 200; at most 15000)"
     )
     parser.add_argument("--seconds", type=_bounded(0.1, 300), default=5.0, help="how long (default: 5; at most 300)")
+
+
+COMMANDS = (
+    Command(
+        "demo",
+        "see it work: two participants, sound, pictures, data, a broken link",
+        """
+Two participants in a room, for about ten seconds: a tone and a moving picture are published, received and measured,
+data goes there and back, the signalling link breaks and comes back. Leaves a recording and a picture of the timeline.
+Without --url this runs on an embedded development server. Needs the [media] extra.""",
+        "trio-livekit demo --out demo-out",
+        _demo,
+    ),
+    Command(
+        "devserver",
+        "run the development server (not made for production)",
+        """
+Run a small LiveKit-compatible server: rooms, data and media, for development, tests and demonstrations only. It
+speaks no TLS, keeps nothing, and its default key is known to everybody. Prints a URL, a token and a join command,
+and then who comes and goes.""",
+        "trio-livekit devserver --port 7890 --seconds 60",
+        _devserver,
+    ),
+    Command(
+        "join",
+        "join a room and tell what happens in it",
+        f"Join a room, and print a line for everything that happens. On a terminal, levels are shown below.\n{WHERE}",
+        "trio-livekit join ws://127.0.0.1:7890 --room demo --identity alice --seconds 3",
+        _join,
+    ),
+    Command(
+        "publish",
+        "play a file into a room",
+        f"""
+Publish the sound and the video of a file, in real time; "test:" in place of a file is a tone and a moving picture. Any
+file that PyAV reads will do; Opus, VP8 and H.264 are sent as they are. Needs the [media] extra.
+{WHERE}""",
+        "trio-livekit publish test: ws://127.0.0.1:7890 --room demo --seconds 6",
+        _publish,
+    ),
+    Command(
+        "record",
+        "record the tracks of a room",
+        f"""
+Record every track of a room, as it is, into a file of its own: sound as .ogg, VP8 as .webm, H.264 as .mp4. Needs the
+[media] extra.
+{WHERE}""",
+        "trio-livekit record ws://127.0.0.1:7890 --room demo --out recordings --seconds 2",
+        _record,
+    ),
+    Command(
+        "doctor",
+        "join once, and tell which way media takes and what is wrong",
+        f"""
+Join a room, look at every path that media could take, leave, and print a report: facts, the paths, and a verdict of one
+sentence. There is no secret in it.
+{WHERE}""",
+        "trio-livekit doctor ws://127.0.0.1:7890",
+        _doctor,
+    ),
+    Command(
+        "token",
+        "make an access token",
+        """
+Print an access token. Without --key and --secret (or LIVEKIT_API_KEY and LIVEKIT_API_SECRET) it is one for the
+development server.""",
+        "trio-livekit token --room demo --identity alice --name Alice",
+        _token,
+    ),
+    Command(
+        "load",
+        "let several participants send data to each other, and measure",
+        """
+Join one room several times, let every participant send reliable data to all others, and print what came of it. Without
+a URL this runs on an embedded development server. Use it on servers of your own.""",
+        "trio-livekit load --participants 4 --rate 20 --seconds 2",
+        _load,
+    ),
+)
