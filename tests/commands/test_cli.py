@@ -64,71 +64,9 @@ from trio_client.cli._join import REFRESH, Levels
 from trio_client.cli._places import DEVELOPMENT, is_local
 from trio_client.cli._transcript import Transcript, describe, show
 
-ROOT = Path(__file__).parents[2]
+from .processes import COMMAND, ROOT, environment, line_with, start, stop
+
 DEMO = "trio-livekit demo --out demo-out"
-COMMAND = (sys.executable, "-W", "error", "-m", "trio_client")
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("URL", "TOKEN", "API_KEY", "API_SECRET"):
-        monkeypatch.delenv(f"LIVEKIT_{name}", raising=False)
-
-
-def start(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        cwd=cwd,
-    )
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-
-
-def line_with(process: subprocess.Popen[str], *texts: str) -> str:
-    """Read its output until each text has been in a line; a process that does not print them in time is ended."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    lines = []
-    watchdog = threading.Timer(20, process.kill)
-    watchdog.start()
-    try:
-        for line in process.stdout:
-            lines.append(line)
-            if all(any(text in line for line in lines) for text in texts):
-                return line
-    finally:
-        watchdog.cancel()
-    raise AssertionError(f"not all of {texts} in {lines}: {process.stderr.read()}")
-
-
-def stop(process: subprocess.Popen[str]) -> int:
-    """Interrupt it; its exit code."""
-    process.send_signal(signal.SIGINT)
-    try:
-        return process.wait(10)
-    finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
-            stream.close()
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A development server, and its address."""
-    process = start("devserver", "--port", "0")
-    found = re.search(r"URL +(\S+)", line_with(process, "URL"))
-    assert found
-    yield found.group(1)
-    assert stop(process) == Exit.OK
 
 
 # ------------------------------------------------------------------ help, and what it shows

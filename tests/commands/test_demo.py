@@ -13,7 +13,8 @@ import trio_client
 from trio_client.cli import Exit, main
 from trio_client.cli._timeline import Lane, Timeline, curve, states
 
-from .test_cli import DEMO, ROOT, start, stop
+from .processes import ROOT, start
+from .test_cli import DEMO
 
 
 def test_the_demonstration(tmp_path):
@@ -48,26 +49,69 @@ def test_the_line_in_the_readme():
     assert block.rstrip().split(" && ")[-1] == ".venv/bin/trio-livekit demo"
 
 
-def test_on_another_server_with_two_tokens(tmp_path, capsys):
-    server = start("devserver", "--port", "0")
-    try:
-        assert server.stdout is not None
-        url = re.search(r"URL +(\S+)", "".join([server.stdout.readline() for _ in range(2)]))
-        assert url
-        tokens = []
-        for identity in ("carol", "dave"):
-            assert main(["token", "--room", "elsewhere", "--identity", identity]) == 0
-            tokens += ["--token", capsys.readouterr().out.strip()]
-        assert main(["demo", "--url", url.group(1), "--out", str(tmp_path), *tokens]) == 0
-        out = capsys.readouterr().out
-        assert "carol joined elsewhere" in out
-        assert "ParticipantDisconnected carol" in out
-    finally:
-        assert stop(server) == Exit.OK
+def token(capsys, *arguments: str) -> str:
+    assert main(["token", *arguments]) == 0
+    printed: str = capsys.readouterr().out.strip()
+    return printed
+
+
+def test_on_another_server_with_two_tokens(url, tmp_path, capsys):
+    tokens = []
+    for identity in ("carol", "dave"):
+        tokens += ["--token", token(capsys, "--room", "elsewhere", "--identity", identity)]
+    assert main(["demo", "--url", url, "--out", str(tmp_path), *tokens]) == 0
+    out = capsys.readouterr().out
+    assert "carol joined elsewhere" in out
+    assert "ParticipantDisconnected carol" in out
+    assert (tmp_path / "recording.webm").exists()
+
+
+@pytest.mark.parametrize("given", ["argument", "environment"])
+def test_on_another_server_with_one_token(given, url, tmp_path, capsys, monkeypatch):
+    """One participant does what it can: what the server confirms is measured, and others would hear it."""
+    alone = token(capsys, "--room", f"alone by {given}", "--identity", "erin")
+    arguments = ["demo", "--url", url, "--out", str(tmp_path)]
+    if given == "argument":
+        arguments += ["--token", alone]
+    else:
+        monkeypatch.setenv("LIVEKIT_TOKEN", alone)
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    for text in ("one participant", f"erin joined alone by {given}", "Reconnected", "20 of 20 messages were acknow"):
+        assert text in out
+    for text in ("the server got audio", "the server got video", "no sound was sent", "sound and pictures went on"):
+        assert f"yes  {text}" in out
+    assert "NO " not in out
+    picture = ElementTree.parse(tmp_path / "timeline.svg").getroot()
+    texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"erin", "sent", "data", "Reconnected"} <= set(texts)
+    assert [path.name for path in tmp_path.iterdir()] == ["timeline.svg"]
+
+
+def test_tokens_that_will_not_do(url, tmp_path, capsys):
+    def code(*tokens: str) -> tuple[int, str]:
+        arguments = ["demo", "--url", url, "--out", str(tmp_path)]
+        for given in tokens:
+            arguments += ["--token", given]
+        return main(arguments), capsys.readouterr().err
+
+    one = token(capsys, "--room", "one", "--identity", "frank")
+    two = token(capsys, "--room", "two", "--identity", "grace")
+    silent = token(capsys, "--room", "one", "--identity", "heidi", "--no-publish")
+    assert code(one, two) == (Exit.USAGE, "trio-livekit demo: The two tokens are of different rooms.\n")
+    assert code(one, one) == (Exit.USAGE, "trio-livekit demo: Both tokens are of frank: nobody can be there twice.\n")
+    assert code(one, two, silent)[0] == Exit.USAGE
+    assert code("nonsense")[0] == Exit.TOKEN_REJECTED
+    for tokens in ([silent], [silent, one]):
+        found, text = code(*tokens)
+        assert found == Exit.REJECTED
+        assert "not allowed" in text.lower()
+    for arguments in (["--token", one], ["--key", "k", "--secret", "s"]):
+        assert main(["demo", *arguments, "--out", str(tmp_path)]) == Exit.USAGE
+        assert "--url" in capsys.readouterr().err
 
 
 def test_what_cannot_be_shown(tmp_path, capsys, monkeypatch):
-    assert main(["demo", "--token", "one", "--out", str(tmp_path)]) == Exit.USAGE
     assert main(["demo", "--url", "ws://127.0.0.1:9", "--out", str(tmp_path)]) == Exit.UNREACHABLE
     assert main(["demo", "--url", "wss://example.com", "--out", str(tmp_path)]) == Exit.USAGE
     (tmp_path / "file").write_text("")
@@ -80,28 +124,24 @@ def test_what_cannot_be_shown(tmp_path, capsys, monkeypatch):
         assert "trio-livekit[media]" in capsys.readouterr().err
 
 
-def test_files_that_cannot_be_played(tmp_path, capsys):
+def test_files_that_cannot_be_played(url, tmp_path, capsys):
     assert main(["publish", str(tmp_path / "nothing.wav"), "ws://127.0.0.1:9"]) == Exit.SYSTEM
     assert "No such file" in capsys.readouterr().err
+    text = tmp_path / "notes.txt"
+    text.write_text("this is no sound")
+    assert main(["publish", str(text), url]) == Exit.SYSTEM
+    assert "notes.txt" in capsys.readouterr().err
 
 
-def test_nothing_to_record(tmp_path, capsys):
-    server = start("devserver", "--port", "0")
-    try:
-        assert server.stdout is not None
-        url = re.search(r"URL +(\S+)", "".join([server.stdout.readline() for _ in range(2)]))
-        assert url
-        assert main(["record", url.group(1), "--out", str(tmp_path), "--wait", "0.1"]) == Exit.CHECK
-        assert "Nothing was recorded" in capsys.readouterr().err
-        text = tmp_path / "notes.txt"
-        text.write_text("this is no sound")
-        assert main(["publish", str(text), url.group(1)]) == Exit.SYSTEM
-        assert "notes.txt" in capsys.readouterr().err
-        assert main(["doctor", url.group(1)]) == Exit.OK
-        assert "direct UDP" in capsys.readouterr().out
-        assert main(["doctor", "ws://127.0.0.1:9"]) == Exit.UNREACHABLE
-    finally:
-        assert stop(server) == Exit.OK
+def test_nothing_to_record(url, tmp_path, capsys):
+    assert main(["record", url, "--out", str(tmp_path), "--wait", "0.1"]) == Exit.CHECK
+    assert "Nothing was recorded" in capsys.readouterr().err
+
+
+def test_doctor(url, capsys):
+    assert main(["doctor", url]) == Exit.OK
+    assert "direct UDP" in capsys.readouterr().out
+    assert main(["doctor", "ws://127.0.0.1:9"]) == Exit.UNREACHABLE
 
 
 @pytest.mark.parametrize("end", [1.0, 12.5])

@@ -116,7 +116,7 @@ def _seconds(
 
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default="", help="do it on this server")
-    parser.add_argument("--token", action="append", help="a token for it; give two, of the same room")
+    parser.add_argument("--token", action="append", metavar="TOKEN", help="a token for it; give it twice for two participants")
     _key(parser)
     parser.add_argument("--room", default="trio-livekit-demo", help="room of tokens that are made")
     parser.add_argument("--out", default="demo-out", help="folder for what is left behind (default: demo-out)")
@@ -199,7 +199,10 @@ COMMANDS = (
         """
 Two participants in a room, for about ten seconds: a tone and a moving picture are published, received and measured,
 data goes there and back, the signalling link breaks and comes back. Leaves a recording and a picture of the timeline.
-Without --url this runs on an embedded development server. Needs the [media] extra.""",
+Without --url this runs on an embedded development server. On another server it takes a key, which tokens for two
+participants are made of, or two tokens of one room. With one token (--token, or LIVEKIT_TOKEN) there is one
+participant: the server confirms what it gets, and whoever else is in the room can hear and see it. Needs the [media]
+extra.""",
         "trio-livekit demo --out demo-out",
         _demo,
     ),

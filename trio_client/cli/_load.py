@@ -15,7 +15,7 @@ import trio
 from .. import _core as core
 from .._connect import connect, preload
 from ._exits import Exit, Failure
-from ._places import DEVELOPMENT, key_for, make_token
+from ._places import DEVELOPMENT, embed_server, key_for, make_token
 
 HEAD = struct.Struct("!IId")
 """Of a message: its sender, its number, when it was sent."""
@@ -56,17 +56,14 @@ class Participant:
 
 async def run(arguments: Namespace) -> int:
     """Join, send, count, print."""
+    if arguments.token:
+        raise Failure(Exit.USAGE, "One token is for one participant; give --key and --secret in place of it.")
+    if arguments.url:
+        return await _load(arguments, arguments.url, key_for(arguments, arguments.url))
     async with AsyncExitStack() as stack:
-        url = arguments.url
-        if not url:
-            from ..devserver import serve
-
-            server = await stack.enter_async_context(serve(keys=dict([DEVELOPMENT])))
-            url = server.url
-            print(f"an embedded development server at {url}")
-        if arguments.token:
-            raise Failure(Exit.USAGE, "One token is for one participant; give --key and --secret in place of it.")
-        return await _load(arguments, url, key_for(arguments, url))
+        url = await embed_server(stack)
+        print(f"an embedded development server at {url}")
+        return await _load(arguments, url, DEVELOPMENT)
 
 
 async def _load(arguments: Namespace, url: str, key: tuple[str, str]) -> int:

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import time
 from argparse import Namespace
+from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 from ._exits import Exit, Failure
@@ -43,6 +44,13 @@ def key_for(arguments: Namespace, url: str) -> tuple[str, str]:
     if key is None and not is_local(url):
         raise Failure(Exit.USAGE, "How to get in? Give a token, or an API key with --key and --secret.")
     return key or DEVELOPMENT
+
+
+async def embed_server(stack: AsyncExitStack) -> str:
+    """Run a development server until the stack unwinds; its address."""
+    from ..devserver import serve
+
+    return (await stack.enter_async_context(serve(keys=dict([DEVELOPMENT])))).url
 
 
 def make_token(key: tuple[str, str], identity: str, room: str) -> str:
