@@ -105,7 +105,7 @@ def test_tokens_that_will_not_do(url, tmp_path, capsys):
     for tokens in ([silent], [silent, one]):
         found, text = code(*tokens)
         assert found == Exit.REJECTED
-        assert "not allowed" in text.lower()
+        assert "does not have permission to publish" in text
     for arguments in (["--token", one], ["--key", "k", "--secret", "s"]):
         assert main(["demo", *arguments, "--out", str(tmp_path)]) == Exit.USAGE
         assert "--url" in capsys.readouterr().err

@@ -116,7 +116,9 @@ def _seconds(
 
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default="", help="do it on this server")
-    parser.add_argument("--token", action="append", metavar="TOKEN", help="a token for it; give it twice for two participants")
+    parser.add_argument(
+        "--token", action="append", metavar="TOKEN", help="a token for it; give it twice for two participants"
+    )
     _key(parser)
     parser.add_argument("--room", default="trio-livekit-demo", help="room of tokens that are made")
     parser.add_argument("--out", default="demo-out", help="folder for what is left behind (default: demo-out)")

@@ -123,7 +123,9 @@ class Duet:
         stage.step("Data: twenty messages there and back")
         await stage.send_messages(self._exchange)
         stage.say(f"there and back in {stage.spread()}")
-        stage.check(len(stage.messages) == MESSAGES, f"{len(stage.messages)} of {MESSAGES} messages went there and back")
+        stage.check(
+            len(stage.messages) == MESSAGES, f"{len(stage.messages)} of {MESSAGES} messages went there and back"
+        )
         await trio.sleep(0.5)
         stage.step("Muting, and unmuting")
         await self._mute(sound)
@@ -131,9 +133,7 @@ class Duet:
         stage.step("The signalling link breaks")
         begun = stage.transcript.elapsed
         took, session = await speaker.break_link()
-        stage.say(
-            f"back after {took * 1000:.0f} ms, {session}; {ears.pictures_since(begun)} pictures came meanwhile"
-        )
+        stage.say(f"back after {took * 1000:.0f} ms, {session}; {ears.pictures_since(begun)} pictures came meanwhile")
         await trio.sleep(2.5)
         stage.step("Leaving")
         await playing.stop()

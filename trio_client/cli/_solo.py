@@ -55,7 +55,9 @@ class Solo:
         for publication in published:
             stats = publication.stats()
             kind = publication.kind.name.lower()
-            stage.say(f"{kind}: {stats.packets} packets, the server misses {stats.lost}, {stats.rtt * 1000:.1f} ms away")
+            stage.say(
+                f"{kind}: {stats.packets} packets, the server misses {stats.lost}, {stats.rtt * 1000:.1f} ms away"
+            )
             stage.check(stats.lost <= stats.packets // 10, f"the server got {kind} and missed {stats.lost} packets")
         stage.step("Data: twenty messages that the server acknowledges")
         await stage.send_messages(self._send)
