@@ -32,20 +32,18 @@ Nothing is reported back for datagrams that could not be sent.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import evolve
 
 from .. import proto
-from ..base.contract import INF, NOW, Address, ClosePort, CloseSignal, SendSignal, Transmit
+from ..base.contract import INF, NOW, Address, CloseSignal, SendSignal, Transmit
 from ..base.entropy import Entropy
-from ..base.errors import ParseError
-from ..base.limits import SFU_ADDRESSES, SFU_MESSAGE, SFU_NOTES, SFU_PARTICIPANTS, SFU_PREFERENCES, SFU_STREAMS
+from ..base.limits import SFU_MESSAGE, SFU_NOTES, SFU_PARTICIPANTS, SFU_PREFERENCES
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
-from ..ice import stun
 from ..ice.candidate import Candidate
-from ..ice.framing import FrameReader, frame
+from ..ice.framing import frame
 from . import api, mock
 from .joining import Knock, Refused, read_knock, split_target
 from .options import PORT, AcceptSignal, DropSignal, Headers, HttpResponse, Note, RefuseSignal, ServerOptions
@@ -53,10 +51,8 @@ from .participant import DATA_TRACK, LOSSY, REFRESH_INTERVAL, RELIABLE, ServerPa
 from .registry import ALNUM, Registry
 from .requests import handle_request
 from .room import Room
+from .routes import Routes, Streams
 from .token import Claims, mint
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "PORT",
@@ -71,8 +67,6 @@ __all__ = [
 
 RESUME_TIME = 5.0
 """Seconds that a client whose media has failed has to come back."""
-NAME_TIME = 30.0
-"""Seconds that a new TCP connection has to say whose it is."""
 VERSION = "1.13.5"
 """Of the LiveKit server that this one is like; clients look at it to see what they may do."""
 DEBUG_INFO = "trio-livekit development server"
@@ -80,22 +74,6 @@ PROTOCOL = 17
 SHORT_TOKEN = 600.0
 """Seconds that a refreshed token is valid at least."""
 UDP_PRIORITY = 2130706431
-TCP_PRIORITY = 1671430143
-"""Those of LiveKit's server: TCP is the second choice."""
-
-Owner = tuple[ServerParticipant, int]
-
-
-class _Stream:
-    """A TCP connection for ICE; it has an owner once its first frame has named one."""
-
-    __slots__ = ("addr", "due", "owner", "reader")
-
-    def __init__(self, addr: Address, now: float) -> None:
-        self.addr = addr
-        self.reader = FrameReader()
-        self.owner: Owner | None = None
-        self.due = now + NAME_TIME
 
 
 class SfuServer(Registry):
@@ -121,9 +99,8 @@ class SfuServer(Registry):
         )
         self._candidate = Candidate("1", 1, "udp", UDP_PRIORITY, address[0], address[1], "host")
         self._signals: dict[int, ServerParticipant] = {}
-        self._ufrags: dict[str, Owner] = {}
-        self._addresses: dict[Address, Owner] = {}
-        self._streams: dict[int, _Stream] = {}
+        self._routes = Routes(self.counters)
+        self._streams = Streams(options.tcp_address, self._routes, self.counters, self.outbox)
         self._dues: dict[ServerParticipant, float] = {}
         self._scripts: dict[int, tuple[mock.Script, float]] = {}
         self._armed: dict[str, tuple[str, float]] = {}
@@ -238,7 +215,7 @@ class SfuServer(Registry):
         room.enter(participant, now)
         self._signals[signal] = participant
         self._dues[participant] = NOW
-        self._learn_ufrags(participant)
+        self._routes.learn_names(participant)
         self._send_join(room, participant, others)
         self.refresh_token(participant, now)
         self.notes.append(Note("joined", room.name, claims.identity))
@@ -249,7 +226,7 @@ class SfuServer(Registry):
         room.reconcile_all(participant, now)
         if join.HasField("publisher_offer"):
             participant.handle_offer(join.publisher_offer, now)
-        self._learn_ufrags(participant)
+        self._routes.learn_names(participant)
 
     def _candidates(self, claims: Claims) -> list[tuple[Candidate, int]]:
         """Our addresses, as far as this client is to use them."""
@@ -260,12 +237,9 @@ class SfuServer(Registry):
             found.append((udp, PORT))
             for place, (host, port) in enumerate(options.more_addresses, 2):
                 found.append((evolve(udp, foundation=str(place), address=host, port=port), PORT))
-        if options.tcp_address is not None:
-            found.append((self._tcp_candidate(options.tcp_address), -1))
+        if self._streams.candidate is not None:
+            found.append((self._streams.candidate, -1))
         return found
-
-    def _tcp_candidate(self, address: Address) -> Candidate:
-        return Candidate("100", 1, "tcp", TCP_PRIORITY, address[0], address[1], "host", tcptype="passive")
 
     def _send_join(self, room: Room, participant: ServerParticipant, others: list[ServerParticipant]) -> None:
         models = proto.models
@@ -329,17 +303,11 @@ class SfuServer(Registry):
         participant.send("room_update", proto.rtc.RoomUpdate(room=room.info))
         if not participant.single:
             participant.restart_subscriber(now)
-            self._learn_ufrags(participant)
+            self._routes.learn_names(participant)
         self.refresh_token(participant, now)
         self.notes.append(Note("resumed", room.name, claims.identity))
         if armed and now < until:
             self._signals.pop(participant.hang_up(), None)
-
-    def _learn_ufrags(self, participant: ServerParticipant) -> None:
-        """Packets are led by them; those of before an ICE restart come from addresses that are known already."""
-        self._ufrags = {ufrag: owner for ufrag, owner in self._ufrags.items() if owner[0] is not participant}
-        for peer in participant.peers:
-            self._ufrags[peer.connection.transport.ice.local_ufrag] = (participant, peer.target)
 
     # ------------------------------------------------------------------ messages of clients
 
@@ -364,7 +332,7 @@ class SfuServer(Registry):
             return
         handle_request(self, participant, request, now)
         if participant in self._dues:
-            self._learn_ufrags(participant)  # an offer may have restarted ICE
+            self._routes.learn_names(participant)  # an offer may have restarted ICE
 
     def signal_closed(self, signal: int, reason: str, now: float) -> None:
         """A client's WebSocket is gone. Its session lives on while its media does, as with LiveKit's server."""
@@ -412,11 +380,8 @@ class SfuServer(Registry):
         del self._dues[participant]
         self._ready.pop(participant, None)
         self._armed.pop(participant.sid, None)
-        self._ufrags = {ufrag: owner for ufrag, owner in self._ufrags.items() if owner[0] is not participant}
-        self._addresses = {addr: owner for addr, owner in self._addresses.items() if owner[0] is not participant}
-        for number, stream in list(self._streams.items()):
-            if stream.owner is not None and stream.owner[0] is participant:
-                self._close_stream(number)
+        self._routes.forget(participant)
+        self._streams.forget(participant)
         self.notes.append(Note("left", room.name, participant.claims.identity))
 
     def remove(self, room: str, identity: str, now: float) -> bool:
@@ -433,8 +398,7 @@ class SfuServer(Registry):
         now = self._time(now)
         for participant in list(self._dues):
             self._dismiss(participant, proto.models.SERVER_SHUTDOWN, now)
-        for number in list(self._streams):
-            self._close_stream(number)
+        self._streams.stop()
         self._rooms.clear()
         self._scripts.clear()
         self.closed = True
@@ -512,12 +476,12 @@ class SfuServer(Registry):
         TCP connection: some bytes."""
         now = self._time(now)
         if port != PORT:
-            self._receive_stream(port, data, now)
+            self._streams.receive(port, data, now)
             return
-        known = self._addresses.get(addr)
+        known = self._routes.addresses.get(addr)
         owner = known
         if known is None or (data[:1] and data[0] < 4):
-            owner = self._owner_by_name(data) or known
+            owner = self._routes.by_name(data) or known
         if owner is None:
             self.counters.add("unknown_address")
             return
@@ -526,75 +490,32 @@ class SfuServer(Registry):
         self._dues[participant] = NOW
         if owner is not known and participant.is_valid_source(target, port, addr):
             # Only now: anybody can write a user name, but not the integrity that ICE has just checked.
-            self._learn_address(addr, owner)
-
-    def _learn_address(self, addr: Address, owner: Owner) -> None:
-        if addr not in self._addresses and len(self._addresses) >= SFU_ADDRESSES:
-            self.counters.add("address_limit")
-        else:
-            self._addresses[addr] = owner
-
-    def _owner_by_name(self, data: bytes) -> Owner | None:
-        try:
-            name = stun.decode(data).attributes.get(stun.USERNAME, b"")
-        except ParseError:
-            return None
-        return self._ufrags.get(name.partition(b":")[0].decode("latin-1"))
+            self._routes.learn_address(addr, owner)
 
     def stream_accepted(self, port: int, addr: Address, now: float) -> None:
         """A TCP connection was accepted."""
         now = self._time(now)
-        if self.closed or len(self._streams) >= SFU_STREAMS:
-            self.counters.add("stream_limit")
-            self.outbox.append(ClosePort(port))
-            return
-        self._streams[port] = _Stream(addr, now)
+        if self.closed:
+            self._streams.refuse(port)
+        else:
+            self._streams.accept(port, addr, now)
 
     def stream_closed(self, port: int, now: float) -> None:
         """A TCP connection is gone."""
-        now = self._time(now)
-        stream = self._streams.pop(port, None)
-        if stream is not None and stream.owner is not None:
-            participant, target = stream.owner
-            participant.peers[target].connection.transport.remove_local(port, now)
-            participant.peers[target].wake()
-
-    def _receive_stream(self, port: int, data: bytes, now: float) -> None:
-        stream = self._streams.get(port)
-        if stream is None:
-            return
-        for packet in stream.reader.feed(data):
-            owner = stream.owner
-            if owner is None:
-                # The first frame names the connection that it is for.
-                owner = self._owner_by_name(packet)
-                address = self._options.tcp_address
-                if owner is None or address is None:
-                    self.counters.add("unknown_stream")
-                    self._close_stream(port)
-                    return
-                stream.owner, stream.due = owner, INF
-                transport = owner[0].peers[owner[1]].connection.transport
-                transport.add_local(self._tcp_candidate(address), port, now, peer=stream.addr)
-            participant, target = owner
-            participant.receive_datagram(target, port, packet, stream.addr, now)
-            self._dues[participant] = NOW
-
-    def _close_stream(self, port: int) -> None:
-        del self._streams[port]
-        self.outbox.append(ClosePort(port))
+        self._streams.closed(port, self._time(now))
 
     def _flush(self, participant: ServerParticipant) -> None:
         """Send what a participant's peer connections want sent."""
+        addresses = self._routes.addresses
         for peer in participant.peers:
             transmits = peer.transmits
             while transmits:
                 transmit = transmits.popleft()
                 if transmit.port != PORT:
                     transmit.data = frame(transmit.data)
-                elif transmit.addr not in self._addresses:
+                elif transmit.addr not in addresses:
                     # Its answers to our checks have no user name, and may come before its own first check.
-                    self._learn_address(transmit.addr, (participant, peer.target))
+                    self._routes.learn_address(transmit.addr, (participant, peer.target))
                 self.transmits.append(transmit)
 
     # ------------------------------------------------------------------ time
@@ -634,12 +555,7 @@ class SfuServer(Registry):
                 self._run_script(signal, now)
             else:
                 later = min(later, at)
-        for port, stream in list(self._streams.items()):
-            if stream.due <= now:
-                self._close_stream(port)
-            else:
-                later = min(later, stream.due)
-        return later
+        return min(later, self._streams.advance(now))
 
     def _time(self, now: float) -> float:
         """The time of an input, never earlier than the last."""

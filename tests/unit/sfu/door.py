@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from urllib.parse import quote
+
 from sansio import proto
 from sansio.base.contract import SendSignal
 from sansio.base.entropy import Entropy
@@ -50,6 +53,17 @@ def receiving(kind, mid, direction="recvonly"):
         codecs=AUDIO_CODECS if audio else VIDEO_CODECS,
         extensions=AUDIO_EXTENSIONS if audio else VIDEO_EXTENSIONS,
     )
+
+
+def wrapped(request=None, **fields):
+    data = b"" if request is None else request
+    inner = rtc.WrappedJoinRequest(join_request=data, **fields)
+    return "ws://x/rtc/v1?join_request=" + quote(base64.urlsafe_b64encode(inner.SerializeToString()).decode())
+
+
+def asked():
+    """A join request that asks for nothing in particular."""
+    return wrapped(rtc.JoinRequest(connection_settings=rtc.ConnectionSettings(auto_subscribe=True)).SerializeToString())
 
 
 class Door:

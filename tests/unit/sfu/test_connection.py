@@ -56,7 +56,7 @@ def test_new_credentials_begin_anew():
     assert not restarted.candidates
     assert len(door.messages("trickle", alice)) == 2
     peer = door.there("alice").peers[0]
-    assert door.server._ufrags[restarted.media[0].ice_ufrag] == (door.there("alice"), 0)
+    assert door.server._routes._names[restarted.media[0].ice_ufrag] == (door.there("alice"), 0)
     assert peer.connection.transport.ice.local_ufrag == restarted.media[0].ice_ufrag
 
 
