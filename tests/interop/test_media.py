@@ -86,30 +86,30 @@ def test_a_native_client_hears_us(server, room, native, single, red):
             publication = await me.publish_track(track)
             assert me.track_publications == {publication.sid: publication}
             assert publication.track is track
-            ours.start_soon(play, track, packets)
-            heard = await peer.await_("heard")
-            assert heard["sid"] == publication.sid
-            assert publication.mime_type in ("audio/opus", "audio/red")
-            await peer.await_("active_speakers_changed", where=lambda e: e["args"][0])
-            await publication.mute()
-            await peer.await_("track_muted")
-            await peer.await_("silent")
-            assert publication.muted
-            assert not await track.write(packets[0])
-            await publication.unmute()
-            await peer.await_("track_unmuted")
-            await peer.await_("heard")
-            await reported(track)
-            assert track.stats().lost == 0
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(play, track, packets)
+                heard = await peer.await_("heard")
+                assert heard["sid"] == publication.sid
+                assert publication.mime_type in ("audio/opus", "audio/red")
+                await peer.await_("active_speakers_changed", where=lambda e: e["args"][0])
+                await publication.mute()
+                await peer.await_("track_muted")
+                await peer.await_("silent")
+                assert publication.muted
+                assert not await track.write(packets[0])
+                await publication.unmute()
+                await peer.await_("track_unmuted")
+                await peer.await_("heard")
+                await reported(track)
+                assert track.stats().lost == 0
+                nursery.cancel_scope.cancel()
             await me.unpublish_track(publication)
+            with pytest.raises(trio_client.LocalProtocolError, match="not published"):
+                await track.write(packets[0])
             await peer.await_("track_unpublished")
             assert not me.track_publications
 
-    async def stopping() -> None:
-        with pytest.raises(trio_client.LocalProtocolError, match="not published"):
-            await scenario()
-
-    run(stopping)
+    run(scenario)
 
 
 @MODES
