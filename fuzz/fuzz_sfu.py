@@ -205,5 +205,5 @@ def _finish(street: Street) -> None:
         street.now = due
     assert not street.server._dues
     assert not street.server._rooms
-    assert not street.server._ufrags
-    assert not street.server._addresses
+    assert not street.server._routes._names
+    assert not street.server._routes.addresses

@@ -273,7 +273,7 @@ def test_media_over_tcp():
         show.read()
         voice = show.numbers("bob", show.voice)
         assert voice == list(range(voice[0], show.number + 1))
-        assert len(party.rooms.server._streams) == 2
+        assert len(party.rooms.server._streams._streams) == 2
 
 
 def test_bad_networks_do_not_stop_anything():
