@@ -11,7 +11,7 @@ import trio
 import trio_client
 import trio_client.devserver
 from sansio.base.contract import ClosePort, CloseSignal, Interface, SendSignal, Transmit
-from sansio.sfu import server as sfu
+from sansio.sfu import routes
 from sansio.sfu.options import DropSignal
 from trio_client import ConnectOptions, DataReceived, ParticipantConnected, Reconnected, TokenRejected
 from trio_client.devserver import DevServer, _http, _ice_tcp, _server
@@ -402,7 +402,7 @@ def test_media_connections_of_nobody():
 
 
 def test_too_many_media_connections(monkeypatch):
-    monkeypatch.setattr(sfu, "SFU_STREAMS", 0)
+    monkeypatch.setattr(routes, "SFU_STREAMS", 0)
 
     async def scenario(server):
         async with await trio.open_tcp_stream("127.0.0.1", server.tcp_port) as stream:
