@@ -30,7 +30,7 @@ from ._core import (
 )
 from ._net import NetworkNews, list_interfaces, open_news, resolve
 from ._options import TokenSource
-from ._ports import DATAGRAM_BYTES, MEDIA_PAUSE, PAUSE, Pace, Port, PortFactory, open_udp
+from ._ports import DATAGRAM_BYTES, MEDIA_PAUSE, PAUSE, Pace, Port, PortFactory, open_udp, take_run
 from ._signal import Link, LinkFactory, SignalError, WebSocketLink
 from ._streams import Stream, StreamError, StreamFactory, TcpStream
 
@@ -60,11 +60,12 @@ class Sink(Protocol):
 
 
 class _OpenPort:
-    __slots__ = ("port", "sendto", "scope", "backlog")
+    __slots__ = ("port", "send_run", "sendto", "scope", "backlog")
 
     def __init__(self, port: Port) -> None:
         self.port = port
         self.sendto = port.sendto
+        self.send_run = port.send_run
         self.scope = trio.CancelScope()
         self.backlog: deque[Transmit] = deque()
 
@@ -264,24 +265,42 @@ class Driver:
 
     def _transmit(self, transmits: deque[Transmit]) -> None:
         ports = self._ports
-        count = size = 0
         while transmits:
             transmit = transmits.popleft()
             port = ports.get(transmit.port)
             if port is None:
                 self._transmit_stream(transmit)
-            elif port.backlog:
-                self._hold(port, transmit)
+            elif transmits and port.send_run is not None and len(transmits[0].data) == len(transmit.data):
+                self._send_run(port, take_run(transmit, transmits))
             else:
-                try:
-                    size += port.sendto(transmit.data, transmit.addr)
-                    count += 1
-                except BlockingIOError:
-                    self._block(port, transmit)
-                except OSError as error:
-                    self._send_failed(transmit, error)
-        self.sent += count
-        self.sent_bytes += size
+                self._send(port, transmit)
+
+    def _send(self, port: _OpenPort, transmit: Transmit) -> None:
+        if port.backlog:
+            self._hold(port, transmit)
+            return
+        try:
+            self.sent_bytes += port.sendto(transmit.data, transmit.addr)
+            self.sent += 1
+        except BlockingIOError:
+            self._block(port, transmit)
+        except OSError as error:
+            self._send_failed(transmit, error)
+
+    def _send_run(self, port: _OpenPort, run: list[Transmit]) -> None:
+        """Send datagrams of one size by one call; one by one where that is refused, which also tells why."""
+        first = run[0]
+        if len(run) > 1 and not port.backlog and port.send_run is not None:
+            try:
+                self.sent_bytes += port.send_run([transmit.data for transmit in run], len(first.data), first.addr)
+                self.sent += len(run)
+                return
+            except BlockingIOError:
+                pass
+            except OSError:
+                port.send_run = None  # not every network card and tunnel can do it
+        for transmit in run:
+            self._send(port, transmit)
 
     def _transmit_stream(self, transmit: Transmit) -> None:
         stream = self._streams.get(transmit.port)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import struct
+import sys
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import trio
 
-from ._core import Address
+from ._core import Address, Transmit
 
 DATAGRAM_BYTES = 2048
 """Longest datagram that is read whole; nothing in WebRTC comes near."""
@@ -30,13 +33,24 @@ MEDIA_PAUSE = 0.004
 PACE_WINDOW = 0.05
 """Seconds over which the pace of a socket is judged."""
 
+RUN = 40
+"""Datagrams that one call of the system sends at most; Linux allows 64."""
+RUN_BYTES = 60_000
+"""Bytes of them together, which have to fit one IP packet."""
+_UDP_SEGMENT = 103  # udp(7); the socket module has no name for it
+
 
 class Port(Protocol):
-    """One bound UDP port. ``recvfrom`` and ``sendto`` never block: they raise BlockingIOError."""
+    """One bound UDP port. ``recvfrom`` and ``sendto`` never block: they raise BlockingIOError.
+
+    ``send_run``: send datagrams of so many bytes each, of which the last may be shorter, to an address by one call;
+    None where that cannot be done.
+    """
 
     address: Address
     recvfrom: Callable[[int], tuple[bytes, Any]]
     sendto: Callable[[bytes, Address], int]
+    send_run: Callable[[list[bytes], int, Address], int] | None
 
     async def wait_readable(self) -> None: ...
     async def wait_writable(self) -> None: ...
@@ -50,14 +64,22 @@ PortFactory = Callable[[str, int, int], Port]
 class UdpPort:
     """A Port that is a socket of the system."""
 
-    __slots__ = ("address", "recvfrom", "sendto", "_sock")
+    __slots__ = ("address", "recvfrom", "send_run", "sendto", "_sock")
 
     def __init__(self, sock: socket.socket) -> None:
         host, port = sock.getsockname()[:2]
         self.address: Address = (host, port)
         self.recvfrom: Callable[[int], tuple[bytes, Any]] = sock.recvfrom
         self.sendto: Callable[[bytes, Address], int] = sock.sendto
+        self.send_run: Callable[[list[bytes], int, Address], int] | None = (
+            self._send_run if sys.platform == "linux" else None
+        )
         self._sock = sock
+
+    def _send_run(self, datagrams: list[bytes], size: int, address: Address) -> int:
+        """By the segmentation offload of Linux, since 4.18, at a quarter of the cost."""
+        segment = (socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+        return self._sock.sendmsg(datagrams, [segment], 0, address)
 
     async def wait_readable(self) -> None:
         await trio.lowlevel.wait_readable(self._sock)
@@ -70,6 +92,22 @@ class UdpPort:
         if self._sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
+
+
+def take_run(first: Transmit, transmits: deque[Transmit]) -> list[Transmit]:
+    """``first`` and those behind it that can leave by the same call, which are taken out."""
+    port, addr, size = first.port, first.addr, len(first.data)
+    run = [first]
+    most = min(RUN, RUN_BYTES // size)
+    while transmits and len(run) < most:
+        following = transmits[0]
+        length = len(following.data)
+        if length > size or following.port != port or following.addr != addr:
+            break
+        run.append(transmits.popleft())
+        if length < size:
+            break
+    return run
 
 
 class Pace:

@@ -9,7 +9,6 @@ beside them what the system calls alone take, and a calibration loop of plain Py
 
 from __future__ import annotations
 
-import socket
 import statistics
 import sys
 import time
@@ -23,6 +22,7 @@ from sansio.peer.connection import PeerConnection
 from sansio.peer.media import SendingStarted, TrackMapped
 from sansio.rtp.receiver import RtpReceiver
 from sansio.rtp.sender import RtpSender
+from trio_client._ports import open_udp, take_run
 
 FRAME = b"\x00" + bytes(10_800)  # a "key frame" of 10 packets
 FRAMES = 40
@@ -36,26 +36,28 @@ class End:
         self.transmits: deque[Transmit] = deque()
         identity = DtlsIdentity.generate(time.time())
         self.peer = PeerConnection(Entropy(name.encode()), identity, self.transmits, offerer=offerer)
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self.socket.bind(("127.0.0.1", 0))
-        self.socket.setblocking(False)
-        candidate = Candidate("1", 1, "udp", 2130706431, *self.socket.getsockname(), "host")
+        self.port = open_udp("127.0.0.1")
+        candidate = Candidate("1", 1, "udp", 2130706431, *self.port.address, "host")
         self.peer.add_local_candidate(candidate, 1, 0.0)
 
     def send(self, now: float) -> int:
         """What the driver does after each turn."""
         self.peer.advance(now)
-        transmits, sendto = self.transmits, self.socket.sendto
+        transmits, port = self.transmits, self.port
         count = 0
         while transmits:
             transmit = transmits.popleft()
-            sendto(transmit.data, transmit.addr)
-            count += 1
+            if transmits and port.send_run is not None and len(transmits[0].data) == len(transmit.data):
+                run = take_run(transmit, transmits)
+                port.send_run([transmit.data for transmit in run], len(transmit.data), transmit.addr)
+                count += len(run)
+            else:
+                port.sendto(transmit.data, transmit.addr)
+                count += 1
         return count
 
     def receive(self, now: float) -> int:
-        handle, recvfrom = self.peer.transport.receive_datagram, self.socket.recvfrom
+        handle, recvfrom = self.peer.transport.receive_datagram, self.port.recvfrom
         count = 0
         try:
             for _ in range(64):
@@ -130,8 +132,8 @@ class Pair:
 
     def system(self) -> tuple[float, float]:
         """The system calls alone."""
-        a, b = self.a.socket, self.b.socket
-        target, data = b.getsockname(), bytes(1120)
+        a, b = self.a.port, self.b.port
+        target, data = b.address, bytes(1120)
         clock = time.thread_time
         sending = receiving = 0.0
         for _ in range(FRAMES):

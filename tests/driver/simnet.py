@@ -40,6 +40,8 @@ WALL = WallClock(UNIX, 0.0)
 class SimPort:
     """A UDP port of the simulated network; ``full`` makes it refuse to send."""
 
+    send_run = None
+
     def __init__(self, net: SimNet, address: tuple[str, int]) -> None:
         self.net = net
         self.address = address

@@ -354,6 +354,62 @@ async def test_a_socket_that_fills_again_while_it_is_flushed(s: Setting) -> None
     assert s.said("port_writable") == [(1,)]
 
 
+class Runs:
+    """Sends datagrams of one size by one call, unless it fails."""
+
+    def __init__(self, port: SimPort) -> None:
+        self.port = port
+        self.calls: list[list[bytes]] = []
+        self.error: OSError | None = None
+
+    def __call__(self, datagrams: list[bytes], size: int, addr: tuple[str, int]) -> int:
+        self.calls.append(datagrams)
+        if self.error is not None:
+            raise self.error
+        return sum([self.port.sendto(data, addr) for data in datagrams])
+
+
+@driving
+async def test_datagrams_of_one_size_leave_by_one_call(s: Setting) -> None:
+    port = s.port()
+    runs = s.driver._ports[1].send_run = Runs(port)
+    s.send(*[Transmit(1, data, PEER) for data in (b"other", b"a1", b"a2", b"a", b"b1", b"b2", b"alone")])
+    assert runs.calls == [[b"a1", b"a2", b"a"], [b"b1", b"b2"]]
+    assert [data for data, _ in s.net.carried] == [b"other", b"a1", b"a2", b"a", b"b1", b"b2", b"alone"]
+    assert (s.driver.sent, s.driver.sent_bytes) == (7, 19)
+    s.send(Transmit(1, b"x", PEER), Transmit(1, b"y", ("10.0.0.4", 5)))  # nothing to go along with
+    assert len(runs.calls) == 2
+    assert s.driver.sent == 9
+
+
+@driving
+async def test_a_full_socket_keeps_what_was_to_leave_by_one_call(s: Setting) -> None:
+    port = s.port()
+    runs = s.driver._ports[1].send_run = Runs(port)
+    port.set_full(True)
+    s.send(*[Transmit(1, b"%d" % number, PEER, keep=number != 2) for number in range(4)])
+    s.send(*[Transmit(1, b"%d" % number, PEER) for number in range(4, 6)])
+    assert len(runs.calls) == 1  # a port that holds something back is not tried
+    port.set_full(False)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [data for data, _ in s.net.carried] == [b"0", b"1", b"3", b"4", b"5"]
+    assert s.driver.counters["dropped_stale"] == 1
+    s.send(Transmit(1, b"6", PEER), Transmit(1, b"7", PEER))
+    assert len(runs.calls) == 2
+
+
+@driving
+async def test_where_one_call_cannot_do_it_each_is_sent_by_itself(s: Setting) -> None:
+    port = s.port()
+    runs = s.driver._ports[1].send_run = Runs(port)
+    runs.error = OSError(5, "Input/output error")
+    for _ in range(2):
+        s.send(Transmit(1, b"a", PEER), Transmit(1, b"b", PEER))
+    assert len(runs.calls) == 1
+    assert [data for data, _ in s.net.carried] == [b"a", b"b"] * 2
+    assert s.driver.sent == 4
+
+
 @driving
 async def test_the_backlog_is_bounded(s: Setting) -> None:
     port = s.port()

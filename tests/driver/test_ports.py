@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import socket
+import sys
+from collections import deque
 
 import pytest
 import trio
 
+from sansio.base.contract import Transmit
 from trio_client import _net
 from trio_client._net import NetworkNews, list_interfaces, open_news, resolve
-from trio_client._ports import open_udp
+from trio_client._ports import RUN, RUN_BYTES, open_udp, take_run
 
 from .running import run_real
+
+A, B = ("10.0.0.1", 1), ("10.0.0.1", 2)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -35,6 +40,46 @@ def test_send_and_receive(host):
             b.close()
 
     run_real(main)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sends several datagrams by one call")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_several_datagrams_by_one_call(host):
+    async def main():
+        a, b = open_udp(host), open_udp(host)
+        try:
+            datagrams = [bytes((number,)) * 1100 for number in range(RUN - 1)] + [b"shorter"]
+            assert a.send_run(datagrams, 1100, b.address) == 1100 * (RUN - 1) + 7
+            assert [b.recvfrom(2048)[0] for _ in datagrams] == datagrams
+            with pytest.raises(OSError, match=r"Message too long|Invalid argument"):
+                a.send_run([bytes(40_000)] * 2, 40_000, b.address)
+        finally:
+            a.close()
+            b.close()
+
+    run_real(main)
+
+
+@pytest.mark.parametrize(
+    ("following", "taken"),
+    [
+        ([(1, 100, A), (1, 100, A)], 3),
+        ([(1, 100, A), (1, 99, A), (1, 100, A)], 3),  # a shorter one is the last
+        ([(1, 101, A)], 1),
+        ([(2, 100, A)], 1),
+        ([(1, 100, B)], 1),
+        ([(1, 100, A)] * 100, RUN),
+    ],
+)
+def test_what_can_leave_together(following, taken):
+    waiting = deque([Transmit(port, bytes(size), addr) for port, size, addr in following])
+    run = take_run(Transmit(1, bytes(100), A), waiting)
+    assert (len(run), len(waiting)) == (taken, len(following) + 1 - taken)
+
+
+def test_what_leaves_together_fits_one_packet():
+    run = take_run(Transmit(1, bytes(2000), A), deque([Transmit(1, bytes(2000), A) for _ in range(100)]))
+    assert len(run) == RUN_BYTES // 2000 < RUN
 
 
 def test_closing_wakes_who_waits():

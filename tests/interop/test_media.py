@@ -217,7 +217,7 @@ def test_what_is_lost_on_the_way_to_the_server_is_sent_again_layer_by_layer(serv
             track = LocalVideoTrack("cam", layers=LAYERS, dynacast=False)
             await ours.local_participant.publish_track(track)
             for port in ours._session.driver._ports.values():
-                port.sendto = lossy(port.sendto)
+                port.sendto, port.send_run = lossy(port.sendto), None
             got: list[Any] = []
 
             async def watch(remote: trio_client.RemoteTrack) -> None:

@@ -260,6 +260,8 @@ async def _no_names(host: str) -> list[str]:
 class _Port:
     """A UDP port of the simulated network."""
 
+    send_run = None
+
     def __init__(self, net: _Net, address: Address) -> None:
         self.address = address
         self._net = net
