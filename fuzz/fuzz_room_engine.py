@@ -32,8 +32,10 @@ from sansio.base.errors import LocalProtocolError
 from sansio.base.wallclock import WallClock
 from sansio.dtls.plain import PlainEngine, plain_identity
 from sansio.room.data_lanes import DataReadable, DataWritable
-from sansio.room.engine import Ended, JoinFailed, RequestDone, RequestFailed, RoomEngine
+from sansio.room.engine import RoomEngine
 from sansio.room.options import EngineOptions
+from sansio.room.outputs import Ended, JoinFailed
+from sansio.room.requests import RequestDone, RequestFailed
 from sansio.sfu.server import AcceptSignal, RefuseSignal, ServerOptions, SfuServer
 from sansio.sfu.token import Claims, mint
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from sansio.base.entropy import Entropy
 from sansio.base.errors import LocalProtocolError
 from sansio.events import Connected, Reconnected
-from sansio.room.engine import Ended, JoinFailed, RoomEngine
+from sansio.room.engine import RoomEngine
+from sansio.room.outputs import Ended, JoinFailed
 from sansio.room.requests import RequestDone, RequestFailed
 from sansio.testing.netem import Link
 from sansio.testing.pairs import Rooms

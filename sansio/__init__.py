@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from .dtls.identity import DtlsIdentity
     from .lifecycle.policy import ReconnectPolicy
     from .room.data_lanes import DataReadable, DataWritable
-    from .room.engine import Ended, JoinFailed, MediaFailure, RoomEngine
+    from .room.engine import RoomEngine
     from .room.options import EngineOptions
+    from .room.outputs import Ended, JoinFailed, MediaFailure
     from .room.requests import RequestDone, RequestFailed
     from .room.rpc import RpcCancelled, RpcInvoked
     from .room.rpc_error import RpcError, RpcErrorCode
@@ -87,8 +88,9 @@ _HOMES = (
     ("dtls.identity", "DtlsIdentity"),
     ("lifecycle.policy", "ReconnectPolicy"),
     ("room.data_lanes", "DataReadable DataWritable"),
-    ("room.engine", "Ended JoinFailed MediaFailure RoomEngine"),
+    ("room.engine", "RoomEngine"),
     ("room.options", "EngineOptions"),
+    ("room.outputs", "Ended JoinFailed MediaFailure"),
     ("room.requests", "RequestDone RequestFailed"),
     ("room.rpc", "RpcCancelled RpcInvoked"),
     ("room.rpc_error", "RpcError RpcErrorCode"),

@@ -143,16 +143,16 @@ if TYPE_CHECKING:
     from sansio.proto import models
     from sansio.room.data_lanes import DataReadable, DataWritable
     from sansio.room.data_tracks import DataTrackReadable
-    from sansio.room.engine import (
+    from sansio.room.engine import RoomEngine
+    from sansio.room.options import EngineOptions
+    from sansio.room.outputs import (
         Ended,
         JoinFailed,
         MediaFailure,
-        RoomEngine,
         TrackKeyframeWanted,
         TrackReadable,
         TrackStarted,
     )
-    from sansio.room.options import EngineOptions
     from sansio.room.requests import RequestDone, RequestError, RequestFailed
     from sansio.room.rpc import RpcCancelled, RpcInvocation, RpcInvoked
     from sansio.room.state import Factories, RoomState
@@ -346,17 +346,17 @@ _LATER = {
     "mint": "sfu.token",
     "Frame": "rtp.frame",
     "MediaClock": "rtp.clock",
-    "TrackKeyframeWanted": "room.engine",
-    "TrackReadable": "room.engine",
-    "TrackStarted": "room.engine",
+    "TrackKeyframeWanted": "room.outputs",
+    "TrackReadable": "room.outputs",
+    "TrackStarted": "room.outputs",
     "DataReadable": "room.data_lanes",
     "DataWritable": "room.data_lanes",
     "DtlsIdentity": "dtls",
-    "Ended": "room.engine",
+    "Ended": "room.outputs",
     "EngineOptions": "room.options",
     "Factories": "room.state",
-    "JoinFailed": "room.engine",
-    "MediaFailure": "room.engine",
+    "JoinFailed": "room.outputs",
+    "MediaFailure": "room.outputs",
     "Refusal": "signal.refusal",
     "RefusalKind": "signal.refusal",
     "RequestDone": "room.requests",

@@ -198,6 +198,39 @@ class Requests:
         return 0
 
 
+class Acknowledgements:
+    """Who waits until the server has acknowledged the reliable data so far.
+
+    ``awaited`` has, oldest first, how many packets have to be acknowledged, and the token of who waits for it.
+    """
+
+    __slots__ = ("awaited", "_outbox")
+
+    def __init__(self, outbox: deque[Any]) -> None:
+        self.awaited: deque[tuple[int, int]] = deque()
+        self._outbox = outbox
+
+    def add(self, packets: int, token: int) -> None:
+        """The operation ``token`` is done when so many packets are acknowledged."""
+        self.awaited.append((packets, token))
+
+    def settle(self, packets: int) -> None:
+        """So many are acknowledged."""
+        awaited = self.awaited
+        while awaited and awaited[0][0] <= packets:
+            self._outbox.append(RequestDone(awaited.popleft()[1]))
+
+    def cancel(self, token: int) -> None:
+        """Nobody waits with this token any more."""
+        self.awaited = deque([entry for entry in self.awaited if entry[1] != token])
+
+    def fail_all(self, reason: RequestReason) -> None:
+        """What is not acknowledged now never will be."""
+        for _, token in self.awaited:
+            self._outbox.append(RequestFailed(token, RequestError(reason)))
+        self.awaited.clear()
+
+
 _KEYS: Mapping[str, str] = {
     "add_track": "cid",
     "mute": "sid",

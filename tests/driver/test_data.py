@@ -188,7 +188,7 @@ def test_waiting_until_the_server_has_the_data():
         async with sim_net() as net, net.connect("alice") as alice:
             me = alice.local_participant
             await me.publish_data(b"x", wait_acked=True)
-            assert not alice._session.engine._transports.unacknowledged
+            assert not alice._session.engine._parts.transports.unacknowledged
             with pytest.raises(LocalProtocolError, match="reliable"):
                 await me.publish_data(b"x", reliable=False, wait_acked=True)
             net.loss = lambda data: True
@@ -234,7 +234,7 @@ def test_cancelled_while_waiting_for_the_acknowledgement():
 
             await cut(publish)
             assert not alice._session._operations
-            assert not alice._session.engine._awaited
+            assert not alice._session.engine._parts.acknowledgements.awaited
             await alice.local_participant.publish_data(b"y", wait_acked=True)
             await trio.sleep(0.1)
             assert got in ([b"x", b"y"], [b"y"])

@@ -21,15 +21,8 @@ from sansio.events import (
     TrackSubscribed,
     TrackUnsubscribed,
 )
-from sansio.room.engine import (
-    Ended,
-    RequestDone,
-    RequestFailed,
-    TrackKeyframeWanted,
-    TrackReadable,
-    TrackStarted,
-)
-from sansio.room.requests import RequestError
+from sansio.room.outputs import Ended, TrackKeyframeWanted, TrackReadable, TrackStarted
+from sansio.room.requests import RequestDone, RequestError, RequestFailed
 from sansio.room.state import RoomState
 from sansio.room.track import LocalTrack
 from sansio.rtp.format import Format

@@ -50,7 +50,7 @@ async def settled(net: SimNet) -> None:
 def sections(net: SimNet, identity: str = "alice") -> list[str]:
     """The directions of the sections for media in the last offer of somebody."""
     (session,) = [each for each in net.sessions if each.engine.state.local_participant.identity == identity]
-    offer = session.engine._transports.publisher.connection.last_offer
+    offer = session.engine._parts.transports.publisher.connection.last_offer
     lines = offer.split("m=application")[1].split("\r\n")
     return [line[2:] for line in lines if line in ("a=sendonly", "a=inactive")]
 

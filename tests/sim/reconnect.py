@@ -26,7 +26,7 @@ from sansio.events import (
     Reconnecting,
     SignalReconnecting,
 )
-from sansio.room.engine import Ended, JoinFailed
+from sansio.room.outputs import Ended, JoinFailed
 from sansio.room.requests import RequestDone, RequestFailed
 from sansio.room.track import LocalTrack, TrackDescription
 from sansio.testing.script import NAMES, Person, Script, Stage, draw, shrink
@@ -113,8 +113,8 @@ class Watch:
         assert self.outage >= 0, "Reconnected without an outage"
         assert self.engine.state.connection is ConnectionState.CONNECTED
         assert self.begun >= self.outage, "Reconnected without a word of the server on a new link"
-        for peer in self.engine._transports._peers:
-            if peer.up or peer is self.engine._transports._primary:
+        for peer in self.engine._parts.transports._peers:
+            if peer.up or peer is self.engine._parts.transports._primary:
                 port = peer.paths.carrier(peer.connection.transport.ice.selected_port)
                 assert self.heard.get(port, -1.0) >= self.begun, "Reconnected without a packet over the path"
         self.outages.append((self.outage, now, output))
@@ -205,7 +205,7 @@ class Drama(Stage):
     def drained(self) -> bool:
         """Whether nothing reliable is on its way any more, from anybody to the server or from it to anybody."""
         live = [watch.engine for watch in self.watches.values() if not watch.engine.closed]
-        if any(engine._transports.unacknowledged for engine in live):
+        if any(engine._parts.transports.unacknowledged for engine in live):
             return False
         halves = [self.rooms.server.participant("room", name) for name in self.server_knows()]
         peers = [peer for half in halves if half is not None for peer in half.peers]
@@ -236,7 +236,7 @@ class Drama(Stage):
                 assert sorted(watch.present) == sorted(state.remote_participants), "events and state differ"
                 for identity, metadata in watch.present.items():
                     assert metadata in (None, state.remote_participants[identity].metadata)
-            ports = 1 if watch.engine._transports.single else 2
+            ports = 1 if watch.engine._parts.transports.single else 2
             assert len(watch.node.ports) == ports, f"{name} holds ports {watch.node.ports}"
             assert self.world.connections(watch.node.name) == 1, f"{name} holds more than its link"
 

@@ -18,6 +18,7 @@ NOT_MACHINES = {
     "base.contract.Machine": "the protocol itself",
     "peer.transport.PeerTransport": "a part of PeerConnection, which has all its inputs and outputs",
     "peer.transport.MediaMachine": "a protocol",
+    "room.course.Course": "a part of RoomEngine, driven through it",
     "room.data_tracks.DataTracks": "likewise: it keeps what the user subscribed to, and reads what the state says",
     "room.transports.Transports": "a part of RoomEngine, driven through it",
     "rtp.receiver.RtpReceiver": "a part of RtpSession, which tells it what to report in",

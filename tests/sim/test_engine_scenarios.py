@@ -19,8 +19,9 @@ from sansio.events import (
 )
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.room.data_lanes import DataWritable
-from sansio.room.engine import Ended, JoinFailed, MediaFailure, RoomEngine
+from sansio.room.engine import RoomEngine
 from sansio.room.options import EngineOptions
+from sansio.room.outputs import Ended, JoinFailed, MediaFailure
 from sansio.room.requests import RequestDone, RequestFailed
 from sansio.sfu.server import PORT, ServerOptions, SfuServer
 from sansio.sfu.token import Claims, mint

@@ -11,7 +11,7 @@ from sansio.events import Connected, Disconnected, Reconnected
 from sansio.ice.paths import TurnServerConfig
 from sansio.ice.verdict import path_verdict
 from sansio.lifecycle.policy import ReconnectPolicy
-from sansio.room.engine import JoinFailed, MediaFailure
+from sansio.room.outputs import JoinFailed, MediaFailure
 from sansio.signal.refusal import RefusalKind
 from sansio.testing.nat import (
     EXPIRED,

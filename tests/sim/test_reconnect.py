@@ -104,7 +104,7 @@ LEFT_UNSEEN = Script(steps=(Step(Action.VISIT), Step(Action.SIGNAL_SILENT, 0, 15
             "without a packet",
         ),
         ("sansio.room.state.RoomState._remove", lambda *args: None, LEFT_UNSEEN, "knows"),
-        ("sansio.room.engine.RoomEngine._close_transports", lambda *args: None, Script(), "ports"),
+        ("sansio.room.course.Course._close_transports", lambda *args: None, Script(), "ports"),
         ("sansio.room.data_lanes.DataLanes.inherit", lambda new, old: [], SILENT, "not reported"),
         ("sansio.lifecycle.machine.Lifecycle.set_flowing", lambda *args: None, DARK, "does not end"),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from sansio.base.contract import OpenSignal
 from sansio.events import Connected, ParticipantConnected, ParticipantDisconnected
-from sansio.room.engine import Ended, JoinFailed, MediaFailure
+from sansio.room.outputs import Ended, JoinFailed, MediaFailure
 from sansio.signal.refusal import RefusalKind
 from sansio.testing.netem import Link
 from sansio.testing.pairs import Rooms

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from sansio.base.entropy import Entropy
-from sansio.room.engine import RequestDone, RequestFailed
+from sansio.room.requests import RequestDone, RequestFailed
 from sansio.room.rpc import RpcCancelled, RpcInvoked
 from sansio.testing.netem import Link
 from tests.unit.room.party import Party
@@ -94,7 +94,7 @@ def test_calls_go_before_data_that_waits():
         party.run(lambda: (party.read("bob") and False) or calls.turn(), limit=party.now + 10)
         calls.check()
         assert party.now - start < 0.3
-        assert party.engines["alice"]._transports.data._lanes[True].bytes > 500_000
+        assert party.engines["alice"]._parts.transports.data._lanes[True].bytes > 500_000
 
 
 def test_unread_data_does_not_hold_up_calls():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sansio.events import LocalTrackSubscribed, Reconnected, TrackSubscribed, TrackUnsubscribed
-from sansio.room.engine import TrackKeyframeWanted, TrackStarted
+from sansio.room.outputs import TrackKeyframeWanted, TrackStarted
 from sansio.room.track import TrackDescription, VideoLayer
 from sansio.testing.netem import Link
 from sansio.types import Scenario, TrackSource, VideoQuality

@@ -17,8 +17,10 @@ from sansio.base.entropy import Entropy
 from sansio.dtls.plain import PlainEngine, plain_identity
 from sansio.events import Connected
 from sansio.room.data_lanes import DataReadable
-from sansio.room.engine import RequestDone, RoomEngine, TrackStarted
+from sansio.room.engine import RoomEngine
 from sansio.room.options import EngineOptions
+from sansio.room.outputs import TrackStarted
+from sansio.room.requests import RequestDone
 from sansio.room.track import TrackDescription
 from sansio.testing.netem import Link
 from sansio.testing.pairs import Rooms
@@ -250,7 +252,7 @@ def dtls_client(join: Join) -> None:
         )
         transport.channels = None
         fingerprint = plain_identity(Entropy(b"alice")).fingerprint
-        ice = join.alice._transports._peers[0].connection.transport.ice
+        ice = join.alice._parts.transports._peers[0].connection.transport.ice
         transport.set_remote(
             ufrag=ice.local_ufrag, pwd=ice.local_pwd, lite=False, fingerprint=fingerprint, role="server", now=now
         )

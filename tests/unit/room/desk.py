@@ -21,8 +21,9 @@ from sansio.base.contract import (
 from sansio.base.entropy import Entropy
 from sansio.base.wallclock import WallClock
 from sansio.dtls.plain import PlainEngine, plain_identity
-from sansio.room.engine import Ended, JoinFailed, RoomEngine
+from sansio.room.engine import RoomEngine
 from sansio.room.options import EngineOptions
+from sansio.room.outputs import Ended, JoinFailed
 from tests.unit.room.build import join as join_response
 
 HOST = "10.2.0.1"

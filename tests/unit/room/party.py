@@ -103,7 +103,7 @@ class Party:
         self.world.poke(name)
 
     def transport(self, name, which=0):
-        return self.engines[name]._transports._peers[which].connection.transport
+        return self.engines[name]._parts.transports._peers[which].connection.transport
 
     def tamper(self, name, change):
         """Let somebody see each message of the server as ``change(response)`` leaves it."""

@@ -54,7 +54,7 @@ class Studio(Desk):
     # ------------------------------------------------------------------ signalling
 
     def join(self, *others, **fields):
-        if not self.engine._started:
+        if not self.engine._course.begun:
             self.start()
         self.opened()
         if self.single:

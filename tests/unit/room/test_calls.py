@@ -7,7 +7,7 @@ import pytest
 from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import RPC_PAYLOAD
 from sansio.events import Reconnected
-from sansio.room.engine import RequestDone, RequestFailed
+from sansio.room.requests import RequestDone, RequestFailed
 from sansio.room.rpc import RpcCancelled, RpcInvoked
 from sansio.room.rpc_error import RpcError, RpcErrorCode
 from sansio.types import Scenario
@@ -127,13 +127,21 @@ def test_who_calls_is_impatient(party):
 
 
 def test_calls_need_a_session(party):
+    engine = party.engines["alice"]
+    engine.register_rpc_method("m", None)
+    party.engines["bob"].perform_rpc("alice", "m", "", party.now)
+    party.world.poke("bob")
+    party.run(lambda: party.found("alice", RpcInvoked), limit=party.now + 5)
     party.stop("alice")
     with pytest.raises(LocalProtocolError, match="not connected"):
         call(party)
     party.wait(1.0)
-    engine = party.engines["alice"]
     assert engine.closed
-    engine._pump_rpc(party.now)
+    outputs = len(party.rooms.outputs("alice", object))
+    engine.rpc_respond(party.found("alice", RpcInvoked)[0].invocation, "nobody waits", party.now)
+    assert len(party.rooms.outputs("alice", object)) == outputs
+    assert not engine.transmits
+    assert not engine.outbox
 
 
 def test_a_new_join(party):

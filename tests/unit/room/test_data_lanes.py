@@ -170,7 +170,7 @@ def test_urgent_packets_overtake_what_waits_and_share_its_numbers():
     with Party("alice", "bob") as party:
         party.wait(1.0)
         arrived = []
-        party.engines["bob"]._receiver.handlers["rpc_ack"] = lambda packet, now: arrived.append(packet)
+        party.engines["bob"]._parts.receiver.handlers["rpc_ack"] = lambda packet, now: arrived.append(packet)
         party.world.set_link("alice", "server", slow)
         for number in range(20):
             assert party.publish("alice", b"%d " % number + bytes(30_000))
@@ -191,7 +191,7 @@ def test_packets_of_any_payload_are_refused_when_the_budget_is_full_or_nothing_i
     with Party("alice", "bob") as party:
         alice = party.engines["alice"]
         packet = models.DataPacket(chat_message=models.ChatMessage(message="x" * 30_000))
-        alice._transports.data._lanes[True].full = True
+        alice._parts.transports.data._lanes[True].full = True
         assert not alice.send_packet(packet, now=party.now)
         assert alice.send_packet(packet, reliable=False, now=party.now)
         packet.chat_message.message = "x" * 64_000
@@ -206,7 +206,8 @@ def test_lossy_packets_of_other_payloads_are_handled_when_data_is_read():
     with Party("alice", "bob") as party:
         party.wait(1.0)
         names = []
-        party.engines["bob"]._receiver.handlers["rpc_ack"] = lambda packet, now: names.append(packet.rpc_ack.request_id)
+        handlers = party.engines["bob"]._parts.receiver.handlers
+        handlers["rpc_ack"] = lambda packet, now: names.append(packet.rpc_ack.request_id)
         for name in "12":
             packet = models.DataPacket(rpc_ack=models.RpcAck(request_id=name))
             assert party.engines["alice"].send_packet(packet, reliable=False, now=party.now)
@@ -224,9 +225,9 @@ def test_what_a_handler_holds_keeps_the_window_shut_until_it_is_released(monkeyp
         held = []
 
         def hold(packet, now):
-            held.append(bob._transports.hold(len(packet.stream_chunk.content)))
+            held.append(bob._parts.transports.hold(len(packet.stream_chunk.content)))
 
-        bob._receiver.handlers["stream_chunk"] = hold
+        bob._parts.receiver.handlers["stream_chunk"] = hold
         for _ in range(20):
             chunk = models.DataPacket(stream_chunk=models.DataStream.Chunk(content=bytes(60_000)))
             assert party.engines["alice"].send_packet(chunk, now=party.now)
@@ -273,7 +274,7 @@ def test_a_closed_channel_can_still_be_read():
         party.world.poke("server")
         party.wait(1.0)
         assert [packet.payload for packet in party.read("alice")] == [b"last"]
-        assert party.engines["alice"]._transports._peers[1].lossy == set()
+        assert party.engines["alice"]._parts.transports._peers[1].lossy == set()
         assert party.read("alice") == []
 
 

@@ -14,13 +14,13 @@ PACKET = bytes(1000)
 
 
 def channels(party):
-    return party.engines["alice"]._transports.publisher.channels
+    return party.engines["alice"]._parts.transports.publisher.channels
 
 
 @MODES
 def test_it_is_opened_when_it_is_first_wanted(single):
     with Party("alice", single_peer_connection=single) as party:
-        transports = party.engines["alice"]._transports
+        transports = party.engines["alice"]._parts.transports
         party.wait(1.0)
         assert DATA_TRACK not in channels(party)
         assert not transports.send_data_track([PACKET], party.now)
@@ -36,7 +36,7 @@ def test_it_is_opened_when_it_is_first_wanted(single):
 def test_what_is_wanted_before_the_others_exist_is_opened_with_them(single):
     with Party() as party:
         alice = party.enter("alice", single_peer_connection=single)
-        alice._transports.want_data_tracks(party.now)
+        alice._parts.transports.want_data_tracks(party.now)
         assert not channels(party)
         party.wait(1.0)
         assert list(channels(party)) == ["_reliable", "_lossy", DATA_TRACK]
@@ -46,7 +46,7 @@ def test_frames_are_refused_while_earlier_ones_wait():
     with Party("alice") as party:
         party.wait(1.0)
         party.world.set_link("alice", "server", Link(latency=0.02, rate=1_000_000))
-        transports = party.engines["alice"]._transports
+        transports = party.engines["alice"]._parts.transports
         transports.want_data_tracks(party.now)
         sent = 0
         while transports.send_data_track([PACKET] * 10, party.now):
@@ -60,7 +60,7 @@ def test_frames_are_refused_while_earlier_ones_wait():
 def test_nothing_is_sent_once_the_association_is_over():
     with Party("alice") as party:
         party.wait(1.0)
-        transports = party.engines["alice"]._transports
+        transports = party.engines["alice"]._parts.transports
         transports.want_data_tracks(party.now)
         transports.publisher.connection.transport.association.abort(party.now)
         assert not transports.send_data_track([PACKET], party.now)

@@ -14,7 +14,8 @@ from sansio.base.limits import PENDING_REQUESTS, SIGNAL_TOKEN
 from sansio.events import Connected, Disconnected, TokenRefreshed
 from sansio.ice import stun
 from sansio.room.data_lanes import RELIABLE_BUDGET
-from sansio.room.engine import Ended, JoinFailed, MediaFailure, RequestDone, RequestFailed
+from sansio.room.outputs import Ended, JoinFailed, MediaFailure
+from sansio.room.requests import RequestDone, RequestFailed
 from sansio.sdp.media import parse_sdp
 from sansio.signal.refusal import Refusal, RefusalKind
 from sansio.types import ConnectionState, DisconnectReason, RequestReason
@@ -507,11 +508,11 @@ def test_the_newest_token_is_kept_unless_it_is_absurdly_long():
         desk.say(refresh_token=token)
     desk.say(room_moved=rtc.RoomMovedResponse(token=long, participant=ALICE))
     assert [event.token for event in desk.found(TokenRefreshed)] == ["first", "t" * SIGNAL_TOKEN]
-    assert desk.engine._credentials.headers(desk.now)[0][1] == "Bearer " + "t" * SIGNAL_TOKEN
+    assert desk.engine._link.credentials.headers(desk.now)[0][1] == "Bearer " + "t" * SIGNAL_TOKEN
     desk.say(room_moved=rtc.RoomMovedResponse(participant=ALICE))
-    assert desk.engine._credentials.headers(desk.now)[0][1] == "Bearer " + "t" * SIGNAL_TOKEN
+    assert desk.engine._link.credentials.headers(desk.now)[0][1] == "Bearer " + "t" * SIGNAL_TOKEN
     desk.say(room_moved=rtc.RoomMovedResponse(token="moved", participant=ALICE))
-    assert desk.engine._credentials.headers(desk.now)[0][1] == "Bearer moved"
+    assert desk.engine._link.credentials.headers(desk.now)[0][1] == "Bearer moved"
 
 
 # ------------------------------------------------------------------ requests
@@ -622,7 +623,7 @@ def test_what_is_too_large_is_refused_before_anything_changes():
         desk.engine.publish_data(bytes(64_000), now=desk.now)
     with pytest.raises(LocalProtocolError, match="bytes"):
         desk.engine.publish_data("text", now=desk.now)
-    assert desk.engine._transports.accepted == 0
+    assert desk.engine._parts.transports.accepted == 0
 
 
 # ------------------------------------------------------------------ networks and names
@@ -718,11 +719,11 @@ def test_why_due_names_what_is_waited_for():
     desk = Desk(first_message_timeout=5.0)
     desk.start()
     desk.opened()
-    assert desk.engine.why_due() == "session"
+    assert desk.engine.why_due() == "link"
     desk.say(join=join())
-    assert desk.engine.why_due() == "self"
+    assert desk.engine.why_due() == "course"
     desk.engine.networks_changed([ETH, WLAN], desk.now)
-    assert desk.engine.why_due() in ("transports", "life")
+    assert desk.engine.why_due() == "transports"
 
 
 def test_diagnostics_are_json_without_secrets():
@@ -735,7 +736,7 @@ def test_diagnostics_are_json_without_secrets():
     assert [peer["target"] for peer in found["transports"]["peers"]] == ["publisher"]
     assert TOKEN not in text
     assert "private" not in text
-    assert desk.engine._transports._peers[0].connection.transport.ice.local_pwd not in text
+    assert desk.engine._parts.transports._peers[0].connection.transport.ice.local_pwd not in text
     assert TOKEN not in repr(desk.outputs)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from sansio import proto
 from sansio.events import Connected
-from sansio.room.engine import Ended, JoinFailed, MediaFailure
+from sansio.room.outputs import Ended, JoinFailed, MediaFailure
 from sansio.sfu.participant import ServerParticipant
 from sansio.testing.netem import Link
 from sansio.testing.pairs import SERVER_ADDRESS, Rooms, host_candidate

@@ -53,6 +53,11 @@ def test_a_session_by_a_relay(kind, link, single):
         paths = [path for peer in alice.diagnostics()["transports"]["peers"] for path in peer["paths"]]
         assert {(path["kind"], path["state"]) for path in paths} == {(f"relay over {kind}", "open")}
         assert json.dumps(alice.diagnostics())
+        pairs, ways = alice.media_report()
+        assert [(pair.local.type, pair.state) for pair in pairs if pair.selected] == [("relay", "succeeded")] * len(
+            pairs
+        )
+        assert [(way.kind, way.state) for way in ways] == [(path["kind"], path["state"]) for path in paths]
         found.wait(700)
         assert found.publish("alice", b"still there")
         assert found.hear("bob", 1) == [b"still there"]
@@ -158,12 +163,12 @@ def test_the_server_forces_relays():
     desk.turn()
     assert len(desk.found(OpenUdp)) == 2
     assert len(candidates(desk)) == 1
-    assert all(pair.local.type == "relay" for pair in desk.engine._transports.pairs_report())
+    assert all(pair.local.type == "relay" for pair in desk.engine._parts.transports.pairs_report())
 
 
 def test_a_policy_of_relays_tells_of_no_address_of_ours():
     desk = Desk(single_peer_connection=True, ice_policy="relay").joined(ice_servers=servers())
-    (peer,) = desk.engine._transports._peers
+    (peer,) = desk.engine._parts.transports._peers
     assert "m=application" in peer.connection.last_offer
     assert ETH.address not in peer.connection.last_offer
     relay_answers(desk)

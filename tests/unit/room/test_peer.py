@@ -78,5 +78,5 @@ def test_a_failed_send_is_known_to_the_pair():
         alice.port_send_failed(port, SERVER_ADDRESS, "no route to host", party.now)
         alice.port_send_failed(99, SERVER_ADDRESS, "whoever", party.now)
         alice.advance(party.now)
-        assert [pair.last_error for pair in alice._transports.pairs_report()] == ["no route to host"]
+        assert [pair.last_error for pair in alice._parts.transports.pairs_report()] == ["no route to host"]
         assert alice.diagnostics()["engine"] == {"send_failed": 2}

@@ -22,7 +22,7 @@ from sansio.events import (
 )
 from sansio.lifecycle.policy import ReconnectPolicy
 from sansio.lifecycle.table import State, Trigger
-from sansio.room.engine import Ended
+from sansio.room.outputs import Ended
 from sansio.room.requests import RequestDone, RequestFailed
 from sansio.room.track import TrackDescription
 from sansio.sfu.server import AcceptSignal, RefuseSignal
@@ -374,7 +374,7 @@ def test_a_resume_before_the_data_channels_are_up_is_proven_by_them(single):
         alice = party.enter("alice", single_peer_connection=single)
         party.run(lambda: (there := party.there("alice")) and there.active, limit=30)
         party.run(lambda: party.found("alice", Connected), limit=30)
-        peer = alice._transports.publisher
+        peer = alice._parts.transports.publisher
         party.world.partition("alice", "server")
         party.world.cut_signals("alice")
         party.wait(1.0)
@@ -388,14 +388,14 @@ def test_a_resume_before_the_data_channels_are_up_is_proven_by_them(single):
 
 def test_a_proof_is_worth_nothing_once_its_path_is_gone():
     with Talk(seed=5, single=False) as talk:
-        publisher, subscriber = talk.alice._transports._peers
+        publisher, subscriber = talk.alice._parts.transports._peers
         talk.cut()
         talk.wait(0.05)
         publisher.proving, subscriber.proving = True, False
         for port in list(talk.node.ports):
             talk.alice.port_failed(port, "gone", talk.now)
         talk.poke()
-        talk.alice._transports._proving = True
+        talk.alice._parts.transports._proving = True
         publisher.proving = False
         talk.wait(0.01)
         assert not talk.mended()
@@ -498,8 +498,8 @@ def test_waiting_for_the_acknowledgement_of_data():
         assert not talk.told(DataUnacknowledged)
         talk.send()
         token = talk.alice.wait_acknowledged(talk.now)
-        talk.alice._life.outbox.clear()
-        talk.alice._end(DisconnectReason.ROOM_DELETED, None, talk.now)
+        talk.alice._course.life.outbox.clear()
+        talk.alice._course.end(DisconnectReason.ROOM_DELETED, None, talk.now)
         (failed,) = [output for output in talk.alice.outbox if isinstance(output, RequestFailed)]
         assert (failed.token, failed.error.reason) == (token, RequestReason.ROOM_ENDED)
 
@@ -657,12 +657,12 @@ def test_a_source_that_fails_between_two_attempts_costs_none():
         talk.wait(10)
         talk.cut()
         request = source.wait()
-        talk.alice._trigger(Trigger.UNREACHABLE, talk.now)
+        talk.alice._course.trigger(Trigger.UNREACHABLE, talk.now)
         talk.alice.advance(talk.now)
-        assert talk.alice._life.state is State.WAITING
-        attempts = talk.alice._life.attempt
+        assert talk.alice._course.life.state is State.WAITING
+        attempts = talk.alice._course.life.attempt
         source.fail(request, "no")
-        assert talk.alice._life.attempt == attempts
+        assert talk.alice._course.life.attempt == attempts
         source.give(source.wait(2))
         talk.mend()
 
@@ -776,7 +776,7 @@ def test_a_resume_before_the_first_data_needs_no_proof_of_it():
 def test_only_the_path_whose_proof_is_late_is_mended():
     """Dual mode: the server's restart of the subscriber connection takes long; the publisher is left alone."""
     with Talk(single=False) as talk:
-        publisher, subscriber = talk.alice._transports._peers
+        publisher, subscriber = talk.alice._parts.transports._peers
         ufrag = publisher.connection.transport.ice.local_ufrag
         node = talk.node
         deliver, port = node.deliver, subscriber.connection.transport.ice.selected_port
@@ -836,7 +836,7 @@ def test_a_link_that_does_not_survive_a_change_of_the_network_is_replaced_soon()
 
 def test_ways_that_a_short_silence_has_opened_are_closed_again():
     with Talk() as talk:
-        paths = talk.alice._transports._peers[0].paths
+        paths = talk.alice._parts.transports._peers[0].paths
         talk.wait(15)
         assert paths._settled
         talk.unplug()

@@ -12,9 +12,10 @@ from sansio.base.contract import OpenSignal, OpenUdp, SendSignal
 from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import LOCAL_TRACKS, PENDING_REQUESTS, SIGNAL_QUEUE
 from sansio.peer.media import SendingStarted
-from sansio.room.engine import RequestDone, RequestFailed, TrackKeyframeWanted, TrackReadable, TrackStarted
+from sansio.room.outputs import TrackKeyframeWanted, TrackReadable, TrackStarted
 from sansio.room.permissions import ParticipantTrackPermission
 from sansio.room.publish import MOST_PENDING, PUBLISH_TIMEOUT
+from sansio.room.requests import RequestDone, RequestFailed
 from sansio.room.track import RemoteTrack, TrackDescription, VideoLayer
 from sansio.rtp.rtcp import PictureLoss, Remb, encode_rtcp
 from sansio.rtp.session import KeyframeWanted
@@ -185,7 +186,7 @@ def test_tracks_that_wait_are_asked_for_later_when_there_is_no_room_now():
     studio.turn()
     studio.negotiate()
     asked = studio.sent("add_track")
-    session = studio.engine._session
+    session = studio.engine._link.session
     send, session.send = session.send, lambda *args: refuse()
     confirm(studio, asked[0], "TR_0")
     assert len(studio.sent("add_track")) == MOST_PENDING
@@ -251,12 +252,12 @@ def test_too_many_tracks_or_requests_are_refused():
 def test_a_full_signal_queue_leaves_no_trace():
     studio = Studio()
     studio.closed()  # the link is away: what is asked for waits
-    sections = len(studio.engine._transports.publisher.connection.media.sections)
+    sections = len(studio.engine._parts.transports.publisher.connection.media.sections)
     for _ in range(SIGNAL_QUEUE):
-        studio.engine._session.send("mute", rtc.MuteTrackRequest(sid="x"), studio.now)
+        studio.engine._link.session.send("mute", rtc.MuteTrackRequest(sid="x"), studio.now)
     with pytest.raises(LocalProtocolError):
         studio.engine.publish_track(VOICE, studio.now)
-    media = studio.engine._transports.publisher.connection.media
+    media = studio.engine._parts.transports.publisher.connection.media
     assert media.sending == ()
     assert len(media.sections) == sections
 
@@ -407,8 +408,8 @@ def test_a_server_without_simulcast_gets_the_largest_layer():
 def test_a_key_frame_is_wanted_of_one_layer():
     studio, own = simulcast()
     packet = encode_rtcp([PictureLoss(1, own.sender(1).ssrc)])
-    studio.engine._transports.publisher.connection.transport.rtp.receive_rtcp(packet, studio.now)
-    studio.engine._transports.touch_media()
+    studio.engine._parts.transports.publisher.connection.transport.rtp.receive_rtcp(packet, studio.now)
+    studio.engine._parts.transports.touch_media()
     studio.turn()
     assert [(e.track, e.layer) for e in studio.events(TrackKeyframeWanted)] == [(own, 1)]
 
@@ -517,7 +518,8 @@ def test_a_track_given_before_the_start_may_be_refused_or_given_up():
 
 def test_the_server_may_be_older_than_single_connections():
     studio, ((_, own),) = begun(VOICE)
-    studio.engine.options = evolve(studio.engine.options, single_peer_connection=None)
+    parts = studio.engine._parts
+    parts.options = evolve(parts.options, single_peer_connection=None)
     studio.failed("http", 404, "404 page not found")
     studio.single = False
     studio.begin()
@@ -858,7 +860,7 @@ def test_what_flowed_is_counted():
     studio.engine.enable_track(got, True, studio.now)
     studio.engine.write_frame(own, VP8_KEY, studio.now)
     studio.send(77)
-    studio.engine._transports.publisher.connection.transport.rtp.receive_rtcp(
+    studio.engine._parts.transports.publisher.connection.transport.rtp.receive_rtcp(
         encode_rtcp([Remb(1, 250_000, (own.senders[0].ssrc,))]), studio.now
     )
     (layers,) = studio.engine.sent_stats().values()
@@ -1069,8 +1071,8 @@ def test_a_track_that_ends_as_it_is_negotiated_is_not_told_of():
     own = published(studio)
     sending = own.sending
     studio.engine.unpublish_track("TR_own", studio.now)
-    studio.engine._transports.outbox.append(SendingStarted(sending))
-    studio.engine._transports.outbox.append(KeyframeWanted(own.sender()))
+    studio.engine._parts.transports.outbox.append(SendingStarted(sending))
+    studio.engine._parts.transports.outbox.append(KeyframeWanted(own.sender()))
     studio.turn()
     assert len(studio.events(TrackStarted)) == 1
     assert not studio.events(TrackKeyframeWanted)
@@ -1093,5 +1095,5 @@ def test_a_track_published_before_the_answer_is_offered_after_it():
 def test_nothing_is_offered_before_the_first_offer():
     studio = Studio(connect=False, ports=False)
     studio.start()
-    studio.engine._transports.negotiate(studio.now)
+    studio.engine._parts.transports.negotiate(studio.now)
     assert studio.turn() == []

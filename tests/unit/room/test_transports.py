@@ -9,7 +9,7 @@ from sansio.base.errors import LocalProtocolError
 from sansio.base.limits import SECTION_REQUESTS, SECTIONS
 from sansio.events import Connected
 from sansio.lifecycle.policy import ReconnectPolicy
-from sansio.room.engine import Ended
+from sansio.room.outputs import Ended
 from sansio.sdp.media import parse_sdp
 from sansio.types import DisconnectReason
 from tests.unit.room.party import Party
@@ -93,7 +93,7 @@ def test_a_requirement_that_is_met_may_come_again_and_again():
         party.require("alice", 0, 0)
         party.require("alice", 0, 0)
         party.wait(0.5)
-        assert party.engines["alice"]._transports.counters.snapshot() == {}
+        assert party.engines["alice"]._parts.transports.counters.snapshot() == {}
 
 
 def test_sections_have_a_limit():
@@ -170,8 +170,8 @@ def test_the_publisher_is_primary_where_the_server_says_so():
 
         party.tamper("alice", publisher_first)
         party.run(lambda: party.found("alice", Connected))
-        assert alice._transports._peers[0].up
-        assert not alice._transports._peers[1].up
+        assert alice._parts.transports._peers[0].up
+        assert not alice._parts.transports._peers[1].up
 
 
 # ------------------------------------------------------------------ the end

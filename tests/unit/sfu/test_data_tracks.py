@@ -51,7 +51,7 @@ class Tracks(Party):
         """The reason for which the server refuses a request that no engine of ours would make."""
         seen = []
         self.tamper(name, lambda response: seen.append(response.request_response.reason))
-        self.engines[name]._send_signal(*request, self.now)
+        self.engines[name]._link.send(*request, self.now)
         self.world.poke(name)
         self.wait(1.0)
         return [RequestReason(reason) for reason in seen if reason]
@@ -112,10 +112,10 @@ def test_what_the_server_refuses():
         assert party.refused("alice", ("unpublish_data_track_request", unknown)) == [RequestReason.INVALID_HANDLE]
         update = rtc.UpdateDataSubscription()
         update.updates.add(track_sid="DTR_nothing", subscribe=True)
-        party.engines["bob"]._send_signal("update_data_subscription", update, party.now)
+        party.engines["bob"]._link.send("update_data_subscription", update, party.now)
         party.world.poke("bob")
         party.wait(1.0)
-        party.engines["alice"]._transports.send_data_track([b"short", bytes(12)], party.now)
+        party.engines["alice"]._parts.transports.send_data_track([b"short", bytes(12)], party.now)
         party.world.poke("alice")
         party.wait(1.0)
         counted = party.rooms.server.counters.snapshot()
@@ -236,7 +236,7 @@ def test_who_leaves_takes_tracks_and_subscriptions_along():
         party.wait(1.0)
         party.stop("bob")
         party.run(lambda: party.engines["bob"].closed)
-        assert not party.engines["bob"]._transports.send_data_track([bytes(12)], party.now)
+        assert not party.engines["bob"]._parts.transports.send_data_track([bytes(12)], party.now)
         party.engines["bob"].unsubscribe_data_track(stream, party.now)
         assert not party.push("bob", mine, b"to nobody")
         with pytest.raises(LocalProtocolError, match="not connected"):

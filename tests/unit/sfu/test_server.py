@@ -22,7 +22,7 @@ from sansio.base.limits import (
 )
 from sansio.events import Connected, ParticipantActive, ParticipantConnected, ParticipantDisconnected, Reconnected
 from sansio.lifecycle.policy import ReconnectPolicy
-from sansio.room.engine import Ended
+from sansio.room.outputs import Ended
 from sansio.room.requests import RequestDone, RequestFailed
 from sansio.sfu.participant import JOIN_TIMEOUT
 from sansio.sfu.server import AcceptSignal, RefuseSignal
@@ -420,12 +420,13 @@ def test_data_that_is_none_or_comes_again_is_not_relayed():
     with Party("alice", "bob") as party:
         party.wait(1.0)
         transport = party.transport("alice")
-        channel = party.engines["alice"]._transports.publisher.channels["_reliable"]
+        transports = party.engines["alice"]._parts.transports
+        channel = transports.publisher.channels["_reliable"]
         packet = models.DataPacket(user=models.UserPacket(payload=b"x"), sequence=5).SerializeToString()
         for data in (packet, packet, b"\xff\xff"):
             transport.channels.send(channel, data, party.now)
         transport.touch_data()
-        party.engines["alice"]._transports.publisher.due = party.engines["alice"]._transports.due = float("-inf")
+        transports.publisher.due = transports.due = float("-inf")
         party.world.poke("alice")
         assert party.hear("bob", 1) == [b"x"]
         party.wait(0.5)

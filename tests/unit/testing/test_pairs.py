@@ -8,7 +8,7 @@ from sansio.base.entropy import Entropy
 from sansio.dtls import DtlsConnected, DtlsIdentity, default_engine
 from sansio.events import Connected, Reconnected
 from sansio.ice.agent import IceState, PairSelected
-from sansio.room.engine import JoinFailed
+from sansio.room.outputs import JoinFailed
 from sansio.sctp.channel import ChannelReadable
 from sansio.sfu.options import DropSignal
 from sansio.testing.netem import Link
