@@ -461,6 +461,18 @@ def test_streams_take_turns_after_single_packets_and_are_acknowledged_after_thei
     assert booth.advance(4.9) == 115.0
 
 
+def test_no_acknowledgement_within_seven_seconds_of_the_end_of_a_stream(booth):
+    booth.lane.room = 2
+    booth.call("carol", response_timeout=60.0)
+    booth.pump()
+    assert booth.advance(20.0) == 160.0  # it is still being sent
+    booth.lane.room = 2
+    assert [packet.WhichOneof("value") for packet in booth.pump()] == ["stream_trailer"]
+    assert booth.advance(6.9) == pytest.approx(127.0)
+    assert booth.advance(0.2) == INF
+    assert booth.failure().code == RpcErrorCode.CONNECTION_TIMEOUT
+
+
 def test_a_cancelled_call_stops_its_stream(booth):
     booth.lane.room = 2
     booth.call("carol", "one")
