@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from itertools import pairwise
 
 import pytest
 
@@ -315,6 +316,13 @@ def test_peer_without_extensions_gets_checksums_and_no_forward_tsn():
     init_ack(pair, parameters=[(chunks.ZERO_CHECKSUM, b"\0\0\0\2"), (chunks.SUPPORTED_EXTENSIONS, b"\x0f"), (7, b"c")])
     assert not pair.a.association.sender.zero_checksum
     assert not pair.a.association.sender.partial
+
+
+@pytest.mark.parametrize("parameter", [(chunks.FORWARD_TSN_SUPPORTED, b""), (chunks.SUPPORTED_EXTENSIONS, b"\xc0")])
+def test_peer_may_say_in_two_ways_that_it_takes_forward_tsn(parameter):
+    pair = Pair(start="a")
+    init_ack(pair, parameters=[parameter, (7, b"c")])
+    assert pair.a.association.sender.partial
 
 
 def test_stale_cookie_error_starts_again_and_gives_up_in_the_end():
@@ -710,6 +718,19 @@ def test_silence_ends_the_association():
     assert pair.a.counters["heartbeat_timeouts"] == 5
 
 
+def test_silences_that_end_in_time_do_not_add_up():
+    pair = Pair(options=SctpOptions(max_retransmissions=4)).up()
+    for _ in range(4):
+        pair.drop = lambda side, packet: True
+        pair.a.association.heartbeat(pair.now)
+        while pair.a.association.sender.errors < 3:
+            pair.run(0.1)
+        pair.drop = lambda side, packet: False
+        pair.run(40.0)  # until the next heartbeat
+        assert pair.a.association.sender.errors == 0
+    assert pair.a.association.up
+
+
 def test_wrong_heartbeat_answers_are_counted():
     pair = Pair().up()
     pair.forge("a", (chunks.HEARTBEAT_ACK, 0, bytes(16)))
@@ -920,6 +941,17 @@ def test_shutdown_is_repeated_and_given_up():
     pair.run(30.0)
     assert [names for side, names in pair.log() if side == "a"] == [["SHUTDOWN"]] * 4 + [["ABORT"]]
     assert lost(pair, "a") == [SctpLost("timeout", "the peer does not answer")]
+    times = [when for when, side, _ in pair.sent if side == "a"]
+    first, *later = [after - before for before, after in pairwise(times)]
+    assert later == pytest.approx([2 * first, 4 * first, 8 * first])
+
+
+def test_three_words_end_an_association():
+    pair = Pair().up()
+    pair.sent.clear()
+    pair.a.shutdown(pair.now)
+    pair.run(1.0)
+    assert pair.log() == [("a", ["SHUTDOWN"]), ("b", ["SHUTDOWN_ACK"]), ("a", ["SHUTDOWN_COMPLETE"])]
 
 
 def test_shutdown_ack_out_of_place_and_malformed_shutdown():
@@ -948,6 +980,9 @@ def test_time_does_not_go_back():
     pair.forge("a", (chunks.HEARTBEAT, 0, b"\0\1\0\x05x"))
     pair.a.handle_packet(b"", 0.0)
     assert pair.a.association._now == pair.now
+    pair.a.advance(pair.now + 1.0)
+    pair.a.handle_packet(b"", pair.now)
+    assert pair.a.association._now == pair.now + 1.0
 
 
 def test_options():

@@ -143,6 +143,22 @@ def test_the_last_chunk_for_now_asks_for_a_sack():
     assert peer.sender.active
 
 
+def test_the_last_chunk_sent_again_asks_for_a_sack():
+    peer = Peer()
+    for _ in range(3):
+        peer.queue(bytes(1000))
+    peer.emit(0.0)
+    peer.sender.handle_timeout(1.0)
+    peer.sender.cwnd = 64 * MTU
+    flags = [flags & IMMEDIATE for _, flags in peer.data(peer.emit(1.0))]
+    assert flags == [0, 0, IMMEDIATE]
+    peer.sender.handle_timeout(2.0)
+    peer.sender.cwnd = 2 * MTU
+    flags = [flags & IMMEDIATE for _, flags in peer.data(peer.emit(2.0))]
+    assert flags[-1] == IMMEDIATE  # the window is full, although more is to be sent again
+    assert not any(flags[:-1])
+
+
 def test_checksums_where_zero_was_not_agreed():
     peer = Peer()
     peer.sender.zero_checksum = False
@@ -610,6 +626,7 @@ def test_timeout_sends_one_packet_and_backs_off():
         assert peer.tsns(peer.emit(now)) == [0, 1]
         assert peer.emit(now) == []
         assert peer.sender.cwnd == MTU
+    assert peer.sender.ssthresh == 4 * MTU
     assert peer.sender.errors == 7
     peer.raw_sack(3, now=now)
     assert peer.sender.errors == 0

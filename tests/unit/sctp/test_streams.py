@@ -151,6 +151,7 @@ def test_other_requests_are_denied(kind):
         one.handle(chunks.encode_parameters([(kind, value)]), 1.0)
     assert answers(one) == [(0, chunks.RESET_DENIED)] * 2
     assert one.expected == PEER + 1
+    assert one.counters["reset_other_denied"] == 2
     one.handle(chunks.encode_parameters([(kind, bytes(4))]), 1.0)
     assert answers(one) == [(6, chunks.RESET_DENIED)]
     one.handle(chunks.encode_parameters([(kind, b"\0\1\0\0")]), 1.0)
@@ -165,6 +166,10 @@ def test_two_parameters_of_one_chunk():
     one.handle(body, 1.0)
     assert answers(one) == [(0, chunks.RESET_DONE)]
     assert one.counters["reset_response_stale"] == 1
+    more = chunks.encode_reset_request(chunks.ResetRequest(PEER + 1, 0, PEER - 1, [2]))
+    parameters = [(chunks.RESET_RESPONSE, response), (chunks.OUTGOING_RESET, request), (chunks.OUTGOING_RESET, more)]
+    one.handle(chunks.encode_parameters(parameters), 1.0)
+    assert answers(one) == [(0, chunks.RESET_DONE)]  # RFC 6525 section 3.1: one or two of them
 
 
 def test_nonsense_is_counted():
@@ -237,8 +242,11 @@ def test_request_in_progress_is_repeated_later(result):
     assert one.due > 2.0
     assert one.sender.errors == 0
     assert one.request is not None
+    one.handle_timeout()
+    assert one.send_now
     respond(one, TSN, chunks.RESET_NOTHING)
     assert one.reset_out == [3]
+    assert (one.send_now, one.due) == (False, INF)
 
 
 @pytest.mark.parametrize("result", [chunks.RESET_DENIED, chunks.RESET_WRONG_SSN, chunks.RESET_BAD_SEQUENCE, 77])
