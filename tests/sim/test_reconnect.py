@@ -6,8 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from sansio.events import Disconnected
 from sansio.testing.script import NAMES, SECONDS, Action, Script, Step, draw
-from tests.sim.reconnect import failure, play, shortest
+from sansio.types import DisconnectReason
+from tests.sim.reconnect import BUDGET, failure, play, shortest
 
 SAMPLE = 40
 DARK = Script(steps=(Step(Action.BOTH_SILENT, 0, 100, 15),))
@@ -51,6 +53,8 @@ BOUNDS = {
     (Action.MEDIA_SILENT, 1.0): (None, 2.0),
     (Action.MEDIA_SILENT, 5.0): (None, 6.0),
     (Action.MEDIA_SILENT, 20.0): (1.0, 21.0),
+    (Action.MEDIA_SILENT, 60.0): (7.0, 68.0),
+    (Action.BOTH_SILENT, 1.0): (None, 2.0),
     (Action.BOTH_SILENT, 5.0): (None, 6.0),
     (Action.BOTH_SILENT, 20.0): (7.0, 28.0),
     (Action.BOTH_SILENT, 60.0): (7.0, 68.0),
@@ -83,6 +87,18 @@ def test_an_outage_is_over_in_time(action, seconds, mode):
     for listener, speaker in (NAMES, NAMES[::-1]):
         times = [when for when, who, _ in drama.people[listener].heard if who == speaker and when > begun - 1.0]
         assert max(later - sooner for sooner, later in pairwise(times)) <= most
+
+
+@pytest.mark.parametrize("mode", [0, 2], ids=["single", "dual"])
+@pytest.mark.parametrize("action", [Action.MEDIA_SILENT, Action.BOTH_SILENT], ids=lambda value: value.name)
+def test_an_outage_that_lasts_longer_than_anybody_hopes(action, mode):
+    """Five minutes without media: the session ends, in time and with a reason, and nothing of it is left."""
+    drama = play(Script(1, mode, 0, True, 0, (Step(action, 0, 60, SECONDS.index(300.0)),)))
+    (begun, _, _) = drama.faults[0]
+    watch = drama.watches["alice"]
+    assert BUDGET <= watch.ended - begun <= BUDGET + 30.0
+    (end,) = [out for out in watch.node.outputs if isinstance(out, Disconnected)]
+    assert end.reason in (DisconnectReason.SIGNAL_CLOSE, DisconnectReason.MEDIA_FAILURE)
 
 
 LASTING = (Action.SIGNAL_SILENT, Action.MEDIA_SILENT, Action.BOTH_SILENT, Action.RESTART_SERVER, Action.MOVE)
