@@ -64,7 +64,6 @@ class PeerConnection:
         wall: WallClock | None = None,
         cname: str = "-",
     ) -> None:
-        self.outbox: deque[Any] = deque()
         self.counters = Counters()
         self.transport = PeerTransport(
             entropy,
@@ -77,6 +76,7 @@ class PeerConnection:
             wall=wall,
             cname=cname,
         )
+        self.outbox = self.transport.outbox
         self.media = PeerMedia(self.transport.rtp, self.outbox, self.counters, cname=cname)
         self.described = False
         self.answers = 0
@@ -244,11 +244,7 @@ class PeerConnection:
         if self._answer_due <= now:
             self._answer_due = INF
             self._fail(f"the server did not answer an offer within {ANSWER_TIMEOUT:g} s")
-        due = self.transport.advance(now)
-        if self.transport.outbox:
-            self.outbox.extend(self.transport.outbox)
-            self.transport.outbox.clear()
-        return min(due, self._answer_due)
+        return min(self.transport.advance(now), self._answer_due)
 
     def close(self, now: float) -> None:
         """Close the transport."""

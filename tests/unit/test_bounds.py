@@ -68,7 +68,7 @@ BOUNDS: dict[str, dict[str, str]] = {
     },
     "ice/verdict.py": {"pairs": ONCE, "ways": ONCE},
     "lifecycle/machine.py": {"outbox": TAKEN},
-    "peer/connection.py": {"outbox": TAKEN, "_candidates": OURS},
+    "peer/connection.py": {"_candidates": OURS},
     "peer/media.py": {
         "sections": "SECTIONS",
         "_places": "sections",
