@@ -19,7 +19,7 @@ from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError, ParseError
 from ..base.wallclock import WallClock
 from ..dtls.engine import EngineFactory, Role, default_engine
-from ..dtls.identity import DtlsIdentity, parse_fingerprint
+from ..dtls.identity import HASHES, DtlsIdentity, parse_fingerprint
 from ..ice.agent import IceOptions
 from ..ice.candidate import Candidate, parse_candidate
 from ..sctp.association import SctpOptions
@@ -84,9 +84,7 @@ class PeerConnection:
         self.last_offer = ""
         self.last_answer = ""
         self.remote: SdpSession | None = None
-        self._fingerprint = Fingerprint(
-            identity.fingerprint[0], bytes.fromhex(identity.fingerprint[1].replace(":", ""))
-        )
+        self._fingerprint = Fingerprint(*parse_fingerprint(*identity.fingerprint))
         self._session_id = entropy.fork("sdp").uint(62)
         self._version = 0
         self._candidates: list[tuple[int, Candidate]] = []
@@ -283,12 +281,8 @@ class PeerConnection:
 def choose_fingerprint(fingerprints: tuple[Fingerprint, ...]) -> tuple[str, str]:
     """The first fingerprint whose hash we know: a peer may announce several of one certificate (RFC 8122)."""
     for fingerprint in fingerprints:
-        algorithm, value = fingerprint.algorithm, fingerprint.digest.hex(":").upper()
-        try:
-            parse_fingerprint(algorithm, value)
-        except ParseError:
-            continue
-        return algorithm, value
+        if HASHES.get(fingerprint.algorithm) == len(fingerprint.digest):
+            return fingerprint.algorithm, fingerprint.digest.hex(":").upper()
     raise ParseError("no fingerprint of a known kind")
 
 
