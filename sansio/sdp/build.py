@@ -30,7 +30,6 @@ class LocalTransport:
     ice_pwd: str = field(repr=False)
     fingerprint: Fingerprint
     candidates: tuple[str, ...] = ()
-    end_of_candidates: bool = False
 
 
 @frozen(kw_only=True)
@@ -39,7 +38,7 @@ class LocalSection:
 
     ``kind`` is "application", "audio" or "video". A sending section names its track by ``msid`` (whose track part is
     the cid of the AddTrackRequest) and its sources either by ``streams`` (media SSRC, SSRC of its retransmissions or
-    None) with a ``cname``, or for simulcast by ``rids``. The rest is for media sections, except ``max_message_size``.
+    None) with a ``cname``, or for simulcast by ``rids``. All but kind and mid is for media sections.
     """
 
     kind: str
@@ -51,7 +50,6 @@ class LocalSection:
     streams: tuple[tuple[int, int | None], ...] = ()
     cname: str = ""
     rids: tuple[str, ...] = ()
-    max_message_size: int = MAX_MESSAGE_SIZE
 
 
 def build_offer(session_id: int, version: int, transport: LocalTransport, sections: Sequence[LocalSection]) -> str:
@@ -75,7 +73,7 @@ def build_offer(session_id: int, version: int, transport: LocalTransport, sectio
             first=not media,
         )
         if section.kind == "application":
-            _add_sctp(part, section.max_message_size)
+            _add_sctp(part)
         else:
             part.add(section.direction)
             _add_rtp(part)
@@ -97,7 +95,6 @@ def build_answer(
     *,
     codecs: Sequence[CodecSpec] = (*AUDIO_CODECS, *VIDEO_CODECS),
     extensions: Sequence[str] = EXTENSIONS,
-    max_message_size: int = MAX_MESSAGE_SIZE,
 ) -> str:
     """An answer to an offer of the server, with which we only receive.
 
@@ -122,7 +119,7 @@ def build_answer(
         part = _media_part(media.kind, formats, media.mid, "active", transport, first=first)
         first = False
         if media.kind == "application":
-            _add_sctp(part, max_message_size)
+            _add_sctp(part)
         else:
             part.add("recvonly" if media.sends else "inactive")
             _add_rtp(part)
@@ -213,8 +210,6 @@ def _media_part(
     if first:
         for candidate in transport.candidates:
             part.lines.append(("a", candidate))
-        if transport.end_of_candidates:
-            part.add("end-of-candidates")
     return part
 
 
@@ -226,9 +221,9 @@ def _rejected_part(media: SdpMedia) -> Section:
     return part
 
 
-def _add_sctp(part: Section, max_message_size: int) -> None:
+def _add_sctp(part: Section) -> None:
     part.add("sctp-port", "5000")
-    part.add("max-message-size", str(max_message_size))
+    part.add("max-message-size", str(MAX_MESSAGE_SIZE))
 
 
 def _add_rtp(part: Section) -> None:

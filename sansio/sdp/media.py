@@ -116,7 +116,6 @@ class SdpMedia:
     candidates: tuple[str, ...] = ()
     end_of_candidates: bool = False
     rtcp_mux: bool = False
-    rtcp_rsize: bool = False
     codecs: tuple[Codec, ...] = ()
     extensions: tuple[Extension, ...] = ()
     msid: Msid | None = None
@@ -339,7 +338,6 @@ def _read_media(index: int, section: Section, session: _Attributes) -> SdpMedia:
         candidates=tuple(["candidate:" + value for value in part.all("candidate")]),
         end_of_candidates=part.has("end-of-candidates") or session.has("end-of-candidates"),
         rtcp_mux=part.has("rtcp-mux"),
-        rtcp_rsize=part.has("rtcp-rsize"),
         codecs=_read_codecs(part, formats) if "RTP/" in protocol else (),
         extensions=_read_extensions(part.all("extmap") or session.all("extmap")),
         msid=_read_msid(part.first("msid")) if part.has("msid") else ssrc_msid,

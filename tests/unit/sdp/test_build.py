@@ -139,12 +139,6 @@ def test_an_offer_is_the_same_every_time_and_survives_the_codec() -> None:
     assert "\r\n\r\n" not in text
 
 
-def test_the_end_of_candidates_can_be_said() -> None:
-    sdp = parse_sdp(offer(DATA, AUDIO_IN, transport=evolve(TRANSPORT, end_of_candidates=True, candidates=())))
-    assert [media.end_of_candidates for media in sdp.media] == [True, False]
-    assert sdp.candidates == ()
-
-
 def test_the_password_is_not_shown() -> None:
     assert "pppp" not in repr(TRANSPORT)
 
@@ -269,9 +263,9 @@ def test_only_what_both_sides_know_is_kept() -> None:
 
 
 def test_our_limit_of_messages_is_told() -> None:
-    found = answer(offer(DATA), max_message_size=1000).application
+    found = answer(offer(DATA)).application
     assert found is not None
-    assert found.max_message_size == 1000
+    assert found.max_message_size == MAX_MESSAGE_SIZE
 
 
 def test_stereo_is_welcome_where_it_is_sent() -> None:
