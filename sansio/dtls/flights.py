@@ -81,6 +81,18 @@ def parse_fragments(data: bytes, start: int, end: int) -> list[Fragment]:
     return fragments
 
 
+def pack_fragment(piece: Fragment) -> bytes:
+    """The body of a handshake record with one fragment."""
+    return b"%c%b%b%b%b%b" % (
+        piece.kind,
+        piece.length.to_bytes(3, "big"),
+        piece.seq.to_bytes(2, "big"),
+        piece.offset.to_bytes(3, "big"),
+        len(piece.body).to_bytes(3, "big"),
+        piece.body,
+    )
+
+
 class Message(NamedTuple):
     """A whole handshake message that is sent in the clear."""
 
@@ -167,14 +179,7 @@ def pack_flight(parts: Sequence[Part], mtu: int, seq: int) -> tuple[list[bytes],
                     continue
                 piece = part.body[offset : offset + room] if left else b""
                 current += pack_record(HANDSHAKE, part.version, seq, MESSAGE_HEADER + len(piece))
-                current += b"%c%b%b%b%b" % (
-                    part.kind,
-                    length.to_bytes(3, "big"),
-                    part.seq.to_bytes(2, "big"),
-                    offset.to_bytes(3, "big"),
-                    len(piece).to_bytes(3, "big"),
-                )
-                current += piece
+                current += pack_fragment(Fragment(part.kind, length, part.seq, offset, piece))
                 seq += 1
                 offset += len(piece)
                 if offset == length:

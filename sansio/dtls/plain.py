@@ -20,6 +20,8 @@ from .flights import (
     HANDSHAKE,
     RECORD_HEADER,
     VERSION,
+    Fragment,
+    pack_fragment,
     pack_record,
     parse_fragments,
     split_records,
@@ -57,27 +59,8 @@ class PlainEngine:
 
     __slots__ = (
         *("_certificate", "_client", "_accept", "_profiles", "_random", "_out", "_complete"),
-        *(
-            "_sent_messages",
-            "_sent_clear",
-            "_sent_sealed",
-            "_next",
-            "_expected",
-            "_pieces",
-            "_early",
-            "_cipher_changed",
-        ),
-        *(
-            "_transcript",
-            "_peer_certificate",
-            "_profile",
-            "_randoms",
-            "_secret",
-            "_tag",
-            "_peer_tag",
-            "_highest",
-            "_seen",
-        ),
+        *("_sent_messages", "_sent_clear", "_sent_sealed", "_next", "_expected", "_early", "_cipher_changed"),
+        *("_transcript", "_peer_certificate", "_profile", "_secret", "_tag", "_peer_tag", "_highest", "_seen"),
     )
 
     def __init__(
@@ -98,7 +81,6 @@ class PlainEngine:
         self._transcript = hashlib.sha256()
         self._peer_certificate = b""
         self._profile: SrtpProfile | None = None
-        self._randoms = b""
         self._secret = b""
         self._tag = b""
         self._peer_tag = b""
@@ -186,10 +168,8 @@ class PlainEngine:
 
     def _message(self, kind: int, body: bytes) -> None:
         self._transcript.update(body)
-        size = len(body).to_bytes(3, "big")
-        header = bytes([kind]) + size + self._sent_messages.to_bytes(2, "big") + bytes(3) + size
+        self._clear(HANDSHAKE, pack_fragment(Fragment(kind, len(body), self._sent_messages, 0, body)))
         self._sent_messages += 1
-        self._clear(HANDSHAKE, header + body)
 
     def _send_finished(self) -> None:
         self._clear(CHANGE_CIPHER_SPEC, b"\1")
