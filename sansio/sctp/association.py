@@ -11,9 +11,8 @@ survive it; DATA or SACK in COOKIE-ECHOED counts as COOKIE-ACK, since only an es
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections import deque
+from collections.abc import Iterable
 from struct import Struct
 from typing import Any
 
@@ -26,6 +25,17 @@ from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError, ParseError
 from . import chunks
 from .chunks import COMMON, COMMON_SIZE, DATA, DATA_FIELDS, IMMEDIATE, MASK32, SACK, encode_chunk
+from .handshake import (
+    FORWARD,
+    STREAMS,
+    ZERO,
+    Cookie,
+    Hello,
+    open_cookie,
+    our_parameters,
+    read_hello,
+    seal_cookie,
+)
 from .receiver import Receiver
 from .sender import Sender
 from .streams import StreamResets
@@ -41,16 +51,9 @@ SHUTDOWN_ACK_SENT = 7
 LOST = 8
 """Over: not a state of RFC 9260, where the association would be forgotten."""
 
-_COOKIE = Struct(">dIIIIIHHBII")
-"""Issued at, our tag, peer's tag, our TSN, peer's TSN, peer's window, streams out, in, extensions, tie tags."""
-_COOKIE_MAC = 16
 _COOKIE_LIFETIME = 60.0
-_FORWARD = 1
-_RECONFIG = 2
-_ZERO = 4
 _HEARTBEAT = Struct(">Id")
 _STALE_COOKIES = 3
-_STREAMS = 65535
 _SACK_DELAY = 0.2
 _U32 = Struct(">I")
 
@@ -141,7 +144,6 @@ class SctpAssociation:
         self._cookie_key = entropy.fork("cookie").bytes(32)
         self._nonces = entropy.fork("heartbeat")
         self._peer_tag = 0
-        self._header0 = COMMON.pack(options.local_port, options.remote_port, 0, 0)
         self.sender = Sender(
             self._tsn,
             self.counters,
@@ -407,103 +409,75 @@ class SctpAssociation:
 
     # ------------------------------------------------------------------ handshake (RFC 9260 section 5)
 
-    def _init_parameters(self) -> list[tuple[int, bytes]]:
-        # Forward-TSN-supported first: the LiveKit server overlooks an empty parameter at the end.
-        out = [
-            (chunks.FORWARD_TSN_SUPPORTED, b""),
-            (chunks.SUPPORTED_EXTENSIONS, bytes((chunks.RE_CONFIG, chunks.FORWARD_TSN))),
-        ]
-        if self.options.zero_checksum:
-            out.append((chunks.ZERO_CHECKSUM, _U32.pack(chunks.EDMID_DTLS)))
-        return out
-
     def _send_init(self, now: float) -> None:
-        init = chunks.Init(self._tag, self.options.window, _STREAMS, _STREAMS, self._tsn, self._init_parameters())
-        chunk = encode_chunk(chunks.INIT, 0, chunks.encode_init(init))
-        self.packets.append(chunks.with_checksum(self._header0 + chunk))
+        chunk = self._hello(chunks.INIT, self._tag, self._tsn)
+        self.packets.append(chunks.with_checksum(self._header(0) + chunk))
         self._t1_due = now + self._t1_rto
 
-    def _read_init(self, body: bytes) -> tuple[chunks.Init, int, bytes, list[tuple[int, bytes]]] | None:
-        """The INIT or INIT-ACK, its extensions, its cookie and the parameters to report; None when it is no good."""
+    def _hello(
+        self, kind: int, tag: int, tsn: int, *, cookie: bytes = b"", unknown: Iterable[tuple[int, bytes]] = ()
+    ) -> bytes:
+        """An INIT or INIT-ACK chunk."""
+        parameters = our_parameters(zero_checksum=self.options.zero_checksum)
+        if cookie:
+            parameters.insert(0, (chunks.STATE_COOKIE, cookie))
+        parameters += [(chunks.UNRECOGNIZED, chunks.encode_parameters([parameter])) for parameter in unknown]
+        init = chunks.Init(tag, self.options.window, STREAMS, STREAMS, tsn, parameters)
+        return encode_chunk(kind, 0, chunks.encode_init(init))
+
+    def _header(self, tag: int) -> bytes:
+        """The head of a packet, its checksum still to be filled in."""
+        return COMMON.pack(self.options.local_port, self.options.remote_port, tag, 0)
+
+    def _read_hello(self, body: bytes) -> Hello | None:
         try:
-            init = chunks.decode_init(body)
+            hello = read_hello(body)
         except ParseError:
             self.counters.add("init_malformed")
             return None
-        if init.tag == 0 or init.outbound == 0 or init.inbound == 0:
+        if 0 in (hello.init.tag, hello.init.outbound, hello.init.inbound):
             self.counters.add("init_invalid")
             return None
-        extensions = 0
-        cookie = b""
-        report: list[tuple[int, bytes]] = []
-        for kind, value in init.parameters:
-            if kind == chunks.STATE_COOKIE:
-                cookie = value
-            elif kind == chunks.FORWARD_TSN_SUPPORTED:
-                extensions |= _FORWARD
-            elif kind == chunks.SUPPORTED_EXTENSIONS:
-                if chunks.FORWARD_TSN in value:
-                    extensions |= _FORWARD
-                if chunks.RE_CONFIG in value:
-                    extensions |= _RECONFIG
-            elif kind == chunks.ZERO_CHECKSUM:
-                if value == _U32.pack(chunks.EDMID_DTLS):
-                    extensions |= _ZERO
-            elif kind > 15:
-                # Types up to 15 are those of RFC 9260 and of no use here, such as addresses.
-                if kind & 0x4000:
-                    report.append((kind, value[:32]))
-                if not kind & 0x8000:
-                    break
-        return init, extensions, cookie, report[:8]
+        return hello
 
     def _handle_init(self, body: bytes, now: float) -> None:
         if self.state == SHUTDOWN_ACK_SENT:
             self._reply(encode_chunk(chunks.SHUTDOWN_ACK))
             return
-        read = self._read_init(body)
-        if read is None:
+        hello = self._read_hello(body)
+        if hello is None:
             return
-        init, extensions, _, report = read
+        init = hello.init
         if self.state < ESTABLISHED:
             tag, tsn, tie_ours, tie_peer = self._tag, self._tsn, 0, 0
         else:
             # Perhaps a restart, perhaps only a late duplicate: the tie tags will tell (section 5.2.2).
             tag, tsn, tie_ours, tie_peer = self._tags.uint(32) or 1, self._tags.uint(32), self._tag, self._peer_tag
-        fields = _COOKIE.pack(
-            now,
-            tag,
-            init.tag,
-            tsn,
-            init.tsn,
-            init.window,
-            init.outbound,
-            init.inbound,
-            extensions,
-            tie_ours,
-            tie_peer,
+        cookie = Cookie(
+            issued=now,
+            tag=tag,
+            peer_tag=init.tag,
+            tsn=tsn,
+            peer_tsn=init.tsn,
+            window=init.window,
+            outbound=init.outbound,
+            inbound=init.inbound,
+            extensions=hello.extensions,
+            tie_ours=tie_ours,
+            tie_peer=tie_peer,
         )
-        parameters = [(chunks.STATE_COOKIE, fields + self._cookie_mac(fields)), *self._init_parameters()]
-        parameters += [(chunks.UNRECOGNIZED, chunks.encode_parameters([parameter])) for parameter in report]
-        ack = chunks.Init(tag, self.options.window, _STREAMS, _STREAMS, tsn, parameters)
-        if len(self.packets) >= limits.SCTP_CONTROL:
-            self.counters.add("control_limit")
-            return
-        header = COMMON.pack(self.options.local_port, self.options.remote_port, init.tag, 0)
-        self.packets.append(chunks.with_checksum(header + encode_chunk(chunks.INIT_ACK, 0, chunks.encode_init(ack))))
-
-    def _cookie_mac(self, fields: bytes) -> bytes:
-        return hmac.digest(self._cookie_key, fields, hashlib.sha256)[:_COOKIE_MAC]
+        sealed = seal_cookie(cookie, self._cookie_key)
+        self._answer(init.tag, self._hello(chunks.INIT_ACK, tag, tsn, cookie=sealed, unknown=hello.unknown))
 
     def _handle_init_ack(self, body: bytes, now: float) -> None:
-        read = self._read_init(body)
-        if read is None:
+        hello = self._read_hello(body)
+        if hello is None:
             return
-        init, extensions, cookie, _ = read
+        init, cookie = hello.init, hello.cookie
         if not cookie or len(cookie) > limits.SCTP_COOKIE:
             self.counters.add("init_ack_cookie")
             return
-        self._learn(init.tag, init.tsn, init.window, extensions)
+        self._learn(init.tag, init.tsn, init.window, hello.extensions)
         if self._t1_count == 0:
             self.sender.measured(now - self._init_at)
         self._cookie = encode_chunk(chunks.COOKIE_ECHO, 0, cookie)
@@ -516,40 +490,40 @@ class SctpAssociation:
     def _learn(self, tag: int, tsn: int, window: int, extensions: int) -> None:
         """Take over what the peer said of itself."""
         self._peer_tag = tag
-        options = self.options
         sender = self.sender
-        sender.header = COMMON.pack(options.local_port, options.remote_port, tag, 0)
-        sender.zero_checksum = options.zero_checksum and bool(extensions & _ZERO)
-        sender.partial = bool(extensions & _FORWARD)
+        sender.header = self._header(tag)
+        sender.zero_checksum = self.options.zero_checksum and bool(extensions & ZERO)
+        sender.partial = bool(extensions & FORWARD)
         sender.peer_window = window
         self.receiver.cum = (tsn - 1) & MASK32
         self.resets.expected = tsn
 
     def _handle_cookie_echo(self, body: bytes, now: float) -> bool:
         """False drops the rest of the packet."""
-        fields = body[:-_COOKIE_MAC]
-        if len(fields) != _COOKIE.size or not hmac.compare_digest(self._cookie_mac(fields), body[-_COOKIE_MAC:]):
+        cookie = open_cookie(body, self._cookie_key)
+        if cookie is None:
             self.counters.add("cookie_invalid")
             return False
-        issued, tag, peer_tag, _, tsn, window, _, _, extensions, tie_ours, tie_peer = _COOKIE.unpack(fields)
-        ours = tag == self._tag
+        age, ours, same_peer = now - cookie.issued, cookie.tag == self._tag, cookie.peer_tag == self._peer_tag
         if ours and self.state < ESTABLISHED:
-            if now - issued > _COOKIE_LIFETIME and peer_tag != self._peer_tag:
+            if age > _COOKIE_LIFETIME and not same_peer:
                 self.counters.add("cookie_stale")
-                staleness = _U32.pack(min(int((now - issued - _COOKIE_LIFETIME) * 1e6), MASK32))
-                self._answer(peer_tag, chunks.ERROR, chunks.encode_cause(chunks.STALE_COOKIE, staleness))
+                staleness = _U32.pack(min(int((age - _COOKIE_LIFETIME) * 1e6), MASK32))
+                cause = chunks.encode_cause(chunks.STALE_COOKIE, staleness)
+                self._answer(cookie.peer_tag, encode_chunk(chunks.ERROR, 0, cause))
                 return False
-            if self.state != COOKIE_ECHOED or peer_tag != self._peer_tag:
-                self._learn(peer_tag, tsn, window, extensions)
+            if self.state != COOKIE_ECHOED or not same_peer:
+                self._learn(cookie.peer_tag, cookie.peer_tsn, cookie.window, cookie.extensions)
             self._reply(encode_chunk(chunks.COOKIE_ACK))
             self._established(now)
             return True
-        if ours and peer_tag == self._peer_tag:
+        if ours and same_peer:
             # Our COOKIE-ACK was lost, or the handshakes crossed.
             self._reply(encode_chunk(chunks.COOKIE_ACK))
             return True
-        if not ours and tie_ours == self._tag and tie_peer == self._peer_tag and self.state >= ESTABLISHED:
-            if now - issued <= _COOKIE_LIFETIME:
+        tied = (cookie.tie_ours, cookie.tie_peer) == (self._tag, self._peer_tag)
+        if not ours and tied and self.state >= ESTABLISHED:
+            if age <= _COOKIE_LIFETIME:
                 self._send_abort(chunks.RESTART)
                 self._lose("restarted", "the peer started a new association")
             else:
@@ -558,11 +532,12 @@ class SctpAssociation:
         self.counters.add("cookie_unexpected")
         return False
 
-    def _answer(self, tag: int, kind: int, body: bytes, flags: int = 0) -> None:
+    def _answer(self, tag: int, chunk: bytes) -> None:
         """A packet of its own to a peer whose tag we have not taken over, or no longer have."""
-        header = COMMON.pack(self.options.local_port, self.options.remote_port, tag, 0)
         if len(self.packets) < limits.SCTP_CONTROL:
-            self.packets.append(chunks.with_checksum(header + encode_chunk(kind, flags, body)))
+            self.packets.append(chunks.with_checksum(self._header(tag) + chunk))
+        else:
+            self.counters.add("control_limit")
 
     def _established(self, now: float) -> None:
         self.state = ESTABLISHED
@@ -576,7 +551,7 @@ class SctpAssociation:
 
     def _handle_error(self, body: bytes, now: float) -> None:
         self.counters.add("errors_reported")
-        if self.state != COOKIE_ECHOED or body[:2] != b"\0\3":
+        if self.state != COOKIE_ECHOED or body[:2] != chunks.STALE_COOKIE.to_bytes(2, "big"):
             return
         self._stale_cookies += 1
         if self._stale_cookies > _STALE_COOKIES:
@@ -666,7 +641,7 @@ class SctpAssociation:
         """
         kind, _, length = _unpack_chunk(data, COMMON_SIZE)
         if kind == chunks.SHUTDOWN_ACK and length == 4 and len(data) == COMMON_SIZE + 4 and tag == self._tag:
-            self._answer(tag, chunks.SHUTDOWN_COMPLETE, b"", chunks.TAG_REFLECTED)
+            self._answer(tag, encode_chunk(chunks.SHUTDOWN_COMPLETE, chunks.TAG_REFLECTED))
 
     def _handle_shutdown_complete(self) -> None:
         if self.state == SHUTDOWN_ACK_SENT:
