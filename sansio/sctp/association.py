@@ -830,8 +830,7 @@ class SctpAssociation:
         sender = self.sender
         if self._heartbeat_rto_due <= now:
             # Not answered in time: count it and probe again.
-            sender.errors += 1
-            sender.rto = min(2 * sender.rto, sender.rto_max)
+            sender.back_off()
             self.counters.add("heartbeat_timeouts")
             self._send_heartbeat(now)
             self._heartbeat_due = INF
@@ -851,8 +850,7 @@ class SctpAssociation:
             self._shutdown_again = False
             self._send_shutdown(now)
         elif self._t2_due <= now:
-            self.sender.errors += 1
-            self.sender.rto = min(2 * self.sender.rto, self.sender.rto_max)
+            self.sender.back_off()
             if self.state == SHUTDOWN_SENT:
                 self._send_shutdown(now)
             else:

@@ -806,13 +806,12 @@ class Sender:
         """T3-rtx expired (RFC 9260 section 6.3.3)."""
         self.counters.add("timeouts")
         self.timeouts += 1
-        self.errors += 1
+        self.back_off()
         probing = self.peer_window == 0 and len(self.outstanding) <= 1
         if not probing:
             self.ssthresh = max(self.cwnd // 2, _MINIMUM_PACKETS * self.mtu)
             self.cwnd = self.mtu
             self.grown = 0
-        self.rto = min(2 * self.rto, self.rto_max)
         self.timed_tsn = -1
         self.reordering = _REORDERING
         self.probe_due = INF
@@ -839,6 +838,11 @@ class Sender:
         self.tokens = float(self.burst)
         self.pace_due = NOW
         self.t3_due = now + self.rto if self.outstanding else INF
+
+    def back_off(self) -> None:
+        """Something was not answered in time: the next wait is twice as long (RFC 9260 sections 6.3.3 and 8.1)."""
+        self.errors += 1
+        self.rto = min(2 * self.rto, self.rto_max)
 
     def measured(self, rtt: float) -> None:
         """Take a round-trip time (RFC 9260 section 6.3.1)."""

@@ -99,8 +99,7 @@ class StreamResets:
         """The request was not answered in time."""
         self.due = INF
         self.send_now = True
-        self.sender.errors += 1
-        self.sender.rto = min(2 * self.sender.rto, self.sender.rto_max)
+        self.sender.back_off()
         self.counters.add("reset_resent")
 
     # ------------------------------------------------------------------ theirs
