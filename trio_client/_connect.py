@@ -254,6 +254,7 @@ async def _leave(session: Session, outer: trio.Nursery, close_timeout: float) ->
             await session.late_handlers_done()
     finally:
         driver.shut()
+        session.give_up()
         outer.cancel_scope.cancel()
 
 

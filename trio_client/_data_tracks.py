@@ -146,6 +146,7 @@ class DataTrackStream:
                 run_soon(token, _unsubscribe, session, core)
 
         core.owner = weakref.ref(self, gone)
+        session.streams.waiting.add(self)
         session.driver.pump()
 
     def __repr__(self) -> str:
@@ -178,7 +179,7 @@ class DataTrackStream:
                 return frame
             if self._core.ended == "refused":
                 raise SubscribeDataTrackError("the server did not let the data track come here")
-            if self._core.ended:
+            if self._core.ended or self._session.ended.is_set():
                 raise StopAsyncIteration
             await self._lot.park()
 

@@ -534,6 +534,17 @@ class Session:
             self.driver.pump()
 
 
+    def give_up(self) -> None:
+        """The driver has gone. If the engine could not end before that, the room has ended all the same.
+
+        Whoever waits for it, perhaps in a task that outlives the block, must not wait for ever.
+        """
+        self.tasks = self.late_tasks = None
+        if not self.ended.is_set():
+            self.driver.broken = True
+            self._end(self.reason)
+
+
 def _check_free(track: LocalTrack) -> None:
     if track._session is not None and not track._session.ended.is_set():
         raise LocalProtocolError(f"{track!r} is published already")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pytest
 import trio
 
-from trio_client import ConnectOptions, DataReceived, MediaFailed, ParticipantConnected
+from trio_client import ConnectOptions, DataReceived, DisconnectedError, MediaFailed, ParticipantConnected
 
 from .running import run
 from .simnet import SimNet, sim_net
@@ -201,6 +202,8 @@ def test_cancelled_while_closing():
                     await trio.sleep(1)
                     start = trio.current_time()
             assert 0.9 < trio.current_time() - start < 1.5
+            with pytest.raises(DisconnectedError):
+                await room.local_participant.publish_data(b"late")
 
     run(main)
 

@@ -479,6 +479,58 @@ def test_a_bug_of_the_core_comes_out_and_nothing_is_left():
     run(main)
 
 
+def test_who_waits_in_a_task_of_its_own_learns_of_an_end_that_was_none():
+    """A bug of the core: no event tells of the end, and nobody waits for ever."""
+
+    async def main():
+        def bug(now):
+            raise ZeroDivisionError
+
+        async with sim_net() as net, net.connect("bob") as bob, trio.open_nursery() as nursery:
+            await bob.local_participant.publish_data_track("d")
+            ends = []
+
+            async def listen(room):
+                ends.append([event async for event in room.events()])
+
+            async def read(room):
+                (track,) = room.remote_participants["bob"].data_tracks.values()
+                ends.append([frame async for frame in track.subscribe()])
+
+            async def expect(call):
+                with pytest.raises(DisconnectedError):
+                    await call
+                ends.append(call)
+
+            with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
+                async with net.connect("alice") as alice:
+                    await alice.wait_until(lambda: alice.remote_participants["bob"].data_tracks)
+                    net.loss = lambda data: True
+                    for task in (listen, read):
+                        nursery.start_soon(task, alice)
+                    calls = [
+                        alice.wait_for(Disconnected),
+                        alice.wait_until(lambda: False),
+                        alice.local_participant.set_name("A"),
+                        alice.local_participant.send_bytes(bytes(10_000_000), compress=False),
+                    ]
+                    for call in calls:
+                        nursery.start_soon(expect, call)
+                    await trio.sleep(0.001)
+                    alice._session.engine.advance = bug
+                    await trio.sleep_forever()
+            assert caught.group_contains(ZeroDivisionError)
+            await trio.sleep(0)
+            await trio.sleep(0)
+            assert len(ends) == 6
+            with pytest.raises(DisconnectedError):
+                await alice.local_participant.publish_data(b"x")
+            await alice.disconnect()
+            gc.collect()
+
+    run(main)
+
+
 def test_background_tasks_end_with_the_block():
     async def main():
         ended = []
