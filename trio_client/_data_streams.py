@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import trio
 
+from ._closing import Closing
 from ._collected import run_soon
 from ._core import ByteStreamInfo, LocalProtocolError, TextStreamInfo
 from ._errors import DisconnectedError
@@ -40,7 +41,7 @@ StreamHandler = Callable[..., Awaitable[object] | None]
 # ------------------------------------------------------------------ reading
 
 
-class _Reader(Generic[T]):
+class _Reader(Closing, Generic[T]):
     """An incoming stream: an async iterator over its pieces, as they come."""
 
     def __init__(self, streams: Streams, core: IncomingStream) -> None:
@@ -116,19 +117,6 @@ class _Reader(Generic[T]):
         """Read no more: what has come and what is still to come is dropped. A reader that is forgotten is closed."""
         self._streams.close(self._core)
 
-    async def aclose(self) -> None:
-        """Like ``close``."""
-        self.close()
-        await trio.lowlevel.checkpoint()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 class TextStreamReader(_Reader[str]):
     """An incoming text stream: ``async for text in reader``, or ``await reader.read_all()``.
@@ -152,7 +140,7 @@ class ByteStreamReader(_Reader[bytes]):
         return cast(ByteStreamInfo, self._core.info)
 
 
-class StreamReaders(Generic[R]):
+class StreamReaders(Closing, Generic[R]):
     """The incoming streams of one topic, as they begin: an async iterator, and a context manager that ends it.
 
     One that nobody refers to any more is closed.
@@ -202,20 +190,6 @@ class StreamReaders(Generic[R]):
                 reader.close()
             self._queue.clear()
             self.wake()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 # ------------------------------------------------------------------ writing

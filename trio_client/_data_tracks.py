@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import trio
 from attrs import frozen
 
+from ._closing import Closing
 from ._collected import run_soon
 from ._core import DataTrackFrame, core_data_tracks
 from ._errors import PushFrameError, SubscribeDataTrackError
@@ -125,7 +125,7 @@ class RemoteDataTrack(core_data_tracks.RemoteDataTrack):
         return DataTrackStream(self._session, self, capacity)
 
 
-class DataTrackStream:
+class DataTrackStream(Closing):
     """A subscription to a data track: an async iterator over its frames, and a context manager that ends it.
 
     ``frame.lost`` tells how many frames are missing before it, those included that were not read in time, which
@@ -197,19 +197,6 @@ class DataTrackStream:
     def close(self) -> None:
         """End the subscription."""
         _unsubscribe(self._session, self._core)
-
-    async def aclose(self) -> None:
-        """Like ``close``."""
-        self.close()
-        await trio.lowlevel.checkpoint()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @trio.lowlevel.enable_ki_protection

@@ -533,7 +533,6 @@ class Session:
             self.engine.stop(trio.current_time())
             self.driver.pump()
 
-
     def give_up(self) -> None:
         """The driver has gone. If the engine could not end before that, the room has ended all the same.
 

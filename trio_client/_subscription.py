@@ -11,11 +11,11 @@ import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 import trio
 
+from ._closing import Closing
 from ._collected import run_soon
 from ._core import DisconnectReason, Event, PacketReceived, ParticipantEvent, RoomEvent, events
 from ._errors import DisconnectedError, SlowConsumer
@@ -44,7 +44,7 @@ def data_cost(event: PacketReceived) -> int:
     return event.size + DATA_OVERHEAD
 
 
-class Subscription(Generic[E]):
+class Subscription(Closing, Generic[E]):
     """A stream of events from ``events()``: an async iterator, and a context manager that ends it.
 
     It begins with the call that made it, not with the first read. It ends after Disconnected, or when it is closed.
@@ -133,20 +133,6 @@ class Subscription(Generic[E]):
         else:
             self._events -= 1
         return event  # type: ignore[return-value]  # only the types asked for are put in
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the stream and forget what it holds unread."""

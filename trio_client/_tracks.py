@@ -5,12 +5,12 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import trio
 from attrs import frozen
 
+from ._closing import Closing
 from ._collected import run_soon
 from ._core import LocalProtocolError, TrackKind, TrackSource, VideoLayer, VideoQuality, core_track
 
@@ -309,7 +309,7 @@ class Wish:
 # ------------------------------------------------------------------ remote
 
 
-class Frames:
+class Frames(Closing):
     """The frames of a remote track for one reader: an async iterator, and a context manager that ends it.
 
     ``ended`` is empty while it lives, and then says why it ended: "unsubscribed", "unpublished", "reconnecting" (the
@@ -395,20 +395,6 @@ class Frames:
             self.ended = "closed"
             self._queue.clear()
             self._track._forget()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class RemoteTrack(core_track.RemoteTrack):

@@ -212,7 +212,7 @@ async def test_closing_a_stream():
     assert [event async for event in stream] == []
     async with place.events() as stream:
         pass
-    stream.close()
+    await stream.aclose()
     assert place.listeners._streams == []
     place.emit(changed("b"))
     assert [event async for event in stream] == []
