@@ -246,7 +246,7 @@ async def _leave(session: Session, outer: trio.Nursery, close_timeout: float) ->
     driver = session.driver
     try:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + close_timeout) as scope:
-            outer.start_soon(_hurry, scope, name="trio_client hurry")
+            outer.start_soon(_hurry, session, scope, name="trio_client hurry")
             session.stop()
             if not driver.broken:
                 await session.ended.wait()
@@ -258,12 +258,18 @@ async def _leave(session: Session, outer: trio.Nursery, close_timeout: float) ->
         outer.cancel_scope.cancel()
 
 
-async def _hurry(closing: trio.CancelScope) -> None:
-    """Leave quickly when the room is cancelled from outside, before or while it is leaving."""
+async def _hurry(session: Session, closing: trio.CancelScope) -> None:
+    """Leave quickly when the room is cancelled from outside, before or while it is leaving.
+
+    Half of the time is for data that is not acknowledged yet, the rest is for telling the server.
+    """
     try:
         await trio.sleep_forever()
     finally:
         closing.deadline = min(closing.deadline, trio.current_time() + CANCELLED_CLOSE)
+        with trio.move_on_after(CANCELLED_CLOSE / 2, shield=True):
+            await session.ended.wait()
+        session.stop(flush=False)
 
 
 # ------------------------------------------------------------------ what comes out

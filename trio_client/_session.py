@@ -526,11 +526,11 @@ class Session:
     # ------------------------------------------------------------------ joining and leaving
 
     @trio.lowlevel.enable_ki_protection
-    def stop(self) -> None:
-        """Begin to leave."""
+    def stop(self, *, flush: bool = True) -> None:
+        """Begin to leave; ``flush`` False: at once, whatever has not been acknowledged yet."""
         self.leaving = True
         if not self.driver.broken:
-            self.engine.stop(trio.current_time())
+            self.engine.stop(trio.current_time(), flush=flush)
             self.driver.pump()
 
     def give_up(self) -> None:

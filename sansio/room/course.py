@@ -94,14 +94,17 @@ class Course:
         self.life.hurry()
         self.due = NOW
 
-    def stop(self, now: float) -> None:
-        """Leave: reliable data in flight gets ``flush_timeout`` to be acknowledged, then the server is told."""
-        if self.closed or self.stopping is not None:
+    def stop(self, now: float, *, flush: bool) -> None:
+        """Leave; ``flush``: with time for reliable data in flight to be acknowledged."""
+        if self.closed:
             return
-        self.stopping = DisconnectReason.CLIENT_INITIATED
-        self.open = False
-        flush = self._connected and self._parts.transports.unacknowledged
-        self._flush_deadline = now + self._parts.options.flush_timeout if flush else NOW
+        if self.stopping is None:
+            self.stopping = DisconnectReason.CLIENT_INITIATED
+            self.open = False
+            wait = self._connected and self._parts.transports.unacknowledged
+            self._flush_deadline = now + self._parts.options.flush_timeout if wait else NOW
+        if not flush:
+            self._flush_deadline = NOW
         self.due = NOW
 
     def handle_no_token(self, reason: str, now: float) -> None:

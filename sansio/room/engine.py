@@ -85,9 +85,12 @@ class RoomEngine(Operations):
             raise LocalProtocolError("this engine was started or stopped before")
         self._course.start(interfaces, now)
 
-    def stop(self, now: float) -> None:
-        """Leave: reliable data in flight gets ``flush_timeout`` to be acknowledged, then the server is told."""
-        self._course.stop(self._time(now))
+    def stop(self, now: float, *, flush: bool = True) -> None:
+        """Leave: reliable data in flight gets ``flush_timeout`` to be acknowledged, then the server is told.
+
+        ``flush`` False: it gets no time, or no more time where it is being waited for.
+        """
+        self._course.stop(self._time(now), flush=flush)
 
     def networks_changed(self, interfaces: Sequence[Interface], now: float) -> None:
         """The addresses or routes of this host have changed.

@@ -7,7 +7,14 @@ from contextlib import suppress
 import pytest
 import trio
 
-from trio_client import ConnectOptions, DataReceived, DisconnectedError, MediaFailed, ParticipantConnected
+from trio_client import (
+    ConnectionState,
+    ConnectOptions,
+    DataReceived,
+    DisconnectedError,
+    MediaFailed,
+    ParticipantConnected,
+)
 
 from .running import run
 from .simnet import SimNet, sim_net
@@ -191,7 +198,7 @@ def test_disconnecting():
 
 
 def test_cancelled_while_closing():
-    """Cancelled when the network is dead: a quarter of a second, not the whole close_timeout."""
+    """Cancelled when data cannot be flushed: a quarter of a second, not the whole close_timeout; the server is told."""
 
     async def main() -> None:
         async with sim_net() as net:
@@ -202,8 +209,28 @@ def test_cancelled_while_closing():
                     await trio.sleep(1)
                     start = trio.current_time()
             assert 0.9 < trio.current_time() - start < 1.5
+            assert room.state is ConnectionState.DISCONNECTED
+            await settled(net)
+            assert net.identities() == []
             with pytest.raises(DisconnectedError):
                 await room.local_participant.publish_data(b"late")
+
+    run(main)
+
+
+def test_cancelled_with_data_in_flight():
+    """There is time for it to be acknowledged, where the network lives."""
+
+    async def main() -> None:
+        async with sim_net() as net, net.connect("bob") as bob:
+            got: list[bytes] = []
+            bob.on(DataReceived, lambda event: got.append(event.payload))
+            with trio.CancelScope() as scope:
+                async with net.connect("alice") as room:
+                    await room.local_participant.publish_data(b"last words")
+                    scope.cancel()
+            await settled(net)
+            assert got == [b"last words"]
 
     run(main)
 

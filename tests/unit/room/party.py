@@ -98,8 +98,8 @@ class Party:
         self.run(lambda: got.extend(self.read(name)) or len(got) >= count, limit)
         return [packet.payload for packet in got]
 
-    def stop(self, name):
-        self.engines[name].stop(self.now)
+    def stop(self, name, **how):
+        self.engines[name].stop(self.now, **how)
         self.world.poke(name)
 
     def transport(self, name, which=0):

@@ -206,6 +206,24 @@ def test_stopping_does_not_wait_for_ever():
         assert party.there("alice") is None
 
 
+@pytest.mark.parametrize("waited", [0.0, 0.3])
+def test_stopping_can_be_hurried(waited):
+    with Party("alice", "bob", flush_timeout=0.7) as party:
+        party.wait(1.0)
+        party.world.partition("alice", "server")
+        party.publish("alice", b"lost")
+        if waited:
+            party.stop("alice")
+            party.wait(waited)
+            assert not party.engines["alice"].closed
+        start = party.now
+        for _ in range(2):
+            party.stop("alice", flush=False)
+        party.run(lambda: party.engines["alice"].closed)
+        assert party.now == start
+        assert len(party.found("alice", Ended)) == 1
+
+
 def test_stopping_with_data_for_channels_that_never_came():
     """Dual mode: connected by the subscriber, while the publisher is not there yet."""
     with Party(seed=3) as party:
