@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 from attrs import frozen
 
-from ._core import ConnectionState, Scenario, ServerInfo
+from ._core import ConnectionState, DisconnectReason, Scenario, ServerInfo
 from ._data_streams import ByteStreamReader, StreamHandler, StreamReaders, TextStreamReader
 from ._listening import Listening
 
@@ -178,10 +178,15 @@ class Room(Listening):
             raise RuntimeError("the block of this room has ended: it takes no more tasks")
         self._session.tasks.start_soon(async_fn, *args, name=name)
 
-    async def disconnect(self) -> None:
-        """Leave now, telling the server; leaving the block does it too. Does nothing when the room has ended."""
+    async def disconnect(self, *, reason: DisconnectReason = DisconnectReason.CLIENT_INITIATED) -> None:
+        """Leave now, telling the server; leaving the block does it too. Does nothing when the room has ended.
+
+        Returns when the room has ended, after ``close_timeout`` at the latest; cancelled, it ends all the same.
+        ``reason``: what the others are told; LiveKit's server passes CLIENT_INITIATED, USER_UNAVAILABLE, USER_REJECTED
+        and AGENT_ERROR on, and CLIENT_INITIATED for any other.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._session.stop()
+        self._session.stop(reason=reason)
         with trio.move_on_after(self._close_timeout):
             await self._session.ended.wait()
 

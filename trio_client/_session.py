@@ -526,11 +526,11 @@ class Session:
     # ------------------------------------------------------------------ joining and leaving
 
     @trio.lowlevel.enable_ki_protection
-    def stop(self, *, flush: bool = True) -> None:
+    def stop(self, *, reason: DisconnectReason = DisconnectReason.CLIENT_INITIATED, flush: bool = True) -> None:
         """Begin to leave; ``flush`` False: at once, whatever has not been acknowledged yet."""
         self.leaving = True
         if not self.driver.broken:
-            self.engine.stop(trio.current_time(), flush=flush)
+            self.engine.stop(trio.current_time(), reason=reason, flush=flush)
             self.driver.pump()
 
     def give_up(self) -> None:

@@ -94,12 +94,12 @@ class Course:
         self.life.hurry()
         self.due = NOW
 
-    def stop(self, now: float, *, flush: bool) -> None:
-        """Leave; ``flush``: with time for reliable data in flight to be acknowledged."""
+    def stop(self, reason: DisconnectReason, now: float, *, flush: bool) -> None:
+        """Leave, for a reason of the user's; ``flush``: with time for reliable data in flight to be acknowledged."""
         if self.closed:
             return
         if self.stopping is None:
-            self.stopping = DisconnectReason.CLIENT_INITIATED
+            self.stopping = reason
             self.open = False
             wait = self._connected and self._parts.transports.unacknowledged
             self._flush_deadline = now + self._parts.options.flush_timeout if wait else NOW
@@ -412,7 +412,7 @@ class Course:
         """
         parts = self._parts
         reason = self.stopping or reason
-        parts.link.leave(now)
+        parts.link.leave(self.stopping or DisconnectReason.CLIENT_INITIATED, now)
         parts.subscriptions.end_all("disconnected")
         parts.data_tracks.end()
         parts.rpc.ended()

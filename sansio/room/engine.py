@@ -23,7 +23,7 @@ from ..lifecycle.table import Trigger
 from ..peer.media import SendingStarted, TrackMapped, TrackUnmapped
 from ..rtp.session import FrameReadable, KeyframeWanted
 from ..signal.session import ServerMessage, SignalJoined, SignalLost, SignalRefused, SignalResumed
-from ..types import LinkStats, ReceiverStats, SenderStats
+from ..types import DisconnectReason, LinkStats, ReceiverStats, SenderStats
 from .course import Course
 from .operations import Operations
 from .options import EngineOptions
@@ -85,12 +85,16 @@ class RoomEngine(Operations):
             raise LocalProtocolError("this engine was started or stopped before")
         self._course.start(interfaces, now)
 
-    def stop(self, now: float, *, flush: bool = True) -> None:
+    def stop(
+        self, now: float, *, reason: DisconnectReason = DisconnectReason.CLIENT_INITIATED, flush: bool = True
+    ) -> None:
         """Leave: reliable data in flight gets ``flush_timeout`` to be acknowledged, then the server is told.
 
-        ``flush`` False: it gets no time, or no more time where it is being waited for.
+        ``reason``: what others are told, as far as the server passes it on (CLIENT_INITIATED, USER_UNAVAILABLE,
+        USER_REJECTED, AGENT_ERROR); of several stops the first one's. ``flush`` False: the data gets no time, or no
+        more time where it is being waited for.
         """
-        self._course.stop(self._time(now), flush=flush)
+        self._course.stop(reason, self._time(now), flush=flush)
 
     def networks_changed(self, interfaces: Sequence[Interface], now: float) -> None:
         """The addresses or routes of this host have changed.

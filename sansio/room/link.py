@@ -18,6 +18,7 @@ from .options import EngineOptions
 from .stream_out import CAP_DEFLATE
 
 if TYPE_CHECKING:
+    from ..types import DisconnectReason
     from .publish import Publisher
     from .transports import Transports
 
@@ -211,9 +212,9 @@ class SignalLink:
         self.wanted = False
         self._put_out()
 
-    def leave(self, now: float) -> None:
-        """Tell the server that we leave, and close the link for good."""
-        self.session.leave(now)
+    def leave(self, reason: DisconnectReason, now: float) -> None:
+        """Tell the server that we leave, and why, and close the link for good."""
+        self.session.leave(now, reason=reason)
         self._ended = True
         self._put_out()
 

@@ -68,7 +68,10 @@ def handle_request(server: SfuServer, participant: ServerParticipant, request: r
         case "simulate":
             simulate(server, participant, request.simulate, now)
         case "leave":
-            server.dismiss(participant, proto.models.CLIENT_INITIATED, now)
+            reasons = proto.models
+            told = (reasons.USER_UNAVAILABLE, reasons.USER_REJECTED, reasons.AGENT_ERROR)
+            reason = request.leave.reason
+            server.dismiss(participant, reason if reason in told else reasons.CLIENT_INITIATED, now)
         case "publish_data_track_request":
             sid = server.make_track_sid("DTR_")
             if participant.room.data_tracks.publish(participant, request.publish_data_track_request, sid):

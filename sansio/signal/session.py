@@ -34,6 +34,7 @@ from ..base.limits import (
 )
 from ..base.timers import TimerTable
 from ..base.wallclock import WallClock
+from ..types import DisconnectReason
 from .refusal import (
     Refusal,
     refusal_of_close,
@@ -213,8 +214,8 @@ class SignalSession:
         if self._state is _State.RESUMING:
             self._up()
 
-    def leave(self, now: float) -> None:
-        """Tell the server that we leave, and close the link. What is still queued is dropped.
+    def leave(self, now: float, *, reason: DisconnectReason = DisconnectReason.CLIENT_INITIATED) -> None:
+        """Tell the server that we leave, and why, and close the link. What is still queued is dropped.
 
         Also on a link that is still being opened: the server has a participant before it answers the handshake, so a
         driver that may have asked already waits a moment for the answer and then says it.
@@ -222,9 +223,8 @@ class SignalSession:
         self._tick(now)
         if self._state is _State.DOWN:
             return
-        request = proto.rtc.LeaveRequest(
-            action=proto.rtc.LeaveRequest.DISCONNECT, reason=proto.models.DisconnectReason.CLIENT_INITIATED
-        )
+        request = proto.rtc.LeaveRequest(action=proto.rtc.LeaveRequest.DISCONNECT)
+        request.reason = reason.value  # type: ignore[assignment]  # any int: enums are open
         self.outbox.append(SendSignal(self._signal, self._encode("leave", request)))
         self._queue.clear()
         self._end(close=True)

@@ -309,6 +309,26 @@ def test_disconnect_in_the_body():
     run(main)
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (DisconnectReason.CLIENT_INITIATED, DisconnectReason.CLIENT_INITIATED),
+        (DisconnectReason.USER_REJECTED, DisconnectReason.USER_REJECTED),
+        (DisconnectReason.ROOM_DELETED, DisconnectReason.CLIENT_INITIATED),
+    ],
+)
+def test_a_reason_for_leaving(reason, told):
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:
+            await bob.wait_until(lambda: "alice" in bob.remote_participants)
+            with bob.events(ParticipantDisconnected) as left, alice.events(Disconnected) as ended:
+                await alice.disconnect(reason=reason)
+                assert (await anext(ended)).reason is reason
+                assert (await anext(left)).reason is told
+
+    run(main)
+
+
 # ------------------------------------------------------------------ exceptions
 
 

@@ -20,6 +20,7 @@ from sansio.signal.session import (
     SignalResumed,
     SignalSession,
 )
+from sansio.types import DisconnectReason
 
 
 def response(**member: Any) -> bytes:
@@ -554,6 +555,13 @@ def test_leaving_tells_the_server_and_closes() -> None:
         session.leave(103.1)
         assert not session.outbox
         assert session.advance(103.1) == INF
+
+
+def test_leaving_for_a_reason() -> None:
+    session = joined()
+    session.leave(103.0, reason=DisconnectReason.USER_REJECTED)
+    ((_, leave),) = sent(drain(session))
+    assert leave.reason == proto.models.DisconnectReason.USER_REJECTED
 
 
 def test_leaving_before_the_websocket_is_open_says_so_when_it_opens() -> None:
