@@ -23,7 +23,6 @@ from trio_client import (
     DataUnacknowledged,
     Disconnected,
     DisconnectedError,
-    EncodedFrame,
     LocalAudioTrack,
     NotAcknowledged,
     Room,
@@ -33,20 +32,12 @@ from trio_client import (
 from .namespaces import THERE, Far, far_end, main
 from .ours import joined, story
 from .servers import OwnServer, Server
+from .signals import play
 
 NO_SIGNALLING = ["pref 4 iif far ipproto tcp dport 7880 blackhole"]
 NO_MEDIA = ["pref 5 iif far ipproto udp blackhole", "pref 6 iif far ipproto tcp dport 7881 blackhole"]
 RULES = {"signalling": NO_SIGNALLING, "media": NO_MEDIA, "both": ["pref 7 iif far blackhole"]}
 """What reaches the server is dropped; so it does not answer, and its own packets are not answered either."""
-SILENCE = b"\xf8\xff\xfe"
-
-
-async def speak(track: LocalAudioTrack) -> None:
-    due = trio.current_time()
-    while True:
-        await track.write(EncodedFrame(data=SILENCE))
-        due += 0.02
-        await trio.sleep_until(due)
 
 
 async def listen(server: Server, room_name: str) -> None:
@@ -55,7 +46,7 @@ async def listen(server: Server, room_name: str) -> None:
     voice = LocalAudioTrack("voice")
     async with joined(server, room_name, "listener", publish=[voice]) as room:
         room.on(DataReceived, lambda event: got.append(int(event.payload)) if not event.topic else None)
-        room.start_soon(speak, voice)
+        room.start_soon(play, voice)
         print("ready", flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
     print(json.dumps(got))

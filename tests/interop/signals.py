@@ -5,9 +5,9 @@ from __future__ import annotations
 import array
 import itertools
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import av
 import trio
@@ -21,13 +21,19 @@ SILENCE = b"\xf8\xff\xfe"
 FPS = 15
 
 
-async def beat(seconds: float) -> AsyncIterator[None]:
-    """Now, and again and again in so many seconds."""
-    due = trio.current_time()
-    while True:
-        yield
-        due += seconds
-        await trio.sleep_until(due)
+class Beat:
+    """``async for _ in Beat(seconds)``: now, and again and again in so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._due = trio.current_time() - seconds
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> None:
+        self._due += self._seconds
+        await trio.sleep_until(self._due)
 
 
 def sine(begin: int, count: int, rate: int, *, hz: float = HZ, peak: int = PEAK, channels: int = 1) -> array.array[int]:
@@ -75,14 +81,14 @@ def pictures(codec: str, width: int = 320, height: int = 240) -> list[bytes]:
 async def play(track: LocalAudioTrack, packets: Sequence[bytes] = (SILENCE,)) -> None:
     """Write the packets over and over, one each 20 ms."""
     repeated = itertools.cycle(packets)
-    async for _ in beat(0.02):
+    async for _ in Beat(0.02):
         await track.write(EncodedFrame(data=next(repeated), level=10, voice=True))
 
 
 async def show(layers: Sequence[Any], streams: Sequence[Sequence[bytes]]) -> None:
     """Write pictures over and over to each layer of a track."""
     repeated = itertools.cycle(zip(*streams, strict=True))
-    async for _ in beat(1 / FPS):
+    async for _ in Beat(1 / FPS):
         for layer, frame in zip(layers, next(repeated), strict=True):
             await layer.write(frame)
 
@@ -103,7 +109,7 @@ async def paint(track: Any, rgb: Sequence[int]) -> None:
     frame = av.VideoFrame(320, 240, "rgb24")
     line, row = frame.planes[0].line_size, bytes(rgb) * 320
     corners = itertools.cycle([bytes(24) + row[24:], b"\xff" * 24 + row[24:]])
-    async for _ in beat(1 / FPS):
+    async for _ in Beat(1 / FPS):
         rows = [next(corners)] * 8 + [row] * 232
         frame.planes[0].update(b"".join([part.ljust(line, b"\0") for part in rows]))
         await track.write(frame)
