@@ -274,6 +274,11 @@ class Course:
             resume = leave.action == actions.RESUME
             self.trigger(Trigger.LEAVE_RESUME if resume else Trigger.LEAVE_RESTART, now)
 
+    def handle_proven(self, now: float) -> None:
+        """Every path has shown that it works; too late, if the link of that resume is lost again."""
+        if self._prove_deadline < INF:
+            self.trigger(Trigger.UP, now)
+
     def handle_media_failed(self, detail: str, path: bool, now: float) -> None:
         """A peer connection cannot go on; or only its ``path`` is gone."""
         if not self._connected:

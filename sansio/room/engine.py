@@ -19,7 +19,6 @@ from ..dtls.identity import DtlsIdentity
 from ..events import TokenRefreshed
 from ..ice.agent import PairReport
 from ..ice.paths import PathReport
-from ..lifecycle.table import Trigger
 from ..peer.media import SendingStarted, TrackMapped, TrackUnmapped
 from ..rtp.session import FrameReadable, KeyframeWanted
 from ..signal.session import ServerMessage, SignalJoined, SignalLost, SignalRefused, SignalResumed
@@ -356,7 +355,7 @@ class RoomEngine(Operations):
                     if (asked := publisher.sending(sender)) is not None:
                         self.outbox.append(TrackKeyframeWanted(*asked))
                 case TransportsProven():
-                    course.trigger(Trigger.UP, now)
+                    course.handle_proven(now)
                 case TransportsFailed(detail=detail, path=path):
                     course.handle_media_failed(detail, path, now)
                 case _:

@@ -27,6 +27,9 @@ FOUND = {
     "a probe after which nobody asked for consent": "03cc08000a003e000100730006004701",
     "another one, in silence": "009e0000030095090101570a",
     "a router that forgets": "0000100007006400",
+    "a proof for an attempt whose link was lost before it came": (
+        "023a0000000028010300160204005803000004030600260203004103"
+    ),
     "a session that took the place of another and ended before anybody knew": "04bb020009007a000b003009",
 }
 

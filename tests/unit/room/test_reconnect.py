@@ -402,6 +402,23 @@ def test_a_proof_is_worth_nothing_once_its_path_is_gone():
         assert subscriber.connection.transport.ice.selected_addr is None
 
 
+def test_a_proof_is_worth_nothing_once_its_link_is_gone():
+    """The server took us back, and the link broke again before the path had shown that it works."""
+    with Talk() as talk:
+        talk.unplug()
+        talk.cut()
+        talk.run(lambda: talk.alice._course._prove_deadline < INF)
+        talk.world.silence_signals("alice")
+        talk.cut()
+        talk.plug()
+        talk.wait(2.0)
+        assert not talk.told(Reconnected)
+        talk.world.silence_signals("alice", down=False)
+        assert talk.mend().resumed
+        talk.send(3)
+        talk.hear_all()
+
+
 @MODES
 def test_a_track_that_came_while_the_link_led_nowhere_is_heard_after_it(single):
     """What the server asked for then is lost, and it does not ask again."""
