@@ -63,6 +63,7 @@ class Session:
         self.heard: list[tuple[float, int]] = []
         """When a frame of sound came, and how many were missing before it."""
         self.ended = 0.0
+        self._subscribed = room.events(TrackSubscribed)
         room.on(DataUnacknowledged, self._lost)
         room.on(Disconnected, self._end)
 
@@ -81,10 +82,10 @@ class Session:
                 await trio.sleep(0.05)
 
     async def hear(self) -> None:
-        with self.room.events(TrackSubscribed) as events:
-            async for event in events:
-                async for frame in event.track.frames():
-                    self.heard.append((trio.current_time(), frame.lost))
+        """Listen to every track that comes, one after the other."""
+        async for event in self._subscribed:
+            async for frame in event.track.frames():
+                self.heard.append((trio.current_time(), frame.lost))
 
     async def settle(self) -> None:
         """Wait until a message gets through, or the session has ended."""
@@ -111,6 +112,8 @@ async def outage(server: OwnServer, far: Far, kind: str, seconds: float) -> dict
             room.start_soon(session.hear)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(session.publish)
+                while not session.heard:
+                    await trio.sleep(0.05)
                 await trio.sleep(1)
                 start = trio.current_time()
                 with far.ruled(*RULES[kind]):
