@@ -26,8 +26,9 @@ class Lifecycle:
 
     Media that is lost while a resume waits for its turn makes the resume restart ICE; it does not make it a restart.
     A resume that found the server and went wrong makes every further attempt a restart, until one succeeds; the first
-    of them is made at once, since the server can be reached. The owner
-    tells with ``set_flowing`` whether media flows while the connection is being mended.
+    of them is made at once, since the server can be reached. The wait for the next attempt begins with the last one, so
+    what an attempt has waited for an answer in vain is part of it. The owner tells with ``set_flowing`` whether media
+    flows while the connection is being mended.
     """
 
     def __init__(self, policy: ReconnectPolicy, entropy: Entropy) -> None:
@@ -39,6 +40,7 @@ class Lifecycle:
         self._entropy = entropy
         self._flowing = True
         self._due = INF
+        self._begun = NOW  # when the last attempt began
         self._ends_at = INF
         self._now = NOW
 
@@ -58,8 +60,10 @@ class Lifecycle:
             if self.state is State.RESUMING and mode is Mode.RESTART:
                 self.attempt = 0
             self.mode = mode
-        if trigger is Trigger.DUE and self.mode is Mode.RESTART:
-            state = State.RESTARTING
+        if trigger is Trigger.DUE:
+            self._begun = now
+            if self.mode is Mode.RESTART:
+                state = State.RESTARTING
         previous, self.state = self.state, state
         self._due = INF
         if state is State.CONNECTED:
@@ -69,16 +73,16 @@ class Lifecycle:
         if previous is State.CONNECTED and not self._flowing:
             self._ends_at = now + self._policy.budget
         if state is State.WAITING:
-            self._wait(now)
+            self._wait(now if previous is State.CONNECTED else self._begun, now)
         return True
 
-    def _wait(self, now: float) -> None:
+    def _wait(self, since: float, now: float) -> None:
         delay = self._policy.delay(self.attempt, self._flowing, self._entropy)
         self.attempt += 1
         if delay is None:
             self.trigger(Trigger.EXHAUSTED, now)
         else:
-            self._due = now + delay
+            self._due = since + delay
 
     def set_flowing(self, flowing: bool, now: float) -> None:
         """Whether media flows although the connection is lost. While it does not, the policy's budget runs out."""

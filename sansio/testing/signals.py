@@ -14,8 +14,9 @@ from .netem import OK
 if TYPE_CHECKING:
     from .world import Node, World
 
-FIRST_RETRY = 1.0
-"""Seconds after which a connection request that met silence is repeated, doubled each time, as TCP does."""
+CONNECT_AGAIN = 1.0
+"""Seconds after which a connection request that met silence is repeated: by TCP after the first, whose next would be
+late, so a driver asks anew beside it by then."""
 RETRANSMISSION = 0.2
 """Seconds after which bytes that met silence are repeated, doubled each time up to LONGEST_WAIT."""
 LONGEST_WAIT = 30.0
@@ -90,9 +91,9 @@ class Signals:
 
     def _try_again(self, node: Node, request: OpenSignal, begun: float) -> None:
         world = self._world
-        wait = FIRST_RETRY
+        wait = CONNECT_AGAIN
         while begun + wait <= world.now:
-            wait = 2 * wait + FIRST_RETRY
+            wait += CONNECT_AGAIN
         if wait < request.timeout:
             world.at(begun + wait, self.open, node, request, begun)
         else:

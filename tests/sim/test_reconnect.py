@@ -50,9 +50,9 @@ BOUNDS = {
     # (what, for seconds): (seconds after its end until Reconnected, longest gap in the talk both ways)
     (Action.CUT, 0.05): (0.2, 0.6),
     (Action.SIGNAL_SILENT, 5.0): (None, 0.8),
-    (Action.SIGNAL_SILENT, 20.0): (3.6, 0.8),
-    (Action.SIGNAL_SILENT, 60.0): (3.6, 0.8),
-    (Action.SIGNAL_SILENT, 300.0): (3.6, 0.8),
+    (Action.SIGNAL_SILENT, 20.0): (2.0, 0.8),
+    (Action.SIGNAL_SILENT, 60.0): (2.0, 0.8),
+    (Action.SIGNAL_SILENT, 300.0): (2.0, 0.8),
     (Action.MEDIA_SILENT, 1.0): (None, 2.0),
     (Action.MEDIA_SILENT, 5.0): (None, 6.0),
     (Action.MEDIA_SILENT, 20.0): (1.0, 21.0),

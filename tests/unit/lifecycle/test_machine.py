@@ -40,12 +40,45 @@ def test_a_server_that_cannot_be_reached_keeps_the_resume_and_costs_an_attempt()
     life = connected()
     life.trigger(Trigger.SIGNAL_LOST, 2.0)
     life.advance(2.0)
-    life.trigger(Trigger.UNREACHABLE, 3.0)
-    due = life.advance(3.0)
-    assert 3.0 < due < 3.3
+    life.trigger(Trigger.UNREACHABLE, 2.0)
+    due = life.advance(2.0)
+    assert 2.0 < due < 2.1
     assert (life.state, life.mode, life.attempt) == (State.WAITING, Mode.RESUME, 2)
     assert life.advance(due) == INF
     assert life.state is State.RESUMING
+
+
+def test_an_attempt_that_was_not_answered_was_a_wait_itself() -> None:
+    life = connected()
+    life.trigger(Trigger.SIGNAL_LOST, 2.0)
+    now = 2.0
+    for _ in range(20):
+        life.advance(now)
+        assert life.state is State.RESUMING
+        now += 2.5  # longer than any wait
+        life.trigger(Trigger.UNREACHABLE, now)
+    life.advance(now)
+    life.trigger(Trigger.UNREACHABLE, now + 0.1)
+    due = life.advance(now + 0.1)
+    assert now + 0.1 < due < now + 2.0, "of which 0.1 s have passed"
+    life.advance(due)
+    life.trigger(Trigger.UP, due)
+    life.trigger(Trigger.SIGNAL_LOST, due + 100.0)
+    life.advance(due + 100.0)
+    assert life.state is State.RESUMING
+
+
+def test_a_policy_may_let_the_first_attempt_wait() -> None:
+    class Slow(ReconnectPolicy):
+        def delay(self, attempt: int, flowing: bool, entropy: Entropy) -> float | None:
+            return 5.0
+
+    life = connected(Slow())
+    for at in (2.0, 50.0):
+        life.trigger(Trigger.SIGNAL_LOST, at)
+        assert life.advance(at) == at + 5.0
+        life.advance(at + 5.0)
+        life.trigger(Trigger.UP, at + 6.0)
 
 
 def test_a_resume_that_went_wrong_makes_all_further_attempts_restarts() -> None:

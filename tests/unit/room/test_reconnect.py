@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from attrs import evolve
 
@@ -446,6 +448,23 @@ def test_attempts_are_short_while_media_flows_and_grow():
         talk.cut()
         talk.wait(0.1)
         assert talk.told(OpenSignal)[-1].timeout == 15.0, "now it is urgent, but may take long"
+
+
+def test_in_silence_the_server_is_asked_every_second():
+    """So the return of the network is found within a second, and mended within the two of ``flowing_ceiling``."""
+    with Talk(signal_latency=0.05) as talk:
+        talk.world.silence_signals("alice")
+        talk.cut()
+        talk.wait(100.0)
+        asked = [line.time for line in talk.world.trace if line.kind == "signal-open"]
+        gaps = [later - sooner for sooner, later in pairwise(asked[-90:])]
+        assert max(gaps) <= 1.0 + 1e-6
+        talk.wait(0.01 + asked[-1] + 1.0 - talk.world.now)  # just after a request was swallowed
+        talk.world.silence_signals("alice", down=False)
+        back = talk.world.now
+        talk.mend(limit=10)
+        assert 0.9 < talk.world.now - back <= 2.0
+        assert "Reconnecting" not in talk.story()
 
 
 @pytest.mark.parametrize(("single", "silence", "count"), [(True, 0.0, 1), (True, 4.0, 1), (False, 0.0, 0)])
