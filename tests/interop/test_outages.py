@@ -13,6 +13,8 @@ import pytest
 from .namespaces import run_apart
 
 SECONDS = (1, 5, 20, 60, 300) if os.environ.get("INTEROP_LONG") else (1, 5)
+NOTICED = 19
+"""Seconds of a silence of signalling that pings notice, after 15: so requests to connect are swallowed at its end."""
 BUDGET, LAG = 120, 15
 """Seconds without media after which a session is given up, and until it is known that there is none."""
 BACK = {"signalling": 6.0, "media": 6.0, "both": 14.0}
@@ -21,8 +23,9 @@ BACK = {"signalling": 6.0, "media": 6.0, "both": 14.0}
 
 @pytest.mark.parametrize("kind", BACK)
 def test_packets_vanish_for_a_while(namespaces, server_program, kind):
-    lengths = [str(seconds) for seconds in SECONDS]
-    outages = run_apart("outages", server_program, kind, *lengths, timeout=sum(SECONDS) + 40 * len(SECONDS))
+    times = (*SECONDS, NOTICED) if kind == "signalling" else SECONDS
+    lengths = [str(seconds) for seconds in times]
+    outages = run_apart("outages", server_program, kind, *lengths, timeout=sum(times) + 40 * len(times))
     assert list(outages) == lengths
     for length, outage in outages.items():
         what = {"outage": f"{kind} {length}", **{key: value for key, value in outage.items() if key != "got"}}
@@ -50,3 +53,5 @@ def test_packets_vanish_for_a_while(namespaces, server_program, kind):
             assert outage["same"], what
             assert outage["lost"] == 0, what
             assert outage["silence"] < 1.0, what
+            if int(length) >= NOTICED:
+                assert story == ["signal_reconnecting", "reconnected", "disconnected"], what
