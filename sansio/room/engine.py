@@ -190,7 +190,7 @@ class RoomEngine(Operations):
         streams, rpc, frames = self.streams_in, self._rpc, self.data_tracks
         for _ in range(MAX_ROUNDS):
             transports = parts.transports  # a restart makes new ones
-            first = min(transports.due, streams.due, rpc.due, frames.due, link.due, parts.requests_due, course.due)
+            first = min(transports.due, streams.due, rpc.due, frames.due, link.due, requests.due, course.due)
             if first > now:
                 return first
             if link.due <= now:
@@ -209,8 +209,8 @@ class RoomEngine(Operations):
                 rpc.advance(now)
             if rpc.waiting:
                 rpc.pump(transports, now)
-            if parts.requests_due <= now:
-                parts.requests_due = requests.advance(now)
+            if requests.due <= now:
+                requests.advance(now)
                 self._publisher.sweep(transports, now)
                 frames.sweep(now)
             if course.due <= now:
@@ -222,8 +222,7 @@ class RoomEngine(Operations):
     @property
     def owing(self) -> bool:
         """Whether something was done since the last ``advance`` that the next one has work with."""
-        parts = self._parts
-        return min(parts.transports.due, self._link.due, parts.requests_due, self._course.due) == NOW
+        return min(self._parts.transports.due, self._link.due, self._requests.due, self._course.due) == NOW
 
     def impatient(self, now: float) -> bool:
         """Whether what arrives should be handled at once, since somebody is waiting for answers to calls."""
@@ -237,7 +236,7 @@ class RoomEngine(Operations):
             "rpc": self._rpc.due,
             "data tracks": self.data_tracks.due,
             "link": self._link.due,
-            "requests": self._parts.requests_due,
+            "requests": self._requests.due,
             "course": self._course.due,
         }
         return min(due, key=lambda name: due[name])

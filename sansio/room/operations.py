@@ -137,7 +137,6 @@ class Operations:
         self._check_connected()
         token, track = self.data_tracks.publish(name, now)
         self._parts.transports.want_data_tracks(now)
-        self._parts.requests_due = NOW
         return token, track
 
     def unpublish_data_track(self, track: LocalDataTrack, now: float) -> None:
@@ -197,7 +196,6 @@ class Operations:
         except LocalProtocolError:
             self._requests.withdraw(token)
             raise
-        self._parts.requests_due = NOW
         return token
 
     def simulate(self, scenario: Scenario, now: float) -> None:
@@ -271,7 +269,6 @@ class Operations:
         else:
             self._check_connected()
             token, track = self._publisher.publish(description, self._parts.transports, now)
-        self._parts.requests_due = NOW
         return token, track
 
     def unpublish_track(self, sid: str, now: float) -> None:

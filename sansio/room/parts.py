@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from ..base.contract import INF, NOW, Transmit
+from ..base.contract import NOW, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.limits import RPC_PAYLOAD
@@ -29,10 +29,7 @@ from .transports import Transports
 
 
 class Parts:
-    """One of each. All of them live as long as the engine, but for ``transports``: a new join has new ones.
-
-    ``requests_due``: when ``requests`` has to be advanced; the other parts that run on time say that themselves.
-    """
+    """One of each. All of them live as long as the engine, but for ``transports``: a new join has new ones."""
 
     def __init__(
         self,
@@ -57,7 +54,6 @@ class Parts:
         self.link = link = SignalLink(url, token, options, self.outbox, wall)
         self.state = RoomState(self.outbox, factories, auto_subscribe=options.auto_subscribe)
         self.requests = Requests(self.outbox, timeout=options.request_timeout)
-        self.requests_due = INF
         self.acknowledgements = Acknowledgements(self.outbox)
         self.publisher = Publisher(self.state, self.requests, entropy.fork("publisher"), link.send)
         self.subscriptions = Subscriptions(self.state, self.outbox, factories.remote_track)

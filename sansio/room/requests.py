@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from .. import proto
-from ..base.contract import INF
+from ..base.contract import INF, NOW
 from ..base.counters import Counters
 from ..base.errors import LocalProtocolError, RemoteProtocolError
 from ..base.limits import PENDING_REQUESTS
@@ -61,13 +61,17 @@ class _Pending:
 
 
 class Requests:
-    """The table of operations in flight. ``timeout`` is in seconds, for operations that give none of their own."""
+    """The table of operations in flight. ``timeout`` is in seconds, for operations that give none of their own.
 
-    __slots__ = ("outbox", "counters", "_timeout", "_last", "_pending")
+    ``due`` is when ``advance`` has to be called.
+    """
+
+    __slots__ = ("outbox", "counters", "due", "_timeout", "_last", "_pending")
 
     def __init__(self, outbox: deque[Any], *, timeout: float = 5.0) -> None:
         self.outbox = outbox
         self.counters = Counters()
+        self.due = INF
         self._timeout = timeout
         self._last = 0
         self._pending: dict[int, _Pending] = {}
@@ -123,6 +127,7 @@ class Requests:
         token = self.number()
         deadline = now + (self._timeout if timeout is None else timeout)
         self._pending[token] = _Pending(kind, key, deadline)
+        self.due = NOW
         return token
 
     def number(self) -> int:
@@ -175,7 +180,8 @@ class Requests:
         for token in [token for token, pending in self._pending.items() if pending.deadline <= now]:
             del self._pending[token]
             self.outbox.append(RequestFailed(token, RequestError(RequestReason.TIMED_OUT)))
-        return min([pending.deadline for pending in self._pending.values()], default=INF)
+        self.due = min([pending.deadline for pending in self._pending.values()], default=INF)
+        return self.due
 
     # ------------------------------------------------------------------ finding
 

@@ -28,7 +28,7 @@ CLOSING_TURNS = 1000
 SIZE_CHECKED_EVERY = 50
 MISUSE_EVERY = 25
 WATCHED_EVERY = 4
-NOT_STATE = ("_now", "now", "_last", "due", "_due", "requests_due")
+NOT_STATE = ("_now", "now", "_last", "due", "_due")
 """Attributes that misuse may touch: the last time a machine was told, and deadlines, which may always be early."""
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from sansio import proto
 from sansio.base import limits
-from sansio.base.contract import INF
+from sansio.base.contract import INF, NOW
 from sansio.base.errors import LocalProtocolError, RemoteProtocolError
-from sansio.room.requests import RequestDone, RequestError, RequestFailed, Requests
+from sansio.room.requests import Acknowledgements, RequestDone, RequestError, RequestFailed, Requests
 from sansio.types import DisconnectReason, RequestReason
 
 
@@ -166,6 +166,17 @@ def test_deadlines(requests):
     assert requests.advance(6.0) == INF
 
 
+def test_a_new_request_is_due_at_once_so_that_its_deadline_becomes_known(requests):
+    assert requests.due == INF
+    requests.start("add_track", "c", now=1.0)
+    assert requests.due == NOW
+    assert requests.advance(1.0) == requests.due == 6.0
+    requests.start("add_track", "d", timeout=2.0, now=2.0)
+    assert requests.due == NOW
+    assert requests.advance(2.0) == requests.due == 4.0
+    assert requests.advance(7.0) == requests.due == INF
+
+
 def test_a_cancelled_request_has_no_outcome(requests):
     token = requests.update_metadata(0.0, name="a")[0]
     requests.cancel(token)
@@ -211,3 +222,24 @@ def test_what_could_not_be_sent_is_withdrawn(requests):
     assert requests.update_metadata(0.0, name="c")[0] == token
     requests.handle_response(answer(kept), 0.0)
     assert outcomes(requests) == [RequestDone(kept)]
+
+
+# ------------------------------------------------------------------ acknowledgements
+
+
+def test_who_waits_for_acknowledgements_is_told_in_order():
+    outbox = deque()
+    waiting = Acknowledgements(outbox)
+    for packets, token in ((0, 1), (2, 2), (2, 3), (5, 4), (6, 5)):
+        waiting.add(packets, token)
+    waiting.settle(1)
+    assert list(outbox) == [RequestDone(1)]
+    waiting.cancel(3)
+    waiting.cancel(99)
+    waiting.settle(5)
+    assert list(outbox) == [RequestDone(1), RequestDone(2), RequestDone(4)]
+    outbox.clear()
+    waiting.fail_all(RequestReason.UNACKNOWLEDGED)
+    (failed,) = outbox
+    assert (failed.token, failed.error.reason) == (5, RequestReason.UNACKNOWLEDGED)
+    assert not waiting.awaited
