@@ -29,7 +29,6 @@ from ..base.limits import (
     SIGNAL_MESSAGE_OUT,
     SIGNAL_PINGS,
     SIGNAL_QUEUE,
-    SIGNAL_TOKEN,
     SIGNAL_UNDECODABLE,
 )
 from ..base.timers import TimerTable
@@ -125,14 +124,12 @@ CHECK_TIMEOUT = 1.5
 class SignalSession:
     """The machine of the signalling link.
 
-    ``token`` is the newest token that the server handed out (empty until then). ``rtt`` is the round trip of the last
-    answered ping in seconds, or None. ``connected`` says whether the link is up. The handlers carry no id of the link:
-    the owner passes on only what concerns the WebSocket it named in ``start``.
+    ``rtt`` is the round trip of the last answered ping in seconds, or None. ``connected`` says whether the link is up.
+    The handlers carry no id of the link: the owner passes on only what concerns the WebSocket it named in ``start``.
     """
 
     def __init__(self, *, wall: WallClock, options: SignalOptions = SignalOptions()) -> None:
         self.outbox: deque[Output] = deque()
-        self.token = ""
         self.rtt: float | None = None
         self.counters = Counters()
         self._wall = wall
@@ -329,7 +326,6 @@ class SignalSession:
             if len(self._early) >= SIGNAL_EARLY:
                 self._refuse(refusal_of_first_message(kind, wanted), close=True)
             else:
-                self._note_token(kind, message)
                 self._early.append(ServerMessage(kind, message))
         else:
             self._refuse(refusal_of_first_message(kind, wanted), close=True)
@@ -346,7 +342,6 @@ class SignalSession:
             self.outbox.append(ServerMessage(kind, message))
             self._end(close=False)
         else:
-            self._note_token(kind, message)
             self.outbox.append(ServerMessage(kind, message))
 
     def _handle_undecodable(self) -> None:
@@ -358,18 +353,6 @@ class SignalSession:
             self._refuse(refusal_of_garbage(), close=True)
         else:
             self._lose("the messages of the server cannot be decoded", close=True)
-
-    def _note_token(self, kind: str, message: Any) -> None:
-        if kind == "refresh_token":
-            token = message
-        elif kind == "room_moved":
-            token = message.token
-        else:
-            return
-        if len(token) > SIGNAL_TOKEN:
-            self.counters.add("token_too_long")
-        elif token:
-            self.token = token
 
     # -------------------------------------------------------------- keep-alive
 
