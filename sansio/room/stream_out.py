@@ -308,7 +308,7 @@ class OutgoingStreams:
         header = packet.stream_header
         try:
             packet.destination_identities.extend(destinations)
-            header.stream_id = stream_id or self._new_id()
+            header.stream_id = stream_id or self._entropy.uuid()
             header.timestamp = int(self._wall.unix_at(now) * 1000)
             header.topic = topic
             header.mime_type = mime_type
@@ -326,12 +326,6 @@ class OutgoingStreams:
                 "accept: send less in its attributes"
             )
         return OutgoingStream(self, packet, decode_header(packet.stream_header))
-
-    def _new_id(self) -> str:
-        """A random UUID (RFC 9562 section 5.4)."""
-        bits = self._entropy.uint(128) & ~(0xF << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62
-        text = f"{bits:032x}"
-        return "-".join([text[:8], text[8:12], text[12:16], text[16:20], text[20:]])
 
     def _whole(
         self, stream: OutgoingStream, payload: bytes | memoryview, data: Any, compress: bool
