@@ -221,11 +221,6 @@ class RoomState:
             if participant.identity not in mentioned:
                 self._remove(participant, DisconnectReason.UNKNOWN_REASON)
 
-    def reconcile_full(self, update: rtc.ParticipantUpdate) -> None:
-        """Apply a message that is known to name everybody: whoever is missing there is gone."""
-        self._retain(update.participants)
-        self.apply_update(update)
-
     def _retain(self, infos: Iterable[models.ParticipantInfo]) -> None:
         """Remove everybody whose session is not in the list."""
         sids = {info.sid for info in infos}
@@ -496,7 +491,7 @@ class RoomState:
         return publication
 
     def remove_local_publication(self, sid: str) -> None:
-        """We have ended a track of ours."""
+        """A track of ours has ended."""
         publication: LocalTrackPublication = self.local_participant._publications.pop(sid)
         self._emit(events.LocalTrackUnpublished(publication, self.local_participant))
 
@@ -511,7 +506,7 @@ class RoomState:
         self._emit(events.LocalTrackRepublished(publication, previous, self.local_participant))
 
     def set_local_muted(self, sid: str, muted: bool) -> None:
-        """We have muted or unmuted a track of ours."""
+        """A track of ours is muted, or not any more."""
         publication: LocalTrackPublication = self.local_participant._publications[sid]
         if publication.muted != muted:
             publication.muted = muted
@@ -534,16 +529,12 @@ class RoomState:
         publication = self._own_publication(sid)
         if publication is not None:
             publication.muted_on_server = muted
-            if publication.muted != muted:
-                publication.muted = muted
-                self._emit_muted(publication, self.local_participant)
+            self.set_local_muted(sid, muted)
 
     def apply_track_unpublished(self, message: rtc.TrackUnpublishedResponse) -> None:
         """The server ended a track of ours, say because a permission was taken back."""
-        publication = self._own_publication(message.track_sid)
-        if publication is not None:
-            del self.local_participant._publications[publication.sid]
-            self._emit(events.LocalTrackUnpublished(publication, self.local_participant))
+        if self._own_publication(message.track_sid) is not None:
+            self.remove_local_publication(message.track_sid)
 
     def apply_track_subscribed(self, message: rtc.TrackSubscribed) -> None:
         """Somebody subscribed to a track of ours for the first time."""

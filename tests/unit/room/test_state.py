@@ -29,7 +29,7 @@ from sansio.types import (
     TrackSource,
 )
 
-from .build import DISCONNECTED, JOINED, Room, info, join, names, speakers, track, update
+from .build import DISCONNECTED, JOINED, Room, info, join, names, speakers, track
 
 # ------------------------------------------------------------------ beginning
 
@@ -641,13 +641,6 @@ def test_being_moved():
     assert seen[3].changed == {"sid": "RM_2", "metadata": "m"}
     assert (room.name, room.sid, room.local_participant.sid) == ("hall", "RM_2", "PA_alice2")
     assert room.remote_participants["bob"].sid == "PA_bob2"
-
-
-def test_a_full_picture_in_one_message():
-    room = Room(info(), info("carol", "PA_c"))
-    room.reconcile_full(update(info("alice", "PA_alice", 2), info("carol", "PA_c", 2), info("dave", "PA_d")))
-    assert names(room.events()) == ["participant_disconnected", "participant_connected", "participant_active"]
-    assert list(room.remote_participants) == ["carol", "dave"]
 
 
 def test_a_full_picture_in_pieces():

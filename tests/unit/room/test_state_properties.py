@@ -49,7 +49,6 @@ known_tracks = st.sampled_from(["TR_1", "TR_2", "TR_3"])
 messages = st.one_of(
     st.builds(lambda infos: ("update", update(*infos)), st.lists(infos, max_size=4)),
     st.builds(lambda infos: ("update", update(*infos)), st.lists(infos, max_size=4)),
-    st.builds(lambda infos: ("full", update(*infos)), st.lists(infos, max_size=4)),
     st.builds(
         lambda own, infos, room: ("join", join(*infos, own=own, room=room)),
         own_infos,
@@ -111,8 +110,6 @@ def feed(room, kind, message):
     match kind:
         case "update":
             room.apply_update(message)
-        case "full":
-            room.reconcile_full(message)
         case "join":
             room.apply_join(message)
         case "moved":
@@ -153,8 +150,8 @@ class Model:
         self.mentioned = None
 
     def handle(self, kind, message):
-        if kind in ("update", "full", "join", "moved"):
-            infos = message.participants if kind in ("update", "full") else message.other_participants
+        if kind in ("update", "join", "moved"):
+            infos = message.participants if kind == "update" else message.other_participants
             if kind in ("join", "moved"):
                 self.tell_own(message.participant)
             if kind != "update":
