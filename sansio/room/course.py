@@ -180,14 +180,19 @@ class Course:
         self.due = min(self.due, self._media_deadline)
         if not transports.single:
             link.say_metadata(now)
-        publisher.permissions.say(now)
-        for settings in parts.subscriptions.settings:
-            link.send("track_setting", settings, now)
+        self._say_choices(now)
         if not link.offer_sent:
             publisher.announce(now)  # ahead of the offer that has their sections
         parts.data_tracks.rejoined(now)
         transports.joined(response, offer_sent=link.offer_sent, now=now)
         transports.due = NOW
+
+    def _say_choices(self, now: float) -> None:
+        """What the user has set, to a server that may have forgotten it."""
+        parts = self._parts
+        parts.publisher.permissions.say(now)
+        for settings in parts.subscriptions.settings:
+            parts.link.send("track_setting", settings, now)
 
     def handle_answer(self, now: float) -> None:
         """The server has answered an offer of ours: with the first, missing tracks of others are asked for."""
@@ -396,9 +401,7 @@ class Course:
         state = transports.sync_state(auto, parts.subscriptions.differing(auto), publisher.published())
         parts.data_tracks.sync(state)
         link.send("sync_state", state, now)
-        publisher.permissions.say(now)
-        for settings in parts.subscriptions.settings:
-            link.send("track_setting", settings, now)
+        self._say_choices(now)
         transports.resumed(response, now)
         transports.due = self.due = NOW
 
