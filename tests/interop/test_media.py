@@ -113,6 +113,33 @@ def test_a_native_client_hears_us(server, room, native, single, red):
 
 
 @MODES
+@pytest.mark.parametrize(("stereo", "dtx"), [(True, False), (False, True)])
+def test_a_track_is_published_again_as_it_was(server, room, native, single, stereo, dtx):
+    """The server knows what kind of sound it is, and another client hears it both times."""
+    packets = tone()
+    peer = native("them")
+    peer.call("listen")
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours:
+            me = ours.local_participant
+            track = LocalAudioTrack("voice", stereo=stereo, dtx=dtx)
+            for _ in range(2):
+                publication = await me.publish_track(track)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(play, track, packets)
+                    assert (await peer.await_("heard"))["sid"] == publication.sid
+                    nursery.cancel_scope.cancel()
+                found = await server.aapi("GetParticipant", room, identity="ours")
+                (told,) = found["tracks"]
+                assert (told["stereo"], told["disable_dtx"]) == (stereo, not dtx)
+                await me.unpublish_track(publication)
+                await peer.await_("track_unpublished")
+
+    run(scenario)
+
+
+@MODES
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
 def test_a_native_client_sees_us(server, room, native, single, codec):
     frames = pictures(codec)
