@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-from itertools import pairwise
 
 import av
 import pytest
@@ -149,8 +148,12 @@ async def recording(path, tracks, feed, **options):
     return found
 
 
-def pauses(moments):
-    return [round(b - a, 2) for a, b in pairwise(moments)]
+def assert_in_step(path, moments, codec="vp8"):
+    """Sound and pictures of the file get loud and bright at the same moments."""
+    found = Found(path)
+    assert found.codecs == {"opus", codec}
+    assert found.loud == pytest.approx(moments, abs=0.04)
+    assert found.bright == pytest.approx(moments, abs=0.04)
 
 
 @pytest.fixture(autouse=True)
@@ -214,10 +217,7 @@ def test_tracks_are_in_step_by_their_senders_clocks(tmp_path, codec, ending):
         assert [part.frames for part in found] == [175, 70]
 
     scenario()
-    found = Found(path)
-    assert found.codecs == {"opus", codec}
-    assert found.loud == pytest.approx([0, 1, 2, 3], abs=0.04)
-    assert found.bright == pytest.approx([0, 1, 2, 3], abs=0.04)
+    assert_in_step(path, [0, 1, 2, 3], codec)
 
 
 def test_a_clock_that_runs_away_is_followed(tmp_path):
@@ -271,9 +271,7 @@ def test_without_reports_what_came_together_is_together(tmp_path, monkeypatch):
         await recording(path, [voice.track, cam.track], feed)
 
     scenario()
-    found = Found(path)
-    assert found.loud == pytest.approx([0, 1], abs=0.04)
-    assert found.bright == pytest.approx([0, 1], abs=0.04)
+    assert_in_step(path, [0, 1])
 
 
 def test_clocks_of_two_participants_differ(tmp_path):
@@ -299,9 +297,7 @@ def test_clocks_of_two_participants_differ(tmp_path):
         await recording(path, [voice.track, cam.track], feed)
 
     scenario()
-    found = Found(path)
-    assert found.loud == pytest.approx([0, 1], abs=0.04)
-    assert found.bright == pytest.approx([0, 1], abs=0.04)
+    assert_in_step(path, [0, 1])
 
 
 def test_a_track_that_does_not_come_is_left_out(tmp_path):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-CLOCK_RATE = 48000
-SILENCE = b"\xf8\xff\xfe"
-"""A 20 ms packet of silence that every decoder knows."""
-
 _FRAME = (
     *(480, 960, 1920, 2880) * 3,  # SILK: 10, 20, 40, 60 ms
     *(480, 960) * 2,  # hybrid: 10, 20 ms
