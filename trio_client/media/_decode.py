@@ -272,7 +272,6 @@ def decode_audio(
     Frames have ``frame_ms`` milliseconds, or as much as the sender has put into a packet, which is 20 as a rule. Sound
     that was lost, or left out in silence (DTX), is made up by the decoder when what follows is there, up to ``fill``
     seconds at once; a longer pause only shows as ``gap`` of the next frame. ``capacity``: see ``RemoteTrack.frames``.
-
     """
     return DecodedAudio(track, sample_rate, channels, frame_ms, capacity, fill)
 
@@ -329,7 +328,6 @@ def decode_video(track: RemoteVideoTrack, *, capacity: int | None = None) -> Dec
 
     ``time`` of a picture is in seconds since the track's first frame, and its ``opaque`` the encoded frame, with
     ``ntp_time``, ``lost`` and ``keyframe``. Pictures are decoded in a worker thread; when that fails, a key frame is
-    asked for. ``capacity``: see
-    ``RemoteTrack.frames``.
+    asked for. ``capacity``: see ``RemoteTrack.frames``.
     """
     return DecodedVideo(track, capacity)
