@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import NoReturn
 
 import pytest
@@ -36,10 +36,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(what, red=True, bold=True)
 
 
+BOTH = ("data_tracks", "media", "media_files", "messages", "readme", "room", "streams")
+"""Modules whose tests run on the development server as well, whether there is a real one or not."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    named = metafunc.module.__name__.rpartition(".test_")[2] in BOTH
+    if named and "_server" in metafunc.fixturenames and "own_server" not in metafunc.fixturenames:
+        metafunc.parametrize("_server", ["real", "development"], indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def _server() -> Iterator[servers.Server | None]:
+def _server(request: pytest.FixtureRequest) -> Iterator[servers.Server | None]:
     url, program = os.environ.get("LIVEKIT_URL"), servers.program()
-    if url and not os.environ.get("LIVEKIT_SERVER"):
+    if getattr(request, "param", "real") == "development":
+        with servers.development() as development:
+            yield development
+    elif url and not os.environ.get("LIVEKIT_SERVER"):
         yield servers.Server(url)
     elif program:
         with servers.OwnServer(program) as own:
@@ -50,7 +63,7 @@ def _server() -> Iterator[servers.Server | None]:
 
 @pytest.fixture
 def server(_server: servers.Server | None) -> servers.Server:
-    """The real server."""
+    """The real server; for tests that run on both, the development server in its turn."""
     if _server is None:
         absent("No LiveKit server: set LIVEKIT_SERVER (a livekit-server program) or LIVEKIT_URL (a running one).")
     return _server
@@ -115,9 +128,16 @@ def native(server: servers.Server, room: str) -> Iterator[Callable[..., Peer]]:
 
 
 @pytest.fixture(scope="session")
-def _page(_server: servers.Server | None) -> Iterator[browsers.Setup | str]:
-    with browsers.setup() if _server else nullcontext("No browser without a server.") as found:
+def _setup() -> Iterator[browsers.Setup | str]:
+    with browsers.setup() as found:
         yield found
+
+
+@pytest.fixture
+def _page(server: servers.Server, request: pytest.FixtureRequest) -> browsers.Setup | str:
+    # Asked for only now: without a server nothing is to be installed.
+    found: browsers.Setup | str = request.getfixturevalue("_setup")
+    return found
 
 
 @pytest.fixture

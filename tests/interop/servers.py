@@ -1,4 +1,4 @@
-"""A real LiveKit server: one of our own on free loopback ports, or one that somebody has started."""
+"""LiveKit servers: one of our own on free loopback ports, one that somebody has started, or the development server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import shutil
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import trio
+
+from trio_client.testing import BackgroundServer
 
 from . import tokens
 from .programs import Program, free_port
@@ -73,6 +76,21 @@ class Server:
 
     async def aidentities(self, room: str) -> list[str]:
         return await trio.to_thread.run_sync(self.identities, room)
+
+
+class DevelopmentServer(Server):
+    """The development server; ``background`` is the thing itself."""
+
+    def __init__(self, background: BackgroundServer) -> None:
+        super().__init__(background.url, *next(iter(background.keys.items())))
+        self.background = background
+
+
+@contextmanager
+def development() -> Iterator[DevelopmentServer]:
+    """A development server, in a thread of this process."""
+    with BackgroundServer() as background:
+        yield DevelopmentServer(background)
 
 
 class OwnServer(Server, Program):
