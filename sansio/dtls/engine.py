@@ -120,12 +120,13 @@ def preload() -> None:
 
     For drivers that have a better moment for it, such as while a connection is being made, in a thread.
     """
+    from cryptography.hazmat.backends.openssl import backend
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from . import openssl
 
-    del serialization, ec, openssl
+    del backend, serialization, ec, openssl
 
 
 @frozen

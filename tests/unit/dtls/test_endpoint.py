@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,8 +127,26 @@ def test_server_picks_its_first_common_profile(pair, engine):
     assert wire.events["server"][0].profile == "AEAD_AES_128_GCM"
 
 
-def test_preload_makes_the_engine_ready():
+FIRST_USE = """
+import sys
+from sansio.base.entropy import Entropy
+from sansio.dtls import DtlsEndpoint, DtlsIdentity, preload
+
+print("OpenSSL" in sys.modules)
+preload()
+before = set(sys.modules)
+identity = DtlsIdentity.generate(1.8e9)
+endpoint = DtlsEndpoint(identity, entropy=Entropy(b"x"))
+endpoint.set_remote_fingerprint(*identity.fingerprint)
+endpoint.start("client", 0.0)
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_after_preload_the_first_use_imports_nothing():
     preload()
+    found = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n[]\n"
 
 
 # ------------------------------------------------------------------ loss and disorder
