@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sansio import proto
-from sansio.base.contract import SendSignal
+from sansio.base.contract import NOW, SendSignal
 from sansio.events import Connected
 from sansio.sfu.participant import ServerParticipant
 from sansio.testing.netem import Link
@@ -64,6 +64,14 @@ class Party:
     def there(self, name) -> ServerParticipant:
         """The server's half of somebody's session."""
         return self.rooms.server._find("room", name)
+
+    def touch(self, name):
+        """Something was done by hand to the server's half of somebody's session."""
+        there = self.there(name)
+        for peer in there.peers:
+            peer.due = NOW
+        self.rooms.server._dues[there] = NOW
+        self.world.poke("server")
 
     def say(self, name, **message):
         """A message of the server to somebody."""

@@ -78,8 +78,7 @@ def test_packets_that_are_not_for_the_user_are_passed_over():
         for packet in packets:
             there.send_data(packet.SerializeToString(), True, party.now)
         there.send_data(b"\xff\xff", True, party.now)
-        party.rooms.server._dues[there] = float("-inf")
-        party.world.poke("server")
+        party.touch("alice")
         assert party.hear("alice", 2) == [b"x", b"y"]
         counted = party.engines["alice"].diagnostics()["transports"]["data"]
         assert counted == {
@@ -270,8 +269,7 @@ def test_a_closed_channel_can_still_be_read():
         for number in there.peers[1].channels.values():
             transport.channels.close(number, party.now)
         transport.touch_data()
-        there.peers[1].due = party.rooms.server._dues[there] = float("-inf")
-        party.world.poke("server")
+        party.touch("alice")
         party.wait(1.0)
         assert [packet.payload for packet in party.read("alice")] == [b"last"]
         assert party.engines["alice"]._parts.transports._peers[1].lossy == set()
@@ -284,8 +282,7 @@ def test_nothing_can_be_queued_on_an_association_that_is_over():
         there = party.there("alice")
         there.peers[0].connection.transport.association.abort(party.now)
         there.peers[0].connection.transport.touch_data()
-        there.peers[0].due = party.rooms.server._dues[there] = float("-inf")
-        party.world.poke("server")
+        party.touch("alice")
         party.run(lambda: party.engines["alice"].counters["media_failed"])
         assert not party.publish("alice", b"x")
         party.run(lambda: party.found("alice", Reconnected))
