@@ -336,7 +336,7 @@ def _add_track(track: LocalTrack) -> rtc.AddTrackRequest:
     # any int: enums are open
     request.type = description.kind.value  # type: ignore[assignment]
     request.source = description.source.value  # type: ignore[assignment]
-    request.simulcast_codecs.add(codec=description.codec, cid=track.cid)
+    request.simulcast_codecs.add(codec=_codec(description), cid=track.cid)  # the server answers it first
     if description.kind is TrackKind.AUDIO:
         features = proto.models.AudioTrackFeature
         request.disable_red = not description.red

@@ -185,7 +185,7 @@ class ServerConnection:
         track = slot.track
         first, dtx, stereo = "", False, False
         if publishing and track is not None:
-            first = "red" if slot.kind == "audio" and not track.info.disable_red else track.codec
+            first = track.codec or ("red" if slot.kind == "audio" and not track.info.disable_red else "")
             dtx, stereo = not track.info.disable_dtx, track.info.stereo
         codecs = answer_codecs(media, publishing=publishing, first=first, dtx=dtx, stereo=stereo)
         if not codecs:

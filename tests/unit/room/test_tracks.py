@@ -72,7 +72,7 @@ def test_a_track_is_requested_and_offered_at_once_then_sent():
     studio.turn()
     (request,) = studio.sent("add_track")
     assert (request.name, request.type, request.source, request.muted) == ("voice", 0, 2, False)
-    assert [(codec.codec, codec.cid) for codec in request.simulcast_codecs] == [("opus", request.cid)]
+    assert [(codec.codec, codec.cid) for codec in request.simulcast_codecs] == [("red", request.cid)]
     offer = parse_sdp(studio.sent("offer")[-1].sdp)
     assert (offer.media[-1].direction, offer.media[-1].msid.track) == ("sendonly", request.cid)
     assert own.stats() is None
