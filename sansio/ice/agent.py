@@ -31,7 +31,7 @@ from .facts import IceOptions, IceState, IceStateChanged, PairReport, PairSelect
 from .nomination import Nominations, choose
 from .pairing import Pairing
 from .pairs import FAILED, IN_PROGRESS, SUCCEEDED, WAITING, CheckList, Pair
-from .preference import usable_address
+from .preference import DIRECT_UDP, usable_address
 from .sources import Sources
 from .transactions import Transaction
 from .watch import Watch
@@ -113,6 +113,11 @@ class IceAgent:
         """The address of ours that the selected pair leaves from; empty without one, and for a relay."""
         pair = self._selected
         return pair.local.base.address if pair is not None and pair.local.base.type == HOST else ""
+
+    @property
+    def on_best_kind(self) -> bool:
+        """Whether data goes by the best kind of path that there is, direct UDP."""
+        return self._selected is not None and self._selected.kind == DIRECT_UDP
 
     @property
     def _current(self) -> Pair | None:

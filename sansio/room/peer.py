@@ -107,13 +107,17 @@ class Peer:
     # ------------------------------------------------------------------ what carries packets
 
     def networks_changed(self, interfaces: Sequence[Interface], now: float, *, moved: bool) -> None:
-        """The addresses of this host; the path in use is put to the test, others are opened again if it ``moved``."""
+        """The addresses of this host; the path in use is put to the test, and what has failed before is tried again.
+
+        Relays and streams are opened again if the host has ``moved``, or where one of them may be better than the path
+        in use.
+        """
         self.gatherer.start(interfaces, now)
         self.gather_due = NOW
         if self.up:
             self.connection.transport.doubt(now)
             self.due = NOW
-            if moved:
+            if moved or not self.connection.transport.ice.on_best_kind:
                 self.paths.reopen(now)
                 self.path_works(now)
 

@@ -159,6 +159,7 @@ class TestNomination:
         alone.respond(check, port=2)
         alone.advance()
         assert alone.agent.selected_port == 2
+        assert not alone.agent.on_best_kind
         alone.agent.add_local(candidate(*A), 1, 1.0)
         alone.advance(1.0)
         [(check, _, _)] = alone.sent()
@@ -168,6 +169,7 @@ class TestNomination:
         [(nomination, _, _)] = alone.sent()
         assert stun.decode_u32(nomination.attributes[stun.NOMINATION]) == 1
         assert alone.agent.selected_port == 1
+        assert alone.agent.on_best_kind
 
     def test_a_check_heard_of_makes_the_favourite(self, alone, candidate):
         """Of two equal paths, the one that the server has already used is likelier to work."""

@@ -9,7 +9,7 @@ import pytest
 from sansio import proto
 from sansio.base.contract import ClosePort, Interface, OpenStream, OpenUdp
 from sansio.base.entropy import Entropy
-from sansio.events import Disconnected
+from sansio.events import Disconnected, Reconnecting
 from sansio.ice import stun
 from sansio.ice.paths import TurnServerConfig
 from sansio.testing.turnserver import TurnServer
@@ -78,6 +78,40 @@ def test_a_relay_that_vanishes_is_replaced():
         assert not found.found("alice", Disconnected)
         assert found.publish("alice", b"x")
         assert [path["state"] for path in alice.diagnostics()["transports"]["peers"][0]["paths"]] == ["open"]
+
+
+def kinds(found):
+    """The kinds of path that carry Alice's media."""
+    return {pair.type for pair in found.engines["alice"].media_report()[0] if pair.selected}
+
+
+@pytest.mark.parametrize("opens", ["server", "other turn"])
+def test_a_better_path_is_looked_for_when_the_network_has_changed(opens):
+    """The same addresses as before, but packets go where they did not."""
+    found, turn = Party(), TurnServer(Entropy(b"turn"))
+    other = TurnServer(Entropy(b"other"), hosts=("198.51.100.1",))
+    with found:
+        world = found.world
+        world.add("turn", turn, {1: TURN}, hosts=turn.hosts)
+        world.listen_stream(TURN, "turn")
+        world.add("other turn", other, {1: ("198.51.100.1", 3478)}, hosts=other.hosts)
+        for name in ("server", "other turn"):
+            world.partition("alice", name)
+        urls = (URLS["tls"], "turn:198.51.100.1:3478")
+        alice = found.join("alice", turn_servers=tuple([TurnServerConfig(url, "user", "pass") for url in urls]))
+        found.wait(60)
+        assert kinds(found) == {"relayed TLS"}
+        world.partition("alice", opens, down=False)
+        found.wait(60)
+        assert kinds(found) == {"relayed TLS"}, "nobody has told"
+        alice.networks_changed([Interface("eth0", host) for host in world.node("alice").hosts], world.now)
+        world.poke("alice")
+        found.wait(2)
+        assert kinds(found) == {"direct UDP" if opens == "server" else "relayed UDP"}
+        found.wait(60)
+        states = [way.state for way in alice.media_report()[1]]
+        assert states.count("open") == (opens == "other turn"), "what was not chosen is closed again"
+        assert not found.found("alice", Reconnecting)
 
 
 # ---------------------------------------------------------------- by hand
