@@ -1,8 +1,8 @@
 """Joins a real server through firewalls, with a TURN server beside it.
 
-``unshare -n python -m tests.interop.firewalls SERVER COTURN``: see ``namespaces``. For each join rules at the far end
-drop silently what the firewall does not pass. Tells for each firewall the seconds to connect, the way that the server
-says media goes, and ours.
+``unshare -n python -m tests.interop.firewalls SERVER COTURN``: see ``namespaces``. For each join rules drop what
+the firewall does not pass: silently, at the far end, or at this one, where the kernel refuses to send it. Tells for
+each firewall the seconds to connect, the way that the server says media goes, and ours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import trio_client
 
 from .blocked import NO_MEDIA_TCP, NO_UDP
 from .coturn import PASSWORD, USER, Coturn
-from .namespaces import THERE, far_end, main
+from .namespaces import THERE, far_end, main, ruled
 from .servers import OwnServer
 
 TURN_SERVERS = "  turn_servers:\n" + "".join(
@@ -26,11 +26,19 @@ TURN_SERVERS = "  turn_servers:\n" + "".join(
     ]
 )
 UDP_443 = "pref 4 iif far ipproto udp dport 443 lookup local"
+UDP_443_OUT = f"pref 4 to {THERE} ipproto udp dport 443 lookup main"
+NO_UDP_OUT = f"pref 5 to {THERE} ipproto udp prohibit"
+NO_MEDIA_TCP_OUT = f"pref 6 to {THERE} ipproto tcp dport 7881 prohibit"
 FIREWALLS = {
     "open": [],
     "udp 443 only": [UDP_443, NO_UDP, NO_MEDIA_TCP],
     "no udp": [NO_UDP],
     "tcp 443 only": [NO_UDP, NO_MEDIA_TCP],
+}
+OWN_FIREWALLS = {
+    "udp 443 only, refused": [UDP_443_OUT, NO_UDP_OUT, NO_MEDIA_TCP_OUT],
+    "no udp, refused": [NO_UDP_OUT],
+    "tcp 443 only, refused": [NO_UDP_OUT, NO_MEDIA_TCP_OUT],
 }
 
 
@@ -64,6 +72,9 @@ def firewalls(program: str, turn_program: str) -> dict[str, Any]:
         found = {}
         for name, rules in FIREWALLS.items():
             with far.ruled(*rules):
+                found[name] = trio.run(join, server, relay)
+        for name, rules in OWN_FIREWALLS.items():
+            with ruled(*rules):
                 found[name] = trio.run(join, server, relay)
         return found
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,21 @@ def ip(words: str, prefix: Sequence[str] = ()) -> None:
     subprocess.run([*prefix, "ip", *words.split()], check=True, stdout=subprocess.DEVNULL)
 
 
+@contextmanager
+def ruled(*rules: str, prefix: Sequence[str] = ()) -> Iterator[None]:
+    """Rules for packets, for a while, in the words of ``ip rule``: "pref 5 ipproto udp prohibit".
+
+    What is prohibited on its way out, the kernel refuses to send.
+    """
+    for rule in rules:
+        ip(f"rule add {rule}", prefix)
+    try:
+        yield
+    finally:
+        for rule in rules:
+            ip(f"rule del {rule}", prefix)
+
+
 class Far:
     """The other namespace; ``prefix`` goes before a command that is to run there."""
 
@@ -77,19 +92,12 @@ class Far:
         """A cable to it, whose ends are not up yet and have no address."""
         ip(f"link add {near} type veth peer name {far} netns {self.holder}")
 
-    @contextmanager
-    def ruled(self, *rules: str) -> Iterator[None]:
+    def ruled(self, *rules: str) -> AbstractContextManager[None]:
         """Rules for what comes there, for a while, in the words of ``ip rule``: "pref 5 iif far ipproto udp blackhole".
 
         Such packets vanish, and nobody is told. What no rule below 10 catches is let in.
         """
-        for rule in rules:
-            self.ip(f"rule add {rule}")
-        try:
-            yield
-        finally:
-            for rule in rules:
-                self.ip(f"rule del {rule}")
+        return ruled(*rules, prefix=self.prefix)
 
 
 @contextmanager

@@ -12,10 +12,15 @@ def test_the_best_way_that_each_firewall_leaves(namespaces, server_program, turn
         "udp 443 only": "turn",
         "no udp": "tcp",
         "tcp 443 only": "turn",
+        "udp 443 only, refused": "turn",
+        "no udp, refused": "tcp",
+        "tcp 443 only, refused": "turn",
     }
     ways = {name: [way for way, state in result["ways"].items() if state == "open"] for name, result in found.items()}
     assert sorted(ways["open"]) == ["relay over tls", "relay over udp", "tcp"]
     assert sorted(ways["udp 443 only"]) == ["relay over tls", "relay over udp"]
     assert sorted(ways["no udp"]) == ["relay over tls", "tcp"]
     assert ways["tcp 443 only"] == ["relay over tls"]
+    for name in ("udp 443 only", "no udp", "tcp 443 only"):
+        assert sorted(ways[f"{name}, refused"]) == sorted(ways[name])
     assert all(result["seconds"] < 1.0 for result in found.values())
