@@ -1,4 +1,4 @@
-"""Joins a real server through firewalls, with a TURN server beside it.
+"""Joins a real server through firewalls, with a TURN server beside it; and the small server, which has TCP only.
 
 ``unshare -n python -m tests.interop.firewalls SERVER COTURN``: see ``namespaces``. For each join rules drop what
 the firewall does not pass: silently, at the far end, or at this one, where the kernel refuses to send it. Tells for
@@ -17,7 +17,7 @@ import trio_client
 from .blocked import NO_MEDIA_TCP, NO_UDP
 from .coturn import PASSWORD, USER, Coturn
 from .namespaces import THERE, far_end, main, ruled
-from .servers import OwnServer
+from .servers import OwnServer, SmallServer
 
 TURN_SERVERS = "  turn_servers:\n" + "".join(
     [
@@ -42,7 +42,7 @@ OWN_FIREWALLS = {
 }
 
 
-async def join(server: OwnServer, relay: Coturn) -> dict[str, Any]:
+async def join(server: OwnServer | SmallServer, relay: Coturn) -> dict[str, Any]:
     options = trio_client.ConnectOptions(ssl_context=relay.trusting(), single_peer_connection=True)
     token = server.token("room", "ours")
     before = len(server.log())
@@ -63,20 +63,24 @@ async def join(server: OwnServer, relay: Coturn) -> dict[str, Any]:
 
 
 def firewalls(program: str, turn_program: str) -> dict[str, Any]:
-    with (
-        far_end() as far,
-        Coturn(turn_program, host=THERE, port=443, prefix=far.prefix) as relay,
-        OwnServer(program, rtc=TURN_SERVERS, host=THERE, stun=f"{THERE}:443", prefix=far.prefix) as server,
-    ):
-        trio.run(join, server, relay)  # so that no firewall is charged with the imports
-        found = {}
-        for name, rules in FIREWALLS.items():
-            with far.ruled(*rules):
-                found[name] = trio.run(join, server, relay)
-        for name, rules in OWN_FIREWALLS.items():
-            with ruled(*rules):
-                found[name] = trio.run(join, server, relay)
-        return found
+    found: dict[str, Any] = {}
+    with far_end() as far, Coturn(turn_program, host=THERE, port=443, prefix=far.prefix) as relay:
+        with OwnServer(program, rtc=TURN_SERVERS, host=THERE, stun=f"{THERE}:443", prefix=far.prefix) as server:
+            trio.run(join, server, relay)  # so that no firewall is charged with the imports
+            for name, rules in FIREWALLS.items():
+                with far.ruled(*rules):
+                    found[name] = trio.run(join, server, relay)
+            for name, rules in OWN_FIREWALLS.items():
+                with ruled(*rules):
+                    found[name] = trio.run(join, server, relay)
+        with SmallServer(THERE, far.prefix) as small:
+            trio.run(join, small, relay)  # likewise
+            found["small server"] = trio.run(join, small, relay)
+            with far.ruled(NO_UDP):
+                found["small server, no udp"] = trio.run(join, small, relay)
+            with ruled(NO_UDP_OUT):
+                found["small server, no udp, refused"] = trio.run(join, small, relay)
+    return found
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -141,3 +142,18 @@ class OwnServer(Server, Program):
                 return True
         except OSError:
             return False
+
+
+class SmallServer(Server, Program):
+    """The development server in a process of its own, at ``host`` and the ports of the other one."""
+
+    name = "devserver"
+
+    def __init__(self, host: str, prefix: Sequence[str] = ()) -> None:
+        http, tcp, udp = PORTS
+        Server.__init__(self, f"ws://{host}:{http}", "devkey", "secret" * 6)
+        Program.__init__(self, host, http)
+        self.udp_port, self.tcp_port = udp, tcp
+        ports = [f"--port={http}", f"--tcp-port={tcp}", f"--udp-port={udp}"]
+        keys = f"--keys={self.key}: {self.secret}"
+        self.command = [*prefix, sys.executable, "-m", "trio_client", "devserver", f"--bind={host}", *ports, keys]
