@@ -59,6 +59,8 @@ def test_type_preferences():
     assert type_preference("host", "udp") > type_preference("prflx", "udp") > type_preference("srflx", "udp")
     assert type_preference("host", "tcp") > type_preference("prflx", "tcp") > type_preference("srflx", "tcp")
     assert type_preference("relay", "udp") == type_preference("relay", "udp", "udp")
+    # RFC 8445 section 5.1.2.2 recommends these
+    assert [type_preference(kind, "udp") for kind in ("host", "prflx", "srflx")] == [126, 110, 100]
 
 
 def test_local_preference():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from hmac import digest
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -224,6 +225,14 @@ class TestRefused:
         with pytest.raises(ParseError):
             stun.decode(data)
 
+    @pytest.mark.parametrize("length", [4, 8])
+    def test_a_fingerprint_that_fits_in_the_wrong_size_or_place(self, length):
+        head = bytes.fromhex("0001000c2112a442") + TID
+        right = (crc32(head) ^ 0x5354554E).to_bytes(4, "big")
+        behind = bytes.fromhex("80220000") if length == 4 else bytes(4)
+        with pytest.raises(ParseError, match="size or place"):
+            stun.decode(head + bytes.fromhex("8028") + length.to_bytes(2, "big") + right + behind)
+
     def test_truncation_at_every_byte(self):
         for data in (REQUEST, RESPONSE_V4, RESPONSE_V6, LONG_TERM):
             for size in range(len(data)):
@@ -262,6 +271,18 @@ class TestRefused:
 
 
 class TestValues:
+    def test_attribute_types_are_those_of_the_registry(self):
+        """https://www.iana.org/assignments/stun-parameters, and what LiveKit's server takes for a nomination."""
+        assert (stun.USERNAME, stun.MESSAGE_INTEGRITY, stun.ERROR_CODE, stun.UNKNOWN_ATTRIBUTES) == (6, 8, 9, 10)
+        assert (stun.CHANNEL_NUMBER, stun.LIFETIME, stun.XOR_PEER_ADDRESS, stun.DATA) == (0x0C, 0x0D, 0x12, 0x13)
+        assert (stun.REALM, stun.NONCE, stun.XOR_RELAYED_ADDRESS) == (0x14, 0x15, 0x16)
+        assert (stun.REQUESTED_ADDRESS_FAMILY, stun.REQUESTED_TRANSPORT) == (0x17, 0x19)
+        assert (stun.MESSAGE_INTEGRITY_SHA256, stun.XOR_MAPPED_ADDRESS) == (0x1C, 0x20)
+        assert (stun.PRIORITY, stun.USE_CANDIDATE) == (0x24, 0x25)
+        assert (stun.ADDITIONAL_ADDRESS_FAMILY, stun.ALTERNATE_SERVER) == (0x8000, 0x8023)
+        assert (stun.FINGERPRINT, stun.ICE_CONTROLLED, stun.ICE_CONTROLLING) == (0x8028, 0x8029, 0x802A)
+        assert stun.NOMINATION == 0xC001
+
     @pytest.mark.parametrize("address", [("192.0.2.1", 1), ("255.0.255.0", 65535), ("2001:db8::1", 5000), ("::", 0)])
     def test_addresses(self, address):
         assert stun.decode_address(stun.address_value(address)) == address

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from sansio.base.contract import INF
 from sansio.base.limits import PACER_BYTES
 from sansio.rtp.pacer import BURST, DRAIN, TICK, Pacer
@@ -86,6 +88,18 @@ def test_a_debt_is_paid_before_the_next_frame():
     (late,) = drain(pacer)
     assert late[1] == "next"
     assert late[0] == pacer._at
+
+
+def test_a_debt_is_paid_while_nothing_waits():
+    pacer = Pacer(rate=100_000.0)
+    push(pacer, "large", 10 * BURST, 10.0)
+    assert pacer.take(10.0) == [(10 * BURST, "large")]
+    push(pacer, "next", 100, 10.01)  # until now at the speed at which the large one was to drain
+    debt = 9 * BURST - 0.01 * 10 * BURST / DRAIN
+    assert pacer.due == pytest.approx(10.01 + debt / 100_000)
+    assert len(drain(pacer)) == 1
+    push(pacer, "last", 100, 20.0)
+    assert pacer.due == 20.0
 
 
 def test_full_and_cleared():
