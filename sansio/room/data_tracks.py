@@ -222,10 +222,10 @@ class DataTracks:
         """End a track of ours. Nothing happens if it has ended."""
         if self.local.get(track.handle) is not track:
             return
-        del self.local[track.handle]
         if track.published:
-            track.published = False
             self._unpublish(track.handle, now)
+            track.published = False
+        del self.local[track.handle]
 
     def _unpublish(self, handle: int, now: float) -> None:
         request = proto.rtc.UnpublishDataTrackRequest(pub_handle=handle)
@@ -320,20 +320,18 @@ class DataTracks:
 
     def unsubscribe(self, stream: DataTrackStream, now: float) -> None:
         """A subscription is not wanted any more; the last one of a track tells the server."""
+        track = stream.track
+        if not stream.ended and track._streams == [stream]:
+            self._want(track, False, now)
+            self._wanted.remove(track)
         stream._frames.clear()
         if stream.ended:
             return
         stream.ended = "unsubscribed"
         self._tell(stream)
-        for streams, _, _ in self._waiting.values():
+        for streams in [track._streams, *[streams for streams, _, _ in self._waiting.values()]]:
             if stream in streams:
                 streams.remove(stream)
-        track = stream.track
-        if stream in track._streams:
-            track._streams.remove(stream)
-            if not track._streams:
-                self._wanted.remove(track)
-                self._want(track, False, now)
 
     def handle_handles(self, message: rtc.DataTrackSubscriberHandles) -> None:
         """The complete list of what comes to us, and by which handle."""

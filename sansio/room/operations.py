@@ -25,7 +25,7 @@ from .permissions import ParticipantTrackPermission
 from .publication import RemoteTrackPublication
 from .rpc import DEFAULT_TIMEOUT, RpcInvocation
 from .rpc_error import RpcError
-from .subscribe import track_settings
+from .subscribe import subscription, track_settings
 from .track import LocalTrack, RemoteTrack, TrackDescription
 
 if TYPE_CHECKING:
@@ -213,6 +213,7 @@ class Operations:
 
     def cancel(self, token: int, now: float) -> None:
         """Forget a request: its answer will be ignored, and a track that it was to publish is ended."""
+        now = self._time(now)
         self._requests.cancel(token)
         self._parts.acknowledgements.cancel(token)
         self._rpc.cancel(token)
@@ -263,6 +264,7 @@ class Operations:
 
         Before ``start`` too: then the track is part of the join, and costs no round trip of its own.
         """
+        now = self._time(now)
         if not self._publisher.placed and self._course.stopping is None and not self._course.closed:
             patience = self.options.open_timeout + self.options.first_message_timeout
             token, track = self._publisher.prepare(description, patience, now)
@@ -273,11 +275,13 @@ class Operations:
 
     def unpublish_track(self, sid: str, now: float) -> None:
         """End a track of ours."""
+        now = self._time(now)
         self._check_connected()
         self._publisher.unpublish(sid, self._parts.transports, now)
 
     def set_track_muted(self, sid: str, muted: bool, now: float) -> None:
         """Mute a track of ours, or unmute it."""
+        now = self._time(now)
         self._check_connected()
         self._publisher.set_muted(sid, muted, now)
 
@@ -285,6 +289,7 @@ class Operations:
         self, everybody: bool, permissions: Iterable[ParticipantTrackPermission], now: float
     ) -> None:
         """Who may subscribe to our tracks: everybody, or the named ones; each call replaces what was set before."""
+        now = self._time(now)
         self._check_connected()
         self._publisher.permissions.set(everybody, permissions, now)
 
@@ -309,7 +314,7 @@ class Operations:
 
     def enable_track(self, track: RemoteTrack, enabled: bool, now: float) -> None:
         """Keep the frames of a subscribed track, or drop them: nobody reads."""
-        self._parts.transports.set_receiving(track.receiver, enabled, now)
+        self._parts.transports.set_receiving(track.receiver, enabled, self._time(now))
 
     def request_keyframe(self, track: RemoteTrack, now: float) -> None:
         """Ask the publisher of a video for a key frame, unless that was done a moment ago."""
@@ -317,8 +322,10 @@ class Operations:
 
     def set_subscribed(self, publication: RemoteTrackPublication, subscribed: bool, now: float) -> None:
         """Ask the server for a track, or to send it no longer. TrackSubscribed and TrackUnsubscribed tell the rest."""
+        now = self._time(now)
         self._check_connected()
-        self._link.send("subscription", self._subscriptions.set_subscribed(publication, subscribed), now)
+        self._link.send("subscription", subscription(publication, subscribed), now)
+        self._subscriptions.set_subscribed(publication, subscribed)
 
     def set_track_settings(
         self,
@@ -332,6 +339,7 @@ class Operations:
         fps: int = 0,
     ) -> None:
         """Tell the server how a track is to come; every call replaces what the one before has said."""
+        now = self._time(now)
         self._check_connected()
         settings = track_settings(
             publication.sid, enabled=enabled, quality=quality, width=width, height=height, fps=fps

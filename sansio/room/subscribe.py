@@ -75,7 +75,7 @@ class Subscriptions:
             self._outbox.append(events.TrackSubscribed(track, publication, publication.participant))
             self._tell_status(publication, before)
             if not publication.desired:
-                self.unwelcome.append(_subscription(publication))
+                self.unwelcome.append(subscription(publication, False))
 
     def handle_unmapped(self, unmapped: TrackUnmapped) -> None:
         """A section does not carry its track any more."""
@@ -135,13 +135,12 @@ class Subscriptions:
                     counts[publication.kind] += 1
         return counts[TrackKind.AUDIO], counts[TrackKind.VIDEO]
 
-    def set_subscribed(self, publication: RemoteTrackPublication, subscribed: bool) -> rtc.UpdateSubscription:
-        """The request for a track to come here, or not."""
+    def set_subscribed(self, publication: RemoteTrackPublication, subscribed: bool) -> None:
+        """The server was asked for a track to come here, or not."""
         self._wanted[publication.sid] = subscribed
         before = publication.subscription_status
         publication.desired = subscribed
         self._tell_status(publication, before)
-        return _subscription(publication)
 
     def remember(self, sid: str, settings: rtc.UpdateTrackSettings) -> None:
         """What was said of how a track is to come."""
@@ -151,7 +150,7 @@ class Subscriptions:
         """The user's choices, for a server that knows nothing of them."""
         differing = self.differing(auto_subscribe)
         return [
-            _subscription(publication)
+            subscription(publication, publication.desired)
             for participant in self._state.remote_participants.values()
             for sid, publication in participant.track_publications.items()
             if sid in differing
@@ -167,8 +166,9 @@ class Subscriptions:
         return [sid for sid, wanted in self._wanted.items() if wanted != auto_subscribe]
 
 
-def _subscription(publication: RemoteTrackPublication) -> rtc.UpdateSubscription:
-    request = proto.rtc.UpdateSubscription(track_sids=[publication.sid], subscribe=publication.desired)
+def subscription(publication: RemoteTrackPublication, wanted: bool) -> rtc.UpdateSubscription:
+    """The request for a track to come here, or not."""
+    request = proto.rtc.UpdateSubscription(track_sids=[publication.sid], subscribe=wanted)
     request.participant_tracks.add(participant_sid=publication.participant.sid, track_sids=[publication.sid])
     return request
 
