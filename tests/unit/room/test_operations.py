@@ -6,10 +6,14 @@ import pytest
 
 from sansio import proto
 from sansio.base.errors import LocalProtocolError
+from sansio.base.limits import PENDING_REQUESTS
+from sansio.room.data_lanes import RELIABLE_BUDGET
 from sansio.room.data_tracks import PUBLISH_TIMEOUT
-from sansio.room.requests import RequestFailed
+from sansio.room.requests import RequestDone, RequestFailed
 from sansio.room.track import TrackDescription
-from tests.unit.room.build import info, track
+from sansio.types import RequestReason
+from tests.unit.room.build import info, join, track
+from tests.unit.room.desk import Desk
 from tests.unit.room.studio import Studio
 
 rtc, models = proto.rtc, proto.models
@@ -77,3 +81,105 @@ def test_a_data_track_that_a_new_session_does_not_take_is_given_up():
     studio.wait(PUBLISH_TIMEOUT)
     assert not own.published
     assert not studio.engine.data_tracks.local
+
+
+# ------------------------------------------------------------------ requests
+
+
+def test_requests_are_sent_and_answered():
+    desk = Desk().joined()
+    engine = desk.engine
+    tokens = [
+        engine.set_name("Alice", desk.now),
+        engine.set_metadata("about", desk.now),
+        engine.set_attributes({"k": "v", "gone": ""}, desk.now),
+    ]
+    desk.turn()
+    name, metadata, attributes = desk.sent("update_metadata")
+    assert (name.name, metadata.metadata, dict(attributes.attributes)) == ("Alice", "about", {"k": "v", "gone": ""})
+    assert [request.request_id for request in (name, metadata, attributes)] == tokens
+    response = rtc.RequestResponse
+    desk.say(request_response=response(request_id=tokens[1], reason=response.NOT_ALLOWED, message="no"))
+    desk.say(request_response=response(request_id=tokens[0]))
+    assert desk.found(RequestDone) == [RequestDone(tokens[0])]
+    (failed,) = desk.found(RequestFailed)
+    assert (failed.token, failed.error.reason) == (tokens[1], RequestReason.NOT_ALLOWED)
+    assert "no" in str(failed.error)
+    desk.wait(5.1)
+    assert [(other.token, other.error.reason) for other in desk.found(RequestFailed)[1:]] == [
+        (tokens[2], RequestReason.TIMED_OUT)
+    ]
+
+
+def test_a_cancelled_request_is_not_answered():
+    desk = Desk().joined()
+    token = desk.engine.set_name("Alice", desk.now)
+    desk.engine.cancel(token, desk.now)
+    desk.say(request_response=rtc.RequestResponse(request_id=token))
+    desk.wait(6.0)
+    assert not desk.found(RequestDone)
+    assert not desk.found(RequestFailed)
+
+
+def test_pending_requests_fail_when_the_session_ends():
+    desk = Desk().joined()
+    token = desk.engine.set_name("Alice", desk.now)
+    desk.say(leave=rtc.LeaveRequest(reason=models.PARTICIPANT_REMOVED))
+    (failed,) = desk.found(RequestFailed)
+    assert (failed.token, failed.error.reason) == (token, RequestReason.ROOM_ENDED)
+    assert "PARTICIPANT_REMOVED" in str(failed.error)
+
+
+def test_requests_that_cannot_be_made_change_nothing():
+    desk = Desk()
+    desk.start()
+    for misuse in (desk.engine.set_name, desk.engine.set_metadata):
+        with pytest.raises(LocalProtocolError, match="not connected"):
+            misuse("x", desk.now)
+    desk.opened()
+    desk.say(join=join())
+    with pytest.raises(LocalProtocolError, match="empty"):
+        desk.engine.set_name("", desk.now)
+    with pytest.raises(LocalProtocolError, match="longer"):
+        desk.engine.set_metadata("x" * (3 << 20), desk.now)
+    with pytest.raises(LocalProtocolError, match="text"):
+        desk.engine.set_attributes({"k": 5}, desk.now)
+    assert desk.engine.set_name("first", desk.now) == 1
+    for _ in range(PENDING_REQUESTS - 1):
+        desk.engine.set_name("again", desk.now)
+    with pytest.raises(LocalProtocolError, match=str(PENDING_REQUESTS)):
+        desk.engine.set_name("too many", desk.now)
+    desk.engine.stop(desk.now)
+    with pytest.raises(LocalProtocolError, match="not connected"):
+        desk.engine.set_name("x", desk.now)
+
+
+# ------------------------------------------------------------------ data before media
+
+
+def test_data_is_queued_between_the_join_and_the_channels_up_to_a_budget():
+    desk = Desk()
+    desk.start()
+    with pytest.raises(LocalProtocolError, match="not connected"):
+        desk.engine.publish_data(b"x", now=desk.now)
+    desk.opened()
+    desk.say(join=join())
+    chunk = bytes(60_000)
+    taken = 0
+    while desk.engine.publish_data(chunk, now=desk.now):
+        taken += len(chunk)
+    assert RELIABLE_BUDGET <= taken < RELIABLE_BUDGET + len(chunk)
+    assert desk.engine.publish_data(chunk, reliable=False, now=desk.now)
+    assert desk.engine.publish_data(chunk, reliable=False, now=desk.now)
+    assert not desk.engine.publish_data(b"", reliable=False, now=desk.now)
+    desk.turn()
+    assert desk.engine.read_data() is None
+
+
+def test_what_is_too_large_is_refused_before_anything_changes():
+    desk = Desk().joined()
+    with pytest.raises(LocalProtocolError, match="64000"):
+        desk.engine.publish_data(bytes(64_000), now=desk.now)
+    with pytest.raises(LocalProtocolError, match="bytes"):
+        desk.engine.publish_data("text", now=desk.now)
+    assert desk.engine._parts.transports.accepted == 0
