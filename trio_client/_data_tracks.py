@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 from attrs import frozen
@@ -14,6 +14,7 @@ from ._core import DataTrackFrame, core_data_tracks
 from ._errors import PushFrameError, SubscribeDataTrackError
 
 if TYPE_CHECKING:
+    from ._core import models
     from ._session import Session
 
 CAPACITY = 16
@@ -68,21 +69,19 @@ class LocalDataTrack:
         session.driver.pump()
 
     async def unpublish(self) -> None:
-        """End the track."""
+        """End the track. Does nothing when it has ended, with the room or before."""
         await trio.lowlevel.checkpoint()
         _unpublish(self._session, self._core)
 
 
-@trio.lowlevel.enable_ki_protection
 def _unpublish(session: Session, core: core_data_tracks.LocalDataTrack) -> None:
     if not session.ended.is_set() and not session.leaving:
-        session.engine.unpublish_data_track(core, trio.current_time())
-        session.driver.pump()
+        session.do(session.engine.unpublish_data_track, core)
 
 
 async def publish_data_track(session: Session, name: str) -> LocalDataTrack:
     """Publish a data track."""
-    made: Any = None
+    made: core_data_tracks.LocalDataTrack | None = None
 
     def ask(now: float) -> int:
         nonlocal made
@@ -90,12 +89,12 @@ async def publish_data_track(session: Session, name: str) -> LocalDataTrack:
         return token
 
     try:
-        await session.request(ask)
+        track = LocalDataTrack(session, await session.request(ask))
     except BaseException:
-        if made is not None:
+        if made is not None:  # it may have been published in the moment of the cancellation
             _unpublish(session, made)
         raise
-    return LocalDataTrack(session, made)
+    return track
 
 
 class RemoteDataTrack(core_data_tracks.RemoteDataTrack):
@@ -103,7 +102,7 @@ class RemoteDataTrack(core_data_tracks.RemoteDataTrack):
 
     __slots__ = ("_session",)
 
-    def __init__(self, session: Session, info: Any, publisher_identity: str) -> None:
+    def __init__(self, session: Session, info: models.DataTrackInfo, publisher_identity: str) -> None:
         super().__init__(info, publisher_identity)
         self._session = session
 
@@ -150,7 +149,7 @@ class DataTrackStream(Closing):
         session.driver.pump()
 
     def __repr__(self) -> str:
-        return f"<DataTrackStream {self._core.track.name!r}{' ' * bool(self.ended)}{self.ended}>"
+        return f"<DataTrackStream {self._core.track.name!r}{' ' + self.ended if self.ended else ''}>"
 
     @property
     def ended(self) -> str:
