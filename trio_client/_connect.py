@@ -215,7 +215,6 @@ async def open_room(
                             if _holds(error, cancelled=True):
                                 raise
                             failures.append(error)
-                    session.on_lost = None
                     if body.cancelled_caught:
                         raise DisconnectedError(session.reason)
                     session.tasks.cancel_scope.cancel()

@@ -110,7 +110,6 @@ class Session:
         """Those that are published, or are to be."""
         self._first_tracks: list[tuple[LocalTrack, _Operation]] = []
         self._disconnected = False
-        self._data_waits = False
         self._late = 0
         self._late_done = trio.Event()
         self.streams = Streams(self)
@@ -128,7 +127,6 @@ class Session:
             output.track._wake()  # type: ignore[attr-defined]
             return
         if type(output) is DataReadable:
-            self._data_waits = True
             self._pull_data()
             return
         if isinstance(output, Event):
@@ -289,7 +287,6 @@ class Session:
         while not hub.data_paused():
             event = read()
             if event is None:
-                self._data_waits = False
                 break
             kind = type(event)
             heard = listeners.wants(kind)
@@ -305,7 +302,7 @@ class Session:
             self.driver.pump()
 
     def _resume_data(self) -> None:
-        if self._data_waits and not self.ended.is_set():
+        if not self.ended.is_set():
             self.driver.inject(DataReadable())
 
     # ------------------------------------------------------------------ data out

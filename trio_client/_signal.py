@@ -82,7 +82,6 @@ class WebSocketLink:
         self._end = ""
         self._opening = trio.CancelScope()
         self._reading = trio.CancelScope()
-        self._writing = trio.CancelScope()
         self._written = trio.Event()
         self._outgoing, self._queue = trio.open_memory_channel[bytes](MAX_QUEUE)
 
@@ -122,7 +121,6 @@ class WebSocketLink:
             self._outgoing.send_nowait(data)
         except trio.WouldBlock:
             self._stop(f"the server does not read: {MAX_QUEUE} messages wait to be written")
-            self._writing.cancel()
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             pass
 
@@ -139,7 +137,6 @@ class WebSocketLink:
 
     def _stop(self, reason: str) -> None:
         self._end = self._end or reason
-        self._writing.deadline = min(self._writing.deadline, trio.current_time() + CLOSE_TIMEOUT)
         self._outgoing.close()
         self._reading.cancel()
 
@@ -282,12 +279,11 @@ class WebSocketLink:
     async def _write(self, socket: WebSocketConnection) -> None:
         from trio_websocket import ConnectionClosed
 
-        with self._writing:
-            try:
-                async for message in self._queue:
-                    await socket.send_message(message)
-            except ConnectionClosed as error:
-                self._stop(_explain_close(error))
+        try:
+            async for message in self._queue:
+                await socket.send_message(message)
+        except ConnectionClosed as error:
+            self._stop(_explain_close(error))
         self._written.set()
 
     async def _finish(self, socket: WebSocketConnection) -> None:

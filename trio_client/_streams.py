@@ -127,7 +127,6 @@ class TcpStream:
                 if self._full:
                     self._full = False
                     drained()
-                    continue
                 await self._wake.wait()
                 self._wake = trio.Event()
         except trio.BrokenResourceError:
