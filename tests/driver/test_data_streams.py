@@ -102,6 +102,10 @@ def test_files(tmp_path):
                 assert progress[-1] == 1.0
                 assert progress == sorted(progress)
                 progress.clear()
+            (tmp_path / "zeros").write_bytes(bytes(2_000_000))
+            before = alice.stats().bytes_sent
+            await alice.local_participant.send_file(tmp_path / "zeros", topic="t")
+            assert alice.stats().bytes_sent - before < 100_000
             info = await alice.local_participant.send_file(
                 os.fspath(tmp_path / "large.bin"), topic="t", name="other", mime_type="a/b", compress=False
             )
@@ -170,6 +174,21 @@ def test_several_tasks_take_from_one_list():
                 await trio.sleep(1)
                 await bob.disconnect()
             assert sorted(got) == ["one", "three", "two"]
+
+    run(main)
+
+
+def test_a_list_that_was_closed_leaves_its_successor_alone():
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:
+            readers = bob.text_streams("t")
+            readers.close()
+            inbox = Collector(bob)
+            readers.close()
+            del readers
+            gc.collect()
+            await alice.local_participant.send_text("for the handler", topic="t")
+            await inbox.wait(1)
 
     run(main)
 
@@ -539,6 +558,26 @@ def test_reconnecting_in_the_middle(scenario, whole):
                 assert inbox.done[-1][2] == "before after"
             else:
                 assert inbox.failed[-1][1].failure is StreamFailure.RECONNECTED
+
+    run(main)
+
+
+def test_a_writer_that_waits_in_line_while_the_session_is_joined_anew():
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice, net.connect("bob"):
+            await trio.sleep(1)
+            net.loss = lambda data: True
+
+            async def write():
+                with pytest.raises(StreamError) as caught:
+                    await alice.local_participant.send_bytes(noise(3_000_000), topic="t")
+                assert caught.value.failure is StreamFailure.RECONNECTED
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(write)
+                await trio.sleep(1)
+                await alice.simulate(Scenario.FULL_RECONNECT)
+                net.loss = lambda data: False
 
     run(main)
 

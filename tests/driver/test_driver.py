@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -498,6 +499,24 @@ async def test_a_link(s: Setting) -> None:
     assert s.said("signal_closed") == [(7, "closed by us")]
     s.request(SendSignal(7, b"late"), CloseSignal(7))
     assert s.links[0].sent == [b"two"]
+
+
+@driving
+async def test_links_are_closed_when_all_of_them_are(s: Setting) -> None:
+    async def script(number: int, *callbacks: object) -> str:
+        await s.links[number].closed.wait()
+        return "closed by us"
+
+    s.scripts.extend([partial(script, 0), partial(script, 1)])
+    s.request(OpenSignal(7, "ws://server"), OpenSignal(8, "ws://server"))
+    await trio.testing.wait_all_tasks_blocked()
+    s.request(CloseSignal(7))
+    with trio.move_on_after(1) as scope:
+        await s.driver.links_closed()
+    assert scope.cancelled_caught
+    assert s.said("signal_closed") == [(7, "closed by us")]
+    s.request(CloseSignal(8))
+    await s.driver.links_closed()
 
 
 @driving

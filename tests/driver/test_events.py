@@ -21,7 +21,7 @@ from trio_client import (
     SlowConsumer,
 )
 from trio_client._core import EncryptionType
-from trio_client._subscription import DATA_BYTES, Hub, Listeners
+from trio_client._subscription import BURST, DATA_BYTES, Hub, Listeners
 
 from .running import run
 
@@ -139,6 +139,27 @@ async def test_two_readers_of_one_stream_share_it():
         await trio.testing.wait_all_tasks_blocked()
         place.listeners.end(DisconnectReason.UNKNOWN_REASON)
     assert sorted(got, key=int) == [str(i) for i in range(100)]
+
+
+@asynchronous
+async def test_two_readers_at_the_last_event():
+    """One of them is at the end of its burst, and lets others run while it has not taken the event yet."""
+    place = Place()
+    stream = place.events()
+    stream._burst = BURST - 1
+    got: list[str] = []
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            async for event in stream:
+                got.append(event.metadata)
+
+        place.emit(changed("the only one"))
+        nursery.start_soon(read)
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        place.listeners.end(DisconnectReason.UNKNOWN_REASON)
+    assert got == ["the only one"]
 
 
 @asynchronous
@@ -448,6 +469,18 @@ async def test_handlers_added_and_removed_while_called():
     assert got == ["first"]
     place.emit(Connected())
     assert got == ["first", "later"]
+
+
+@asynchronous
+async def test_handlers_that_come_after_the_first_event():
+    place = Place()
+    got: list[Any] = []
+    place.emit(Connected())
+    place.listeners.on(Connected, got.append, once=False)
+    place.emit(Connected())
+    place.listeners.on(Event, got.append, once=False)
+    place.emit(Connected())
+    assert got == [Connected()] * 3
 
 
 @asynchronous

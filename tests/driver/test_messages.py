@@ -8,6 +8,7 @@ import trio
 from trio_client import (
     ChatMessage,
     DataTooLarge,
+    DisconnectedError,
     LocalProtocolError,
     PacketReceived,
     ParticipantEvent,
@@ -101,8 +102,14 @@ def test_what_cannot_be_sent():
                 await me.send_chat_message(5)
             with pytest.raises(LocalProtocolError):
                 await me.publish_dtmf(digit="E")
-            await alice.disconnect()
-            with pytest.raises(Exception, match="disconnected"):
+            net.loss = lambda data: True
+            await me.publish_data(b"never acknowledged")
+            alice.start_soon(alice.disconnect)
+            await trio.sleep(0.1)
+            with pytest.raises(LocalProtocolError, match="not connected"):  # it is being left
+                await me.send_chat_message("x")
+            await trio.sleep(5)
+            with pytest.raises(DisconnectedError):
                 await me.send_chat_message("x")
 
     run(main)

@@ -117,6 +117,17 @@ def test_port_ranges():
     run_real(main)
 
 
+def test_port_ranges_are_tried_from_anywhere(monkeypatch):
+    monkeypatch.setattr("random.randrange", lambda count: count - 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        low = min(probe.getsockname()[1], 65000)
+    first, second = open_udp("127.0.0.1", low, low + 3), open_udp("127.0.0.1", low, low + 3)
+    assert (first.address[1], second.address[1]) == (low + 3, low)
+    first._sock.close()
+    second._sock.close()
+
+
 def test_an_address_that_is_not_ours():
     with pytest.raises(OSError, match="assign"):
         open_udp("203.0.113.1")

@@ -263,6 +263,16 @@ def test_waiting_calls_fail_when_the_room_ends():
     run(main)
 
 
+def test_the_end_can_be_waited_for_as_a_state():
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice:
+            net.server.remove("room", "alice", trio.current_time())
+            net.at(0, lambda now: None)
+            await alice.wait_until(lambda: alice.state is ConnectionState.DISCONNECTED)
+
+    run(main)
+
+
 def test_the_body_goes_on_when_the_room_ends():
     async def main():
         async with sim_net() as net:
@@ -365,6 +375,7 @@ def test_an_exception_of_a_handler_comes_out_as_it_is(is_async):
                     async with net.connect("bob"):
                         await trio.sleep_forever()
             assert caught.value is error
+            assert error.__context__ is None
             await trio.sleep(1)
             assert net.identities() == []
 

@@ -441,6 +441,21 @@ def test_nothing_but_interim_answers(data):
     run_real(main)
 
 
+def test_an_endless_interim_answer():
+    async def endless(stream):
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 103 Early Hints\r\n")
+        while True:
+            await stream.send_all(b"X: " + bytes(4000).replace(b"\0", b"x") + b"\r\n")
+
+    async def main():
+        async with raw_server(endless) as port:
+            failure = (await failure_of(f"ws://127.0.0.1:{port}/")).failure
+        assert failure.kind == "protocol"
+
+    run_real(main)
+
+
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 101 Switch"])
 def test_silence_is_a_timeout(data):
     async def main():
@@ -492,6 +507,28 @@ def test_a_connection_that_is_not_answered_is_tried_anew_also_from_another_addre
             assert caught.value.failure.kind == "timeout"
             assert "connecting" in caught.value.failure.detail
             assert set(tried) == {None}
+
+    run_real(main)
+
+
+def test_a_slow_name_server_is_given_its_time(monkeypatch):
+    """It takes longer than a connection may, each time: as long as the second lookup took is added."""
+    monkeypatch.setattr(_signal, "CONNECT_AGAIN", 0.05)
+    open_tcp_stream, getaddrinfo = trio.open_tcp_stream, trio.socket.getaddrinfo
+
+    async def slow_lookup(*args, **options):
+        await trio.sleep(0.5)
+        return await getaddrinfo(*args, **options)
+
+    async def slow(host, port, *, local_address=None):
+        await trio.sleep(0.5)
+        return await open_tcp_stream(host, port, local_address=local_address)
+
+    async def main():
+        monkeypatch.setattr(trio.socket, "getaddrinfo", slow_lookup)
+        monkeypatch.setattr(trio, "open_tcp_stream", slow)
+        async with raw_server(answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")) as port:
+            assert (await failure_of(f"ws://127.0.0.1:{port}/")).failure.status == 403
 
     run_real(main)
 

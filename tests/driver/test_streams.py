@@ -74,7 +74,8 @@ def test_bytes_both_ways(tls):
     run_real(main)
 
 
-def test_what_was_sent_is_written_before_closing():
+def test_what_was_sent_is_written_before_closing_and_not_waited_for_longer(monkeypatch):
+    monkeypatch.setattr(_streams, "FLUSH_TIMEOUT", 1000.0)
     got = bytearray()
 
     async def collect(stream):

@@ -86,16 +86,20 @@ def test_an_exception_of_the_first_call_leaves_connect():
     run(main)
 
 
-def test_the_reason_of_a_failed_source_reaches_the_user():
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [(ValueError("signed out"), "ValueError: signed out"), (5, "TypeError: it returned int, not str")],
+)
+def test_the_reason_of_a_failed_source_reaches_the_user(answer, why):
     async def main():
-        source, _ = scripted(60.0, ValueError("signed out"))
+        source, _ = scripted(60.0, answer)
         policy = ReconnectPolicy(attempts=1)
         async with sim_net(refresh_tokens=False) as net, net.connect("alice", token=source, reconnect=policy) as alice:
             await trio.sleep(100)
             async with alice.events(Disconnected) as events:
                 await cut_link(net)
                 event = await anext(aiter(events))
-        assert event.detail == "The token source failed: ValueError: signed out"
+        assert event.detail == f"The token source failed: {why}"
 
     run(main)
 

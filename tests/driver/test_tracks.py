@@ -380,6 +380,50 @@ async def test_the_layers_of_a_video(stage):
 
 
 @on_stage
+async def test_a_key_frame_that_is_wanted_because_another_frame_was_dropped(stage):
+    track = LocalVideoTrack("cam")
+    await publish(stage, track)
+    core = stage.start(1)
+    stage.engine.takes = False
+    async with trio.open_nursery() as nursery:
+
+        async def wait():
+            await track.keyframe_wanted
+
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        core.sender().keyframe_wanted = True
+        assert not await track.write(b"x")
+
+
+@on_stage
+async def test_a_flood_of_frames_lets_others_run(stage):
+    track, remote = LocalAudioTrack("voice"), stage.subscribe()
+    await publish(stage, track)
+    stage.start(1)
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        for _ in range(160):
+            await track.write(OPUS_FRAME)
+        assert turns >= 9
+        turns = 0
+        frames = remote.frames()
+        for sequence in range(1, 161):
+            stage.receive(remote, sequence)
+            await anext(frames)
+        assert turns >= 9
+        nursery.cancel_scope.cancel()
+
+
+@on_stage
 async def test_the_end_of_the_room_wakes_writers(stage):
     track = LocalAudioTrack("voice")
     await publish(stage, track)
@@ -595,7 +639,10 @@ async def test_what_happens_as_the_room_is_joined_waits_for_the_block(stage):
     subscribed = TrackSubscribed(track, stage.bob_voice, stage.bob)
     stage.deliver(Connected(), subscribed)
     assert stage.events == []
-    await stage.session.release()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.session.wait_until, lambda: stage.events)
+        await trio.testing.wait_all_tasks_blocked()
+        await stage.session.release()
     assert stage.events == [subscribed]
     stage.deliver(ParticipantConnected(stage.bob))
     assert len(stage.events) == 2
