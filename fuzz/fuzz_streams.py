@@ -21,8 +21,6 @@ from sansio.room.stream_info import StreamError
 from sansio.room.stream_out import OutgoingStream, OutgoingStreams
 
 MOST = 100_000
-SWOLLEN = 1032
-"""How far DEFLATE can blow up what it is given."""
 
 
 class Hall:

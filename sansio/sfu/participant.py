@@ -136,8 +136,6 @@ class ServerParticipant:
         self.seen_at = now
         self.permit_all = True
         self.permits: list[rtc.TrackPermission] = []
-        self.mute_pongs = False
-        self.close_after_resume = INF
         self.info: models.ParticipantInfo = models.ParticipantInfo(
             sid=sid, identity=claims.identity, name=claims.name, metadata=join.metadata or claims.metadata, version=1
         )
