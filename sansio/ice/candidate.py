@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
+from zlib import crc32
 
 from attrs import frozen
 
@@ -119,6 +121,24 @@ def canonical_address(address: str) -> str:
         return str(IPv6Address(address)) if ":" in address else str(IPv4Address(address))
     except ValueError:
         return address
+
+
+def first_of_each_family(addresses: Iterable[str]) -> list[str]:
+    """Of the answer to a lookup, the first IPv4 and the first IPv6 address, in the order given."""
+    found: dict[int, str] = {}
+    for address in addresses:
+        version = ip_version(address)
+        if version:
+            found.setdefault(version, canonical_address(address))
+    return list(found.values())
+
+
+def foundation(type: str, address: str, by: str) -> str:
+    """Equal for candidates of ours of which checks can be expected to end alike (RFC 8445 section 5.1.1.3).
+
+    ``address`` is that of the base, or of the server for a relay; ``by`` is the STUN server, or the protocol.
+    """
+    return str(crc32(f"{type} {address} {by}".encode()))
 
 
 def _number(text: str, limit: int) -> int:

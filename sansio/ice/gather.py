@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from zlib import crc32
 
 from attrs import frozen
 
@@ -14,7 +13,7 @@ from ..base.entropy import Entropy
 from ..base.errors import ParseError
 from ..base.limits import MAX_GATHER_HOSTS, MAX_STUN_SERVERS
 from . import stun
-from .candidate import HOST, SRFLX, UDP, Candidate, canonical_address, ip_version
+from .candidate import HOST, SRFLX, UDP, Candidate, first_of_each_family, foundation, ip_version
 from .preference import candidate_priority, is_link_local, is_loopback, local_preference, type_preference
 from .servers import ServerUrl, parse_server_url
 from .transactions import Transaction, Transactions
@@ -197,13 +196,10 @@ class Gatherer:
         url = self._lookups.pop(token, None)
         if url is None:
             return
-        versions = []
-        for address in addresses:
-            version = ip_version(address)
-            if version and version not in versions:
-                versions.append(version)
-                self._add_server((canonical_address(address), url.port))
-        if not versions:
+        found = first_of_each_family(addresses)
+        for address in found:
+            self._add_server((address, url.port))
+        if not found:
             self.counters.add("server_not_resolved")
 
     def port_opened(self, port: int, address: Address, now: float) -> None:
@@ -213,7 +209,7 @@ class Gatherer:
         if host is None or host.base is not None:
             return
         base = Candidate(
-            foundation=_foundation(HOST, address[0], ""),
+            foundation=foundation(HOST, address[0], ""),
             component=1,
             protocol=UDP,
             priority=candidate_priority(type_preference(HOST, UDP), local_preference(host.rank, address[0])),
@@ -339,7 +335,7 @@ class Gatherer:
         if mapped == base.transport_address:
             return
         candidate = Candidate(
-            foundation=_foundation(SRFLX, base.address, server[0]),
+            foundation=foundation(SRFLX, base.address, server[0]),
             component=1,
             protocol=UDP,
             priority=candidate_priority(type_preference(SRFLX, UDP), local_preference(host.rank, base.address)),
@@ -376,8 +372,3 @@ def _mapped_address(message: stun.Message) -> Address | None:
         return stun.decode_xor_address(value, message.transaction_id)
     value = message.attributes.get(stun.MAPPED_ADDRESS)
     return None if value is None else stun.decode_address(value)
-
-
-def _foundation(type: str, base: str, server: str) -> str:
-    """Equal for candidates of one type, base address and server (RFC 8445 section 5.1.1.3)."""
-    return str(crc32(f"{type} {base} {server}".encode()))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from zlib import crc32
 
 from attrs import field, frozen
 
@@ -21,7 +20,7 @@ from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.errors import ParseError
 from ..base.limits import MAX_ICE_STREAMS, MAX_TURN_ALLOCATIONS, MAX_TURN_SERVERS
-from .candidate import HOST, RELAY, TCP, UDP, Candidate, canonical_address, ip_version
+from .candidate import HOST, RELAY, TCP, UDP, Candidate, first_of_each_family, foundation, ip_version
 from .framing import FrameReader, TurnReader, frame
 from .gather import CandidateFound, PortLost
 from .preference import can_pair, candidate_priority, local_preference, type_preference, usable_address
@@ -263,13 +262,9 @@ class Paths:
         server = self._lookups.pop(token, None)
         if server is None:
             return
-        versions = []
-        for address in addresses:
-            version = ip_version(address)
-            if version and version not in versions:
-                versions.append(version)
-                server.addresses.append((canonical_address(address), server.url.port))
-        if not versions:
+        found = first_of_each_family(addresses)
+        server.addresses += [(address, server.url.port) for address in found]
+        if not found:
             server.error = "the name is not known"
             self.counters.add("server_not_resolved")
         self._open_all()
@@ -289,7 +284,7 @@ class Paths:
         way.tries = 0
         rank = local_preference(self._rank(address[0]), address[0])
         candidate = Candidate(
-            foundation=_foundation(HOST, address[0], TCP),
+            foundation=foundation(HOST, address[0], TCP),
             component=1,
             protocol=TCP,
             priority=candidate_priority(type_preference(HOST, TCP), rank),
@@ -489,7 +484,7 @@ class Paths:
             # who lets nothing but relays be seen does not want to tell how the server sees us either
             related = (mapped or address) if self._direct else (("::", 0) if ":" in address[0] else ("0.0.0.0", 0))
             candidate = Candidate(
-                foundation=_foundation(RELAY, way.target[0], way.transport),
+                foundation=foundation(RELAY, way.target[0], way.transport),
                 component=1,
                 protocol=UDP,
                 priority=candidate_priority(type_preference(RELAY, UDP, way.transport), rank),
@@ -638,8 +633,3 @@ class Paths:
             if base.address == address:
                 return rank
         return len(self._bases)
-
-
-def _foundation(type: str, base: str, server: str) -> str:
-    """Equal for candidates of one type, base address and server (RFC 8445 section 5.1.1.3)."""
-    return str(crc32(f"{type} {base} {server}".encode()))

@@ -9,6 +9,8 @@ from sansio.ice.candidate import (
     Candidate,
     TrickledCandidate,
     canonical_address,
+    first_of_each_family,
+    foundation,
     ip_version,
     parse_candidate,
     parse_init,
@@ -166,3 +168,21 @@ class TestInit:
     def test_malformed(self, text):
         with pytest.raises(ParseError):
             parse_init(text)
+
+
+def test_the_first_address_of_each_family_in_their_order():
+    found = first_of_each_family(["name.local", "2001:DB8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", ""])
+    assert found == ["2001:db8::1", "192.0.2.1"]
+    assert first_of_each_family(["nothing"]) == []
+
+
+def test_foundations_tell_types_addresses_and_ways_apart():
+    one = foundation("host", "192.0.2.1", "")
+    assert one == foundation("host", "192.0.2.1", "")
+    others = [
+        foundation("srflx", "192.0.2.1", ""),
+        foundation("host", "192.0.2.2", ""),
+        foundation("host", "192.0.2.1", "tcp"),
+    ]
+    assert len({one, *others}) == 4
+    assert one.isdigit()

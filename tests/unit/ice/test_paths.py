@@ -439,7 +439,10 @@ def test_the_peers_candidates():
         alone.paths.add_remote(passive(("198.51.100.1", 1000 + number)), 0.0)
     assert len(alone.turn()) == MAX_ICE_STREAMS - 1
     assert alone.paths.counters["stream_limit"] >= 1
-    assert Alone(streams=False).paths.add_remote(passive(), 0.0) is None
+    without = Alone(streams=False)
+    without.base(1, "192.0.2.9")
+    without.paths.add_remote(passive(), 0.0)
+    assert without.turn() == []
 
 
 def test_streams_of_the_peer():
@@ -447,6 +450,7 @@ def test_streams_of_the_peer():
     alone.base(1, "192.0.2.9")
     alone.paths.add_remote(passive(), 0.0)
     [request] = alone.turn()
+    assert (alone.paths.is_stream(request.port), alone.paths.is_stream(1)) == (True, False)
     assert alone.paths.receive(request.port, b"early", B_TCP, 0.0) == ()
     alone.paths.port_opened(request.port, ("192.0.2.1", 40000), 0.0)
     alone.paths.port_opened(request.port, ("192.0.2.1", 40000), 0.0)
