@@ -25,6 +25,7 @@ NOT_MACHINES = {
     "rtp.video.VideoReceiver": "likewise",
     "sfu.media.MediaRelay": "a part of SfuServer, driven through it",
     "sfu.participant.ServerParticipant": "a part of SfuServer, driven through it",
+    "sfu.routes.Streams": "likewise",
 }
 
 
