@@ -332,6 +332,17 @@ def test_a_whole_may_be_longer_than_promised_while_parts_are_replaced(hall):
     assert stream.whole == "abcde"
 
 
+def test_a_whole_whose_replaced_parts_stay_too_long_fails_with_its_end(hall):
+    stream = hall.open(text=True, total_length=5)
+    stream.gather(0.0)
+    hall.chunk(0, b"abc")
+    hall.chunk(0, b"abcdef", version=1)
+    assert not stream.done
+    hall.trailer()
+    assert stream.error.failure is StreamFailure.TOO_LONG
+    assert (hall.streams.gathered, hall.held) == (0, 0)
+
+
 def test_topics_of_the_core(hall):
     done = []
     hall.streams.intercept("rpc", lambda stream, now: done.append((stream, now)), 100)
