@@ -53,6 +53,7 @@ class Peer:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.data_track: Any = None
         self.sources: list[rtc.AudioSource | rtc.VideoSource] = []
+        self.writers: list[rtc.TextStreamWriter] = []
         for name in (
             *("participant_connected", "participant_disconnected", "participant_active"),
             *("participant_name_changed", "participant_metadata_changed", "participant_attributes_changed"),
@@ -325,7 +326,9 @@ class Peer:
         writer = await self.room.local_participant.stream_text(topic=topic)
         for part in parts:
             await writer.write(part)
-        if reason is not None:
+        if reason is None:
+            self.writers.append(writer)  # one that nobody refers to any more is closed
+        else:
             await writer.aclose(reason=reason, attributes={"end": "yes"})
 
     async def send_bytes(self, size: int, topic: str, name: str, chunk: int = 0) -> None:
