@@ -16,7 +16,7 @@ from trio_client import ConnectError, ConnectOptions, DataReceived, ParticipantC
 from trio_client.devserver import serve as development_server
 
 from .certificates import client_context, server_context
-from .failing import TOKEN, ours
+from .failing import TOKEN, ours, run
 from .scripted import Script, hide, joins, keeps_alive, no_first_message, refuse, serve, silent
 from .sfuhost import SfuHost, sfu_host
 from .sweep import Cut, sweep
@@ -86,6 +86,20 @@ def test_joining_staying_leaving(single):
                 await gone(host)
 
     assert sweep(scenario, everybody=True, virtual=False, step=17) > 30
+
+
+def test_leaving_while_nothing_can_be_flushed():
+    """Half of the close_timeout is for data, the rest is for telling the server."""
+
+    async def main() -> None:
+        async with sfu_host() as host:
+            options = ConnectOptions(close_timeout=1.0)
+            async with trio_client.connect(host.url, host.token(), options=options) as room:
+                host.lost = lambda data: True
+                await room.local_participant.publish_data(b"never acknowledged")
+            await gone(host)
+
+    run(main)
 
 
 def test_in_a_room():
