@@ -162,7 +162,7 @@ if TYPE_CHECKING:
     from sansio.rtp.frame import Frame
     from sansio.rtp.payload import opus
     from sansio.rtp.receiver import RtpReceiver
-    from sansio.sfu.options import DropSignal, RefuseSignal, ServerOptions
+    from sansio.sfu.options import AnswerHttp, DropSignal, HttpResponse, RefuseSignal, ServerOptions
     from sansio.sfu.server import SfuServer
     from sansio.sfu.token import Claims, mint
     from sansio.signal.refusal import Refusal, RefusalKind
@@ -173,6 +173,7 @@ __all__ = [
     "INF",
     "ActiveSpeakersChanged",
     "Address",
+    "AnswerHttp",
     "AudioFeature",
     "ByteStreamInfo",
     "ChatEntry",
@@ -207,6 +208,7 @@ __all__ = [
     "Event",
     "Factories",
     "Frame",
+    "HttpResponse",
     "IncomingStream",
     "Interface",
     "IsSpeakingChanged",
@@ -339,7 +341,9 @@ _LATER = {
     "PlainEngine": "dtls.plain",
     "plain_identity": "dtls.plain",
     "Claims": "sfu.token",
+    "AnswerHttp": "sfu.options",
     "DropSignal": "sfu.options",
+    "HttpResponse": "sfu.options",
     "RefuseSignal": "sfu.options",
     "ServerOptions": "sfu.options",
     "SfuServer": "sfu.server",

@@ -277,5 +277,7 @@ SFU_GONE = 256
 """Participants who left, remembered for those who come back on a new link."""
 SFU_PREFERENCES = 256
 """Identities for which the kind of candidates is remembered."""
+SFU_CALLS = 64
+"""Calls of participants that are under way for whoever asked the development server over HTTP, in a room."""
 SFU_NOTES = 1000
 """Notes for a log that nobody has taken."""

@@ -1,7 +1,7 @@
 """The server API over HTTP: RoomService by Twirp, with bodies in protobuf or JSON.
 
 ``POST /twirp/livekit.RoomService/<Method>`` with a token whose grants allow it. Answers and errors have the form of
-LiveKit's server; what needs more than one server, or an answer of a client, is not implemented (501).
+LiveKit's server; what needs more than one server is not implemented (501).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import proto
 from ..base.limits import SFU_HTTP_BODY, SFU_METADATA
+from .calls import CallEnded
 from .joining import LONGEST_NAME, Refused, authorise
 from .options import Headers, HttpResponse, ServerOptions
 from .participant import ServerParticipant
@@ -40,7 +41,18 @@ _STATUS = {
     "unauthenticated": 401,
     "failed_precondition": 412,
     "unimplemented": 501,
+    "unavailable": 503,
+    "canceled": 408,
+    "internal": 500,
 }
+_CALL_FAILED = {
+    1400: "invalid_argument",
+    1402: "invalid_argument",
+    1501: "canceled",
+    1502: "canceled",
+    1503: "not_found",
+}
+"""The codes of calls as those of the API; other failures are internal."""
 
 
 class _ApiError(Exception):
@@ -63,8 +75,8 @@ def preflight() -> HttpResponse:
 
 def handle(
     server: SfuServer, options: ServerOptions, method: str, path: str, headers: Headers, body: bytes, now: float
-) -> HttpResponse:
-    """Answer a request to the API."""
+) -> HttpResponse | int:
+    """Answer a request to the API; a number when ``answer_call`` will."""
     kinds = [value for name, value in headers if name.lower() == "content-type"]
     kind = kinds[0].partition(";")[0].strip().lower() if kinds else ""
     try:
@@ -86,13 +98,32 @@ def handle(
             raise _ApiError("unauthenticated", "permissions denied") from None
         request = _decode(getattr(proto.room, call[0])(), kind, body)
         answer = call[1](server, claims, request, now)
+        if isinstance(answer, ServerParticipant):  # who has to answer
+            return server.call(answer, request, kind, now)
+        return _encode(kind, answer)
     except _ApiError as error:
-        text = json.dumps({"code": error.code, "msg": error.text})
-        return HttpResponse(_STATUS[error.code], (("Content-Type", "application/json"), _CORS), text.encode())
+        return _refuse(error)
+
+
+def answer_call(ended: CallEnded) -> HttpResponse:
+    """The answer to a PerformRpc, when the call is over."""
+    if ended.error is None:
+        return _encode(ended.kind, proto.room.PerformRpcResponse(payload=ended.payload))
+    number, message, data = ended.error
+    text = f"RpcError {number}: {message}" + (f": {data}" if data else "")
+    return _refuse(_ApiError(_CALL_FAILED.get(number, "internal"), text))
+
+
+def _encode(kind: str, answer: Any) -> HttpResponse:
     data = (
         proto.to_json(answer).encode() if kind == "application/json" else answer.SerializeToString(deterministic=True)
     )
     return HttpResponse(200, (("Content-Type", kind), _CORS), data)
+
+
+def _refuse(error: _ApiError) -> HttpResponse:
+    text = json.dumps({"code": error.code, "msg": error.text})
+    return HttpResponse(_STATUS[error.code], (("Content-Type", "application/json"), _CORS), text.encode())
 
 
 def _decode(request: Any, kind: str, body: bytes) -> Any:
@@ -244,6 +275,17 @@ def _update_room_metadata(server: SfuServer, claims: Claims, request: Any, now: 
     return room.info
 
 
+def _perform_rpc(server: SfuServer, claims: Claims, request: Any, now: float) -> ServerParticipant:
+    _allow_admin(claims, request.room)
+    if not request.destination_identity:
+        raise _ApiError("invalid_argument", "destination identity is required")
+    found = server.room(request.room)
+    participant = found.participants.get(request.destination_identity) if found is not None else None
+    if found is None or participant is None or found.calls.full:
+        raise _ApiError("unavailable", "no response from servers")  # so LiveKit's server puts it
+    return participant
+
+
 _Call = Callable[["SfuServer", Claims, Any, float], Any]
 _CALLS: Mapping[str, tuple[str, _Call]] = {
     "CreateRoom": ("CreateRoomRequest", _create_room),
@@ -256,6 +298,7 @@ _CALLS: Mapping[str, tuple[str, _Call]] = {
     "UpdateParticipant": ("UpdateParticipantRequest", _update_participant),
     "UpdateSubscriptions": ("UpdateSubscriptionsRequest", _update_subscriptions),
     "SendData": ("SendDataRequest", _send_data),
+    "PerformRpc": ("PerformRpcRequest", _perform_rpc),
     "UpdateRoomMetadata": ("UpdateRoomMetadataRequest", _update_room_metadata),
 }
-_ABSENT = ("ForwardParticipant", "MoveParticipant", "PerformRpc")
+_ABSENT = ("ForwardParticipant", "MoveParticipant")

@@ -57,6 +57,14 @@ class HttpResponse(NamedTuple):
     body: bytes
 
 
+@frozen
+class AnswerHttp:
+    """The answer to an HTTP request for which ``handle_http`` gave a number in place of one."""
+
+    number: int
+    response: HttpResponse
+
+
 @frozen(kw_only=True)
 class ServerOptions:
     """How a server behaves.

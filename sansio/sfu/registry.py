@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .. import proto
@@ -9,6 +10,7 @@ from ..base.counters import Counters
 from ..base.entropy import Entropy
 from ..base.limits import SFU_ROOMS
 from ..base.wallclock import WallClock
+from .calls import CallEnded
 from .options import ServerOptions
 from .participant import ServerParticipant
 from .room import Room
@@ -32,6 +34,8 @@ class Registry:
         self._entropy = entropy
         self._wall = wall
         self._rooms: dict[str, Room] = {}
+        self._ended: deque[CallEnded] = deque()
+        self._calls = 0
 
     def unix(self, now: float) -> float:
         """Unix time of a moment."""
@@ -40,6 +44,13 @@ class Registry:
     def make_track_sid(self, prefix: str) -> str:
         """A sid that nothing else has."""
         return prefix + self._entropy.token(12, ALNUM)
+
+    def call(self, participant: ServerParticipant, request: Any, kind: str, now: float) -> int:
+        """PerformRpc of the server API: the number by which the end of the call will be known."""
+        self._calls += 1
+        caller = "RPC_" + self._entropy.token(12, ALNUM)
+        participant.room.calls.begin(self._calls, kind, caller, participant, request, now)
+        return self._calls
 
     @property
     def rooms(self) -> list[Room]:
@@ -76,7 +87,7 @@ class Registry:
             creation_time_ms=int(unix * 1000),
         )
         info.enabled_codecs.extend([proto.models.Codec(mime=mime) for mime in CODECS])
-        room = self._rooms[info.name] = Room(info, self._entropy.bytes(16), self.counters, now)
+        room = self._rooms[info.name] = Room(info, self._entropy.bytes(16), self.counters, self._ended, now)
         return room
 
     def identities(self, room: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from .. import proto
 from ..base.contract import INF, NOW
 from ..base.counters import Counters
 from ..base.limits import SFU_GONE
+from .calls import CallEnded, RoomCalls
 from .data_tracks import DataTrackRoom
 from .participant import Choice, ServerParticipant
 from .track import UpTrack
@@ -32,7 +34,9 @@ class Room:
     ``closes_at``: when it ends for want of participants. ``gone``: sids of those who left, with the time.
     """
 
-    def __init__(self, info: models.Room, trailer: bytes, counters: Counters, now: float) -> None:
+    def __init__(
+        self, info: models.Room, trailer: bytes, counters: Counters, ended: deque[CallEnded], now: float
+    ) -> None:
         self.name = info.name
         self.sid = info.sid
         self.info = info
@@ -40,12 +44,12 @@ class Room:
         self.participants: dict[str, ServerParticipant] = {}
         self.counters = counters
         self.data_tracks = DataTrackRoom(counters)
+        self.calls = RoomCalls(ended)
         self.closes_at = now + info.empty_timeout
         self.gone: dict[str, tuple[models.ParticipantInfo, float]] = {}
         self._told_counts = (0, 0)
         self._speaker_due = INF
         self._quality_due = INF
-        self._speaking: dict[str, float] = {}
         self._forced: dict[str, float] = {}
         self._pauses: dict[str, float] = {}
 
@@ -63,6 +67,7 @@ class Room:
         """Somebody is gone: tracks end, others are told; but not when the same identity is about to come anew."""
         del self.participants[participant.claims.identity]
         self.data_tracks.forget(participant)
+        self.calls.forget(participant)
         for track in list(participant.tracks.values()):
             self._end_track(track)
         for track_sid in list(participant.downs):
@@ -75,7 +80,6 @@ class Room:
         info.version += 1
         info.ClearField("tracks")
         info.ClearField("data_tracks")
-        self._speaking.pop(participant.sid, None)
         self._forced.pop(participant.sid, None)
         for other in self.participants.values():
             other.told_qualities.pop(participant.sid, None)
@@ -315,6 +319,8 @@ class Room:
                 self.counters.add("data_duplicate")
                 return
             sender.last_sequence = packet.sequence
+        if self.calls.due < INF and self.calls.take(sender, packet):
+            return
         packet.participant_identity = "" if sender.claims.hidden else sender.claims.identity
         packet.participant_sid = "" if sender.claims.hidden else sender.sid
         self.deliver(packet, reliable, sender, now)
@@ -346,7 +352,8 @@ class Room:
     @property
     def due(self) -> float:
         """When ``tick`` has to be called."""
-        return min(self._speaker_due, self._quality_due, self.closes_at, min(self._pauses.values(), default=INF))
+        pause = min(self._pauses.values(), default=INF)
+        return min(self._speaker_due, self._quality_due, self.closes_at, self.calls.due, pause)
 
     def force_speaker(self, participant: ServerParticipant, until: float, now: float) -> None:
         """Count somebody as speaking for a while."""
@@ -362,6 +369,8 @@ class Room:
                 if found is not None:
                     wanted = max([down.max_layer for down in found[1].downs.values() if down.enabled], default=-1)
                     self._tell_layers(found[1], tuple([layer <= wanted for layer in range(3)]))
+        if self.calls.due <= now:
+            self.calls.tick(now)
         if self._speaker_due <= now:
             self._judge_speakers(now)
         if self._quality_due <= now:
@@ -383,7 +392,6 @@ class Room:
                 self._forced.pop(participant.sid, None)
             if level >= LEAST_LEVEL:
                 levels[participant.sid] = ceil(level * 8) / 8
-        self._speaking = levels
         for participant in self.participants.values():
             self._tell_speakers(participant, levels)
         self._speaker_due = now + SPEAKER_INTERVAL if audible or levels else INF

@@ -19,7 +19,8 @@ the bytes as they come, in any pieces, by the same ``handle_datagram(port, data,
 
 **HTTP.** Every other request: ``handle_http(method, target, headers, body, now)`` returns ``(status, headers, body)``
 at once: health check at ``/``, ``/rtc/validate`` and ``/rtc/v1/validate``, RoomService by Twirp; 404 elsewhere.
-``headers`` are pairs in any letter case.
+``headers`` are pairs in any letter case. A number in place of that (PerformRpc waits for a participant) means that the
+answer comes later, as ``AnswerHttp(number, response)`` in the outbox; nobody need wait for it.
 
 **Time.** ``advance(now)`` returns the next deadline. ``stop(now)`` tells every client that the server shuts down (leave
 with SERVER_SHUTDOWN) and closes its links; afterwards ``closed`` is true.
@@ -46,7 +47,17 @@ from ..ice.candidate import Candidate
 from ..ice.framing import frame
 from . import api, mock
 from .joining import Knock, Refused, read_knock, split_target
-from .options import PORT, AcceptSignal, DropSignal, Headers, HttpResponse, Note, RefuseSignal, ServerOptions
+from .options import (
+    PORT,
+    AcceptSignal,
+    AnswerHttp,
+    DropSignal,
+    Headers,
+    HttpResponse,
+    Note,
+    RefuseSignal,
+    ServerOptions,
+)
 from .participant import DATA_TRACK, LOSSY, REFRESH_INTERVAL, RELIABLE, ServerParticipant, Setting
 from .registry import ALNUM, Registry
 from .requests import handle_request
@@ -57,6 +68,7 @@ from .token import Claims, mint
 __all__ = [
     "PORT",
     "AcceptSignal",
+    "AnswerHttp",
     "DropSignal",
     "HttpResponse",
     "Note",
@@ -401,6 +413,7 @@ class SfuServer(Registry):
         self._streams.stop()
         self._rooms.clear()
         self._scripts.clear()
+        self._answer_calls()
         self.closed = True
 
     # ------------------------------------------------------------------ for requests and the API
@@ -442,8 +455,8 @@ class SfuServer(Registry):
             self._dismiss(participant, reason, now)
         del self._rooms[room.name]
 
-    def handle_http(self, method: str, target: str, headers: Headers, body: bytes, now: float) -> HttpResponse:
-        """Answer an HTTP request that is not for a WebSocket."""
+    def handle_http(self, method: str, target: str, headers: Headers, body: bytes, now: float) -> HttpResponse | int:
+        """Answer an HTTP request that is not for a WebSocket; a number when the answer comes later."""
         now = self._time(now)
         try:
             path, _ = split_target(target)
@@ -460,6 +473,12 @@ class SfuServer(Registry):
         if path.startswith(api.PREFIX):
             return api.handle(self, self._options, method, path, headers, body, now)
         return api.plain(404, "404 page not found")
+
+    def _answer_calls(self) -> None:
+        """Answer those who have had a participant called."""
+        while self._ended:
+            ended = self._ended.popleft()
+            self.outbox.append(AnswerHttp(ended.number, api.answer_call(ended)))
 
     def _validate(self, target: str, headers: Headers, now: float) -> HttpResponse:
         try:
@@ -534,6 +553,7 @@ class SfuServer(Registry):
             if not due:
                 later = min(self._advance_rooms(now), min(self._dues.values(), default=INF))
                 if later > now and not self._ready:
+                    self._answer_calls()
                     return later
                 continue
             for participant in due:

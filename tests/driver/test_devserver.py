@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
+import time
 
 import pytest
 import trio
@@ -13,6 +15,7 @@ import trio_client.devserver
 from sansio.base.contract import ClosePort, CloseSignal, Interface, SendSignal, Transmit
 from sansio.sfu import routes
 from sansio.sfu.options import DropSignal
+from sansio.sfu.token import Claims, mint
 from trio_client import ConnectOptions, DataReceived, ParticipantConnected, Reconnected, TokenRejected
 from trio_client.devserver import DevServer, _http, _ice_tcp, _server
 
@@ -36,6 +39,7 @@ async def quiet(server: DevServer) -> None:
     assert not server._links
     assert not server._numbers
     assert not server._refusals
+    assert not server._asked
 
 
 @contextlib.asynccontextmanager
@@ -270,6 +274,41 @@ def test_plain_http():
 
 
 # ------------------------------------------------------------------ garbage
+
+
+def rpc(server: DevServer, method: str) -> bytes:
+    claims = Claims("admin", "demo", "devkey", room_join=False, room_admin=True)
+    token = mint(claims, server.keys["devkey"], time.time())
+    body = json.dumps({"room": "demo", "destination_identity": "alice", "method": method, "payload": "x"}).encode()
+    return (
+        f"POST /twirp/livekit.RoomService/PerformRpc HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def test_a_participant_is_called():
+    async def scenario(server):
+        async with trio_client.connect(server.url, server.token("alice")) as alice:
+
+            @alice.local_participant.register_rpc_method("echo")
+            async def echo(data):
+                return data.payload
+
+            @alice.local_participant.register_rpc_method("sleep")
+            async def sleep(data):
+                sleeping.set()
+                await trio.sleep_forever()
+
+            sleeping = trio.Event()
+            assert (await ask(server, rpc(server, "echo"))).endswith(b'"payload": "x"\n}')
+            assert b" 400 " in await ask(server, rpc(server, "nonsense"))
+            async with trio.open_nursery() as nursery, connection(server) as stream:
+                await stream.send_all(rpc(server, "sleep"))
+                await sleeping.wait()
+                nursery.start_soon(alice.disconnect)
+                assert b" 404 " in await stream.receive_some()
+
+    run(scenario)
 
 
 def test_what_is_no_http():

@@ -36,7 +36,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(what, red=True, bold=True)
 
 
-BOTH = ("data_tracks", "media", "media_files", "messages", "readme", "room", "streams")
+BOTH = ("data_tracks", "media", "media_files", "messages", "readme", "room", "rpc", "streams")
 """Modules whose tests run on the development server as well, whether there is a real one or not."""
 
 

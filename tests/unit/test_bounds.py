@@ -204,6 +204,7 @@ BOUNDS: dict[str, dict[str, str]] = {
         "replies": "SCTP_CONTROL",
     },
     "sdp/description.py": {"lines": "SDP_LINES"},
+    "sfu/calls.py": {"_calls": "SFU_CALLS"},
     "sfu/connection.py": {"slots": "SFU_SECTIONS", "_candidates": OURS, "_outstanding": "slots"},
     "sfu/data_tracks.py": {
         "subscribers": "SFU_PARTICIPANTS",
@@ -242,11 +243,10 @@ BOUNDS: dict[str, dict[str, str]] = {
         "_held": "SFU_HELD_DATA",
         "peers": FIXED,
     },
-    "sfu/registry.py": {"_rooms": "SFU_ROOMS"},
+    "sfu/registry.py": {"_rooms": "SFU_ROOMS", "_ended": TAKEN},
     "sfu/room.py": {
         "participants": "SFU_PARTICIPANTS",
         "gone": "SFU_GONE",
-        "_speaking": "participants",
         "_forced": "participants",
         "_pauses": "SFU_TRACKS",
     },

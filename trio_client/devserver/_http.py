@@ -52,8 +52,8 @@ class HttpAnswer:
 class Site(Protocol):
     """What the connections are for."""
 
-    def answer(self, request: HttpRequest) -> HttpAnswer:
-        """The answer to a plain request."""
+    async def answer(self, request: HttpRequest) -> HttpAnswer:
+        """The answer to a plain request. It comes at once, or when a participant that is called has answered."""
 
     def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpAnswer | None:
         """None lets the WebSocket in; otherwise the refusal."""
@@ -85,7 +85,10 @@ async def serve_connection(site: Site, stream: trio.SocketStream) -> None:
             else:
                 await _write_answer(http, stream, refusal)
         else:
-            await _write_answer(http, stream, site.answer(request))
+            scope.deadline = math.inf
+            answer = await site.answer(request)
+            scope.deadline = trio.current_time() + REQUEST_TIMEOUT
+            await _write_answer(http, stream, answer)
 
 
 class _Gone(Exception):

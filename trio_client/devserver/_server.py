@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .._core import INF, ClosePort, CloseSignal, Counters, DropSignal, RefuseSignal, SendSignal
+from .._core import (
+    INF,
+    AnswerHttp,
+    ClosePort,
+    CloseSignal,
+    Counters,
+    DropSignal,
+    HttpResponse,
+    RefuseSignal,
+    SendSignal,
+)
 from .._net import list_interfaces
 from .._ports import DATAGRAM_BYTES, UdpPort, open_udp
 from ._http import HttpAnswer, HttpRequest, SignalLink, serve_connection
@@ -58,6 +68,7 @@ class DevServer:
         self._numbers: dict[SignalLink, int] = {}
         self._next = itertools.count(1)
         self._refusals: dict[int, HttpAnswer] = {}
+        self._asked: dict[int, trio.MemorySendChannel[HttpResponse]] = {}
         self._connections = 0
         self._due = INF
         self._sleep = trio.CancelScope()
@@ -137,6 +148,9 @@ class DevServer:
                 case ClosePort(port=port):
                     if port in self._streams:
                         self._streams[port].close()
+                case AnswerHttp(number=number, response=response):
+                    if number in self._asked:  # whoever asked may have gone
+                        self._asked[number].send_nowait(response)
                 case RefuseSignal(signal=signal, status=status, body=body):
                     self._refusals[signal] = HttpAnswer(status, body.encode())
         notes = machine.notes
@@ -209,12 +223,21 @@ class DevServer:
                 self._pump()
         await trio.aclose_forcefully(stream)
 
-    def answer(self, request: HttpRequest) -> HttpAnswer:
+    async def answer(self, request: HttpRequest) -> HttpAnswer:
         """The answer to a plain HTTP request; called by its connection."""
-        status, headers, body = self._machine.handle_http(
+        found = self._machine.handle_http(
             request.method, request.target, request.headers, request.body, trio.current_time()
         )
-        self._pump()
+        if isinstance(found, int):
+            self._asked[found], later = trio.open_memory_channel[HttpResponse](1)
+            try:
+                self._pump()
+                status, headers, body = await later.receive()
+            finally:
+                del self._asked[found]
+        else:
+            self._pump()
+            status, headers, body = found
         return HttpAnswer(status, body, headers)
 
     def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpAnswer | None:

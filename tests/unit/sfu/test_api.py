@@ -241,7 +241,7 @@ def test_forms_that_are_not_taken(door):
     assert call(door, "CreateRoom", headers=())[1]["code"] == "bad_route"
     assert call(door, "Nonsense")[1]["code"] == "bad_route"
     assert call(door, "/twirp/livekit.Egress/CreateRoom")[1]["code"] == "bad_route"
-    assert call(door, "PerformRpc") == (501, {"code": "unimplemented", "msg": "not implemented"})
+    assert call(door, "MoveParticipant") == (501, {"code": "unimplemented", "msg": "not implemented"})
 
 
 # ------------------------------------------------------------------ other paths

@@ -51,7 +51,7 @@ class Halves:
             now=0.0,
         )
         self.participant.add_candidates([(host_candidate(A), 1)], 0.0)
-        Room(proto.models.Room(), b"", Counters(), 0.0).enter(self.participant, 0.0)
+        Room(proto.models.Room(), b"", Counters(), deque(), 0.0).enter(self.participant, 0.0)
         self.opens = opens
         self.clients = []
         self.world.add("server", self, {1: A}, deliver=self._deliver)
