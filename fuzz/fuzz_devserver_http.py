@@ -25,7 +25,7 @@ class Site:
         self.open: list[SignalLink] = []
         self.closed = 0
 
-    def answer(self, request: HttpRequest) -> HttpAnswer:
+    async def answer(self, request: HttpRequest) -> HttpAnswer:
         assert len(request.body) <= MAX_BODY + 65536
         return HttpAnswer(200, request.body)
 
