@@ -16,6 +16,7 @@ from sansio.testing.turnserver import TurnServer
 
 from .desk import ETH, Desk
 from .party import BAD, GOOD, Party
+from .studio import Studio
 
 TURN = ("203.0.113.1", 3478)
 URLS = {
@@ -198,6 +199,20 @@ def test_the_server_forces_relays():
     assert len(desk.found(OpenUdp)) == 2
     assert len(candidates(desk)) == 1
     assert all(pair.local.type == "relay" for pair in desk.engine._parts.transports.pairs_report())
+
+
+def test_a_resume_may_name_relays_and_force_them():
+    studio = Studio()
+    assert studio.engine.media_report()[1] == []
+    studio.closed()
+    studio.wait(1)
+    studio.opened()
+    studio.transmits.clear()
+    studio.say(reconnect=rtc.ReconnectResponse(**forced()))
+    (way,) = studio.engine.media_report()[1]
+    assert (way.kind, way.target) == ("relay over udp", f"{TURN[0]} port {TURN[1]}")
+    (peer,) = studio.engine._parts.transports._peers
+    assert peer.connection.transport.ice.selected_addr is None  # no address of ours is of use any more
 
 
 def test_a_policy_of_relays_tells_of_no_address_of_ours():

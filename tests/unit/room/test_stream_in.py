@@ -613,6 +613,17 @@ def test_tiny_parts_and_large_headers_count(hall, monkeypatch):
     assert hall.streams.advance(1.0) == INF
 
 
+def test_what_is_read_does_not_count_any_more(hall):
+    stream = hall.open()
+    before = hall.streams.diagnostics()["unread"]
+    for index in range(5):
+        hall.chunk(index, bytes(1_000))
+    assert hall.streams.diagnostics()["unread"] == before + 5 * (1_000 + limits.STREAM_PART_COST)
+    hall.read(stream)
+    assert not stream.done
+    assert hall.streams.diagnostics()["unread"] == before
+
+
 def test_streams_that_are_over_and_empty_count_until_they_are_read(hall, monkeypatch):
     monkeypatch.setattr(limits, "STREAMS_UNREAD", 100 * limits.STREAM_PART_COST)
     streams = []
