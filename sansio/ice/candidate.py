@@ -58,11 +58,6 @@ class Candidate:
         return ip_version(self.address) != 0
 
     @property
-    def is_mdns(self) -> bool:
-        """Whether the address is a multicast DNS name, which hides an address of the local network."""
-        return self.address.lower().endswith(".local")
-
-    @property
     def usable(self) -> bool:
         """Whether we can do anything with it: component 1, UDP or TCP, a known type and an IP address.
 

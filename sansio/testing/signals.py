@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .world import Node, World
 
 CONNECT_AGAIN = 1.0
-"""Seconds after which a connection request that met silence is repeated: by TCP after the first, whose next would be
-late, so a driver asks anew beside it by then."""
+"""Seconds after which a connection request that met silence is repeated: TCP does so once, and a driver connects anew
+before TCP would do so again."""
 RETRANSMISSION = 0.2
 """Seconds after which bytes that met silence are repeated, doubled each time up to LONGEST_WAIT."""
 LONGEST_WAIT = 30.0

@@ -108,8 +108,7 @@ def test_usable(line, usable):
 
 
 def test_names():
-    assert parse_candidate(LINES[6]).is_mdns
-    assert not parse_candidate(LINES[0]).is_mdns
+    assert parse_candidate(LINES[0]).is_ip
     assert not parse_candidate(LINES[6]).is_ip
 
 
