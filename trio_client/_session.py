@@ -288,15 +288,9 @@ class Session:
             event = read()
             if event is None:
                 break
-            kind = type(event)
-            heard = listeners.wants(kind)
             source: Any = event.source
-            if source is not None and source._listeners is not None:
-                heard = heard or source._listeners.wants(kind)
-                source._listeners.emit(event)
-            if heard:
-                listeners.emit(event)
-            else:
+            heard = source is not None and source._listeners is not None and source._listeners.emit(event)
+            if not listeners.emit(event) and not heard:
                 self.counters.add("data_unheard")
         if self.engine.owing:  # the window has opened
             self.driver.pump()

@@ -357,14 +357,17 @@ class Listeners:
 
     # ------------------------------------------------------------------ delivery
 
-    def emit(self, event: Event) -> None:
-        """Give one event to everybody who wants it."""
+    def emit(self, event: Event) -> bool:
+        """Give one event to everybody who wants it. Whether anybody does, or waits for one and looks at it."""
+        heard = False
         if self._waiters:
             self._wake_waiters(event)
+            heard = True
         for ref in tuple(self._streams):
             stream = ref()
             if stream is not None and isinstance(event, stream.types):
                 stream.push(event)
+                heard = True
         cls = type(event)
         calls = self._calls.get(cls)
         if calls is None:
@@ -378,16 +381,7 @@ class Listeners:
             coroutine = self.hub.call(handler.original, args)
             if coroutine is not None:
                 self._start(handler, event, coroutine)
-
-    def wants(self, cls: type[Event]) -> bool:
-        """Whether anybody listens for this event type."""
-        if self._waiters or (self._calls.get(cls) or self._collect(cls)):
-            return True
-        for ref in self._streams:
-            stream = ref()
-            if stream is not None and issubclass(cls, stream.types):
-                return True
-        return False
+        return heard or bool(calls)
 
     def _collect(self, cls: type[Event]) -> tuple[_Handler, ...]:
         calls = tuple([handler for base in cls.__mro__ for handler in self._handlers.get(base, ())])
