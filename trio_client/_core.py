@@ -166,7 +166,7 @@ if TYPE_CHECKING:
     from sansio.sfu.server import SfuServer
     from sansio.sfu.token import Claims, mint
     from sansio.signal.refusal import Refusal, RefusalKind
-    from sansio.signal.urls import UnusableToken, UrlError, explain_url
+    from sansio.signal.urls import UnusableToken, UrlError, explain_url, is_loopback
     from sansio.testing.record import Recorder, Replayed, replay
 
 __all__ = [
@@ -325,6 +325,7 @@ __all__ = [
     "core_track",
     "events",
     "explain_url",
+    "is_loopback",
     "mint",
     "models",
     "opus",
@@ -382,6 +383,7 @@ _LATER = {
     "UnusableToken": "signal.urls",
     "UrlError": "signal.urls",
     "explain_url": "signal.urls",
+    "is_loopback": "signal.urls",
     "opus": "rtp.payload",
     "pair_line": "ice.verdict",
     "path_table": "ice.verdict",

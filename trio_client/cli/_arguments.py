@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ def build() -> argparse.ArgumentParser:
         epilog=EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(
@@ -41,6 +43,16 @@ def build() -> argparse.ArgumentParser:
             )
         )
     return parser
+
+
+class _Version(argparse.Action):
+    """Looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
+        from importlib.metadata import version
+
+        print(f"trio-livekit {version('trio-livekit')}")
+        parser.exit()
 
 
 class Command(NamedTuple):
@@ -64,6 +76,13 @@ def _bounded(low: float, high: float, kind: Callable[[str], float] = float) -> C
         return value
 
     return convert
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from None
 
 
 def _port(text: str) -> int:
@@ -130,8 +149,12 @@ def _devserver(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--udp-port", type=_port, default=0, help="UDP port of everybody's media (default: any)")
     parser.add_argument("--tcp-port", type=_port, default=0, help="TCP port, for those without UDP (default: any)")
-    parser.add_argument("--bind", default="127.0.0.1", help="address to listen on (default: 127.0.0.1; 0.0.0.0: all)")
-    parser.add_argument("--node-ip", default="", help="address that clients are to use, if it is another")
+    parser.add_argument(
+        "--bind", type=_address, default="127.0.0.1", help="address to listen on (default: 127.0.0.1; 0.0.0.0: all)"
+    )
+    parser.add_argument(
+        "--node-ip", type=_address, default="", help="address that clients are to use, if it is another"
+    )
     parser.add_argument("--keys", type=_keys, default=None, help='API keys, as "key: secret" (default: devkey)')
     _seconds(parser, "stop after so long (default: when interrupted)")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import time
 from argparse import Namespace
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
 
+from .._core import is_loopback
 from ._exits import Exit, Failure
 
 DEVELOPMENT = ("devkey", "secret" * 6)
@@ -39,9 +38,9 @@ def find_token(arguments: Namespace, url: str) -> str:
 
 
 def key_for(arguments: Namespace, url: str) -> tuple[str, str]:
-    """The key to make tokens for this server with."""
+    """The key to make tokens for this server with. Raises UrlError."""
     key = find_key(arguments)
-    if key is None and not is_local(url):
+    if key is None and not is_loopback(url):
         raise Failure(Exit.USAGE, "How to get in? Give a token, or an API key with --key and --secret.")
     return key or DEVELOPMENT
 
@@ -58,15 +57,3 @@ def make_token(key: tuple[str, str], identity: str, room: str) -> str:
     from .._core import Claims, mint
 
     return mint(Claims(identity, room, key[0], can_update_own_metadata=True), key[1], time.time())
-
-
-def is_local(url: str) -> bool:
-    """Whether the server is on this machine."""
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
