@@ -676,6 +676,27 @@ def test_long_answers_go_in_several_packets():
 # ------------------------------------------------------------------ heartbeats
 
 
+def test_two_packets_of_data_share_an_acknowledgement():
+    pair = Pair().up()
+    pair.run(1.0)
+    pair.sent.clear()
+
+    def packet() -> None:
+        tsn = (pair.a.association.receiver.cum + 1) & 0xFFFFFFFF
+        fields = chunks.DATA_FIELDS.pack(7, 17, tsn, 9, 0, 53)
+        pair.forge("a", (chunks.DATA, 7, fields[4:] + b"x"))
+        pair.flush()
+
+    packet()
+    assert pair.log() == []
+    packet()
+    assert pair.log() == [("a", ["SACK"])]
+    packet()
+    assert len(pair.sent) == 1
+    pair.run(0.5)  # one that stays alone is acknowledged after a while
+    assert pair.log() == [("a", ["SACK"])] * 2
+
+
 def test_idle_association_sends_heartbeats():
     pair = Pair().up()
     pair.run(200.0)
