@@ -152,9 +152,7 @@ def _devserver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bind", type=_address, default="127.0.0.1", help="address to listen on (default: 127.0.0.1; 0.0.0.0: all)"
     )
-    parser.add_argument(
-        "--node-ip", type=_address, default="", help="address that clients are to use, if it is another"
-    )
+    parser.add_argument("--node-ip", type=_address, help="address that clients are to use, if it is another")
     parser.add_argument("--keys", type=_keys, default=None, help='API keys, as "key: secret" (default: devkey)')
     _seconds(parser, "stop after so long (default: when interrupted)")
 

@@ -23,7 +23,7 @@ async def run(arguments: Namespace) -> int:
             udp_port=arguments.udp_port,
             tcp_port=arguments.tcp_port,
             bind=arguments.bind,
-            node_ip=arguments.node_ip,
+            node_ip=arguments.node_ip or "",
             keys=arguments.keys,
             log=lambda what, room, identity: transcript.say(f"{identity} {what} {room}"),
         ) as server,
