@@ -121,6 +121,11 @@ class RtpPacket:
         data = self.data
         return tuple([int.from_bytes(data[at : at + 4], "big") for at in range(12, 12 + 4 * (data[0] & 0x0F), 4)])
 
+    def name(self, ident: int) -> str:
+        """The text of a header extension element, such as a MID; empty without one. ``ident`` 0: none is agreed on."""
+        value = self.extension(ident) if ident else None
+        return value.decode("utf-8", "replace") if value else ""
+
     def extension(self, ident: int) -> bytes | None:
         """The data of one header extension element; None when the packet has none of that id.
 

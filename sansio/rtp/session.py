@@ -349,26 +349,22 @@ class RtpSession:
         else:
             self._receive_unknown(packet, now)
 
-    def _name(self, packet: RtpPacket, ident: int) -> str:
-        value = packet.extension(ident) if ident else None
-        return value.decode("utf-8", "replace") if value else ""
-
     def _receive_unknown(self, packet: RtpPacket, now: float) -> None:
         ids = self._extensions
         ssrc = packet.ssrc
         if self.closed or not ssrc:  # 0 is a legal source, and our word for none
             self.counters.add("unknown_ssrc")
             return
-        mid = self._name(packet, ids.mid)
+        mid = packet.name(ids.mid)
         if packet.payload_type in self._rtx_types:
-            receiver = self._by_name.get((mid, self._name(packet, ids.repaired_rid)))
+            receiver = self._by_name.get((mid, packet.name(ids.repaired_rid)))
             if receiver is None or not receiver.ssrc or receiver.rtx_ssrc:
                 self.counters.add("unknown_rtx")
                 return
             self._bind_rtx(receiver, ssrc)
             receiver.receive_rtx(packet, now)
             return
-        receiver = self._by_name.get((mid, self._name(packet, ids.rid)))
+        receiver = self._by_name.get((mid, packet.name(ids.rid)))
         if receiver is not None and not receiver.ssrc:
             self._bind(receiver, ssrc, 0, now)
             receiver.receive(packet, now)

@@ -206,9 +206,7 @@ class MediaRelay:
         track.forward(stream, packet, codec, keyframe, now)
 
     def _name(self, packet: RtpPacket, uri: str) -> str:
-        ident = self.extensions.get(uri)
-        value = packet.extension(ident) if ident else None
-        return value.decode("utf-8", "replace") if value else ""
+        return packet.name(self.extensions.get(uri, 0))
 
     def _find_stream(self, packet: RtpPacket) -> UpStream | None:
         """Bind a source that no description named, by the names in its header extensions (RFC 8852)."""
