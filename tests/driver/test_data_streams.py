@@ -578,6 +578,9 @@ def test_a_writer_that_waits_in_line_while_the_session_is_joined_anew():
                 await trio.sleep(1)
                 await alice.simulate(Scenario.FULL_RECONNECT)
                 net.loss = lambda data: False
+                before = alice.stats().bytes_sent
+            await trio.sleep(1)
+            assert alice.stats().bytes_sent - before < 100_000, "the rest went out all the same"
 
     run(main)
 
