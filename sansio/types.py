@@ -343,7 +343,7 @@ def utc_from_ms(ms: int) -> datetime | None:
 
 
 class Scenario(Enum):
-    """Drills for what may happen to a connection: the first two are staged here, the others by the server."""
+    """Drills for what may happen to a connection: the first two are staged here, the others by or with the server."""
 
     SIGNAL_RECONNECT = "signal_reconnect"
     """The signalling link breaks; the session is resumed."""
@@ -361,6 +361,14 @@ class Scenario(Enum):
     """The next resume within five seconds loses its link right after it succeeded."""
     DISCONNECT_SIGNAL_ON_RESUME_NO_MESSAGES = "disconnect_signal_on_resume_no_messages"
     """The next resume within five seconds fails before its first message."""
+    FORCE_TCP = "force_tcp"
+    """The server offers this participant nothing but ICE over TCP from the next join on: FULL_RECONNECT makes one."""
+    FORCE_TLS = "force_tls"
+    """The same with relays over TLS, which the server has to have: without one there is no way left."""
+    SUBSCRIBER_BANDWIDTH = "subscriber_bandwidth"
+    """The server takes our way from it for one of so many bit/s (100 000 unless told; 0: as it is)."""
+    LEAVE_REQUEST_FULL_RECONNECT = "leave_request_full_reconnect"
+    """The server is to ask for a new join. LiveKit 1.13 does nothing; ``FULL_RECONNECT`` is the drill that works."""
 
 
 # ------------------------------------------------------------------ statistics

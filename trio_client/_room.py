@@ -190,14 +190,15 @@ class Room(Listening):
         with trio.move_on_after(self._close_timeout):
             await self._session.ended.wait()
 
-    async def simulate(self, scenario: Scenario) -> None:
+    async def simulate(self, scenario: Scenario, value: int | None = None) -> None:
         """Stage a drill, and see how the program takes it: a lost link, a lost session, a server that leaves.
 
-        Returns once it is staged; the events tell what follows. Raises LocalProtocolError while reconnecting, and
-        DisconnectedError when the room has ended.
+        ``value``: seconds of SPEAKER_UPDATE (3 unless told), bit/s of SUBSCRIBER_BANDWIDTH (100 000). Returns once it
+        is staged; the events tell what follows. Raises LocalProtocolError while reconnecting and for a value that the
+        drill does not take, and DisconnectedError when the room has ended.
         """
         await trio.lowlevel.checkpoint()
-        self._session.do(self._session.engine.simulate, scenario)
+        self._session.do(self._session.engine.simulate, scenario, value=value)
 
     # ------------------------------------------------------------------ looking inside
 

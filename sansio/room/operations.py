@@ -31,7 +31,9 @@ from .track import LocalTrack, RemoteTrack, TrackDescription
 if TYPE_CHECKING:
     from ..proto import models
 
-_SPEAKER_SECONDS = 3
+_NUMBERED = {Scenario.SPEAKER_UPDATE: 3, Scenario.SUBSCRIBER_BANDWIDTH: 100_000}
+"""Drills that take a number, and the one that they take unless told."""
+_FORCED = {Scenario.FORCE_TCP: proto.rtc.CandidateProtocol.TCP, Scenario.FORCE_TLS: proto.rtc.CandidateProtocol.TLS}
 """How long the server pretends that somebody speaks, in the drill of that name."""
 _NO_DATA = "not connected: data can be published between connect and disconnect"
 
@@ -198,18 +200,23 @@ class Operations:
             raise
         return token
 
-    def simulate(self, scenario: Scenario, now: float) -> None:
-        """Stage a drill. Raises LocalProtocolError unless the session is connected."""
+    def simulate(self, scenario: Scenario, now: float, *, value: int | None = None) -> None:
+        """Stage a drill. Raises LocalProtocolError unless the session is connected, and for a value that it lacks."""
         now = self._time(now)
         if self._course.life.state is not State.CONNECTED or self._course.stopping is not None:
             raise LocalProtocolError("not connected: drills are for a connected session")
+        if value is not None and (scenario not in _NUMBERED or not 0 <= value < 1 << 31):
+            raise LocalProtocolError(f"{scenario.name} takes no such value: {value}")
         if scenario is Scenario.SIGNAL_RECONNECT:
             self._course.trigger(Trigger.SIGNAL_LOST, now)
         elif scenario is Scenario.FULL_RECONNECT:
             self._course.trigger(Trigger.LEAVE_RESTART, now)
+        elif scenario in _FORCED:
+            forced = proto.rtc.SimulateScenario(switch_candidate_protocol=_FORCED[scenario])
+            self._link.send("simulate", forced, now)
         else:
-            value: Any = _SPEAKER_SECONDS if scenario is Scenario.SPEAKER_UPDATE else True
-            self._link.send("simulate", proto.rtc.SimulateScenario(**{scenario.value: value}), now)
+            wanted: Any = _NUMBERED.get(scenario, True) if value is None else value
+            self._link.send("simulate", proto.rtc.SimulateScenario(**{scenario.value: wanted}), now)
 
     def cancel(self, token: int, now: float) -> None:
         """Forget a request: its answer will be ignored, and a track that it was to publish is ended."""

@@ -81,6 +81,39 @@ def test_the_session_goes_on(server, room, native, single, drill, resumed):
 
 
 @MODES
+def test_the_next_join_is_over_tcp(server, room, single):
+    async def scenario() -> None:
+        async with joined(server, room, single=single, canUpdateOwnMetadata=True) as ours:
+            await ours.simulate(Scenario.FORCE_TCP)
+            await ours.local_participant.set_metadata("the server has heard of it")
+            assert await reconnected(ours, Scenario.FULL_RECONNECT) == [Reconnecting, Reconnected]
+            chosen = {pair.protocol for pair in ours._session.engine.media_report()[0] if pair.selected}
+            assert chosen == {"tcp"}
+
+    run(scenario)
+
+
+@MODES
+@pytest.mark.parametrize("drill", [Scenario.SUBSCRIBER_BANDWIDTH, Scenario.LEAVE_REQUEST_FULL_RECONNECT])
+def test_drills_that_nothing_shows_of(server, room, native, single, drill):
+    """The first throttles what the server forwards of video; the second is one that the server does not know."""
+    peer = native("them")
+    peer.call("echo")
+
+    async def scenario() -> None:
+        async with joined(server, room, single=single) as ours:
+            await peer.await_("participant_connected")
+            async with ours.events(DataReceived, SignalReconnecting, Reconnecting, Disconnected) as events:
+                await ours.simulate(drill)
+                await ours.local_participant.publish_data(b"still here", wait_acked=True)
+                event = await anext(aiter(events))
+                assert isinstance(event, DataReceived)
+                assert event.payload == b"still here"
+
+    run(scenario)
+
+
+@MODES
 def test_the_server_ends_the_session(server, room, single):
     async def scenario() -> None:
         async with joined(server, room, single=single) as ours, ours.events(Reconnecting, Disconnected) as events:

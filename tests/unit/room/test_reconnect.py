@@ -318,14 +318,41 @@ def test_drills_are_staged_here(scenario, story):
 
 def test_drills_of_the_server_are_asked_for():
     with Talk() as talk:
-        for scenario in (Scenario.SPEAKER_UPDATE, Scenario.NODE_FAILURE):
+        for scenario in (Scenario.SPEAKER_UPDATE, Scenario.SUBSCRIBER_BANDWIDTH, Scenario.NODE_FAILURE):
             talk.drill(scenario)
         talk.wait(0.1)
         asked = talk.requests("alice", "simulate")
-        assert [drill.WhichOneof("scenario") for drill in asked] == ["speaker_update", "node_failure"]
+        assert [drill.WhichOneof("scenario") for drill in asked] == [
+            "speaker_update",
+            "subscriber_bandwidth",
+            "node_failure",
+        ]
+        assert (asked[0].speaker_update, asked[1].subscriber_bandwidth) == (3, 100_000)
         talk.alice.stop(talk.now)
         with pytest.raises(LocalProtocolError):
             talk.alice.simulate(Scenario.SERVER_LEAVE, talk.now)
+
+
+def test_drills_may_take_a_number():
+    with Talk() as talk:
+        talk.alice.simulate(Scenario.SUBSCRIBER_BANDWIDTH, talk.now, value=0)
+        for scenario, value in [(Scenario.NODE_FAILURE, 1), (Scenario.SPEAKER_UPDATE, -1)]:
+            with pytest.raises(LocalProtocolError, match="takes no such value"):
+                talk.alice.simulate(scenario, talk.now, value=value)
+        talk.poke()
+        talk.wait(0.1)
+        (asked,) = talk.requests("alice", "simulate")
+        assert asked.HasField("subscriber_bandwidth")
+        assert asked.subscriber_bandwidth == 0
+
+
+def test_a_forced_way_is_asked_for_by_its_number():
+    with Talk() as talk:
+        for scenario in (Scenario.FORCE_TCP, Scenario.FORCE_TLS):
+            talk.drill(scenario)
+        talk.wait(0.1)
+        assert [asked.switch_candidate_protocol for asked in talk.requests("alice", "simulate")] == [1, 2]
+        assert talk.story() == ["Connected"]
 
 
 @pytest.mark.parametrize("seed", range(6))
