@@ -260,7 +260,7 @@ def test_a_reader_that_goes_away(url):
 
 def test_join_piped(url, capsys):
     process = start("join", url, "--room", "piped", "--identity", "alice")
-    line_with(process, "joined piped as alice: nobody else is there")
+    line_with(process, "joined piped as alice, with nobody else")
     hello = ["--send", "hello\x1b[1m", "--topic", "chat"]
     assert main(["join", url, "--room", "piped", "--identity", "bob", "--seconds", "0.2", *hello]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import IntEnum
 
 from .._core import UnusableToken, UrlError
@@ -16,6 +15,7 @@ from .._errors import (
     ServerUnreachable,
     TokenRejected,
 )
+from .._groups import leaves
 
 
 class Exit(IntEnum):
@@ -76,17 +76,9 @@ class Failure(Exception):
 
 def explain(error: BaseException) -> Failure | None:
     """How to end for this exception, or group of some; None if it is a bug."""
-    failures = [_explain(leaf) for leaf in _leaves(error)]
+    failures = [_explain(leaf) for leaf in leaves(error)]
     found = [failure for failure in failures if failure is not None]
     return found[0] if len(found) == len(failures) else None
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def _explain(error: BaseException) -> Failure | None:

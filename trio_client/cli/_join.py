@@ -82,7 +82,7 @@ async def run(arguments: Namespace) -> int:
             stop_after(scope, arguments.seconds)
             me = room.local_participant.identity
             others = ", ".join(sorted(room.remote_participants)) or "nobody else"
-            transcript.say(f"joined {room.name} as {me}: {others} is there")
+            transcript.say(f"joined {room.name} as {me}, with {others}")
             levels = Levels(transcript, room)
             with room.events(overflow="drop_oldest") as events:
                 if transcript.live:

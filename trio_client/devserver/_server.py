@@ -22,6 +22,7 @@ from .._core import (
     RefuseSignal,
     SendSignal,
 )
+from .._groups import leaves
 from .._net import list_interfaces
 from .._ports import DATAGRAM_BYTES, UdpPort, open_udp
 from ._http import HttpAnswer, HttpRequest, SignalLink, serve_connection
@@ -275,12 +276,6 @@ def _addresses(host: str) -> list[str]:
     return found or ["::1" if six else "127.0.0.1"]
 
 
-def _cancelled(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return any(_cancelled(inner) for inner in error.exceptions)
-    return isinstance(error, trio.Cancelled)
-
-
 @asynccontextmanager
 async def serve(
     *,
@@ -340,7 +335,7 @@ async def serve(
                 yield server
             except BaseException as error:
                 # Kept aside: a nursery would wrap it.
-                if _cancelled(error):
+                if any(isinstance(leaf, trio.Cancelled) for leaf in leaves(error)):
                     raise
                 failure = error
             finally:
