@@ -266,7 +266,7 @@ async def _hurry(session: Session, closing: trio.CancelScope) -> None:
         await trio.sleep_forever()
     finally:
         closing.deadline = min(closing.deadline, trio.current_time() + CANCELLED_CLOSE)
-        with trio.move_on_after(CANCELLED_CLOSE / 2, shield=True):
+        with trio.CancelScope(deadline=trio.current_time() + CANCELLED_CLOSE / 2, shield=True):
             await session.ended.wait()
         session.stop(flush=False)
 

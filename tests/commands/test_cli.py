@@ -264,7 +264,7 @@ def test_join_piped(url, capsys):
     hello = ["--send", "hello\x1b[1m", "--topic", "chat"]
     assert main(["join", url, "--room", "piped", "--identity", "bob", "--seconds", "0.2", *hello]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r" +\d+\.\d{3}  joined piped as bob: alice is there", lines[0])
+    assert re.fullmatch(r" +\d+\.\d{3}  joined piped as bob, with alice", lines[0])
     assert lines[-1].endswith("  left")
     # Packets and news of participants go different ways, so one may overtake the other.
     data = "DataReceived from bob on chat: 68 65 6c 6c 6f 1b 5b 31 6d (9 bytes)"
