@@ -90,7 +90,7 @@ def test_who_gives_up_in_silence_hears_no_more():
     world.run_until_quiet()
     assert client.answers == server.answers == []
     world, client, _ = place(site=Site(firewall=TCP_443))
-    world.run_for(8.0)
+    world.run_for(14.5)  # after the last request
     ask(world, "c", CloseSignal(1))
     world.run_until_quiet()
     assert client.answers == []
