@@ -132,7 +132,7 @@ async def prepare_media(nursery: trio.Nursery, net: Any, room: Any) -> dict[str,
     }
 
 
-THREADS = 0.02
+THREADS = 0.003
 """Real seconds of quiet before virtual time jumps where threads work on files and pictures."""
 
 
@@ -182,7 +182,7 @@ def test_block_runs(page: str, code: str, tmp_path: Path, monkeypatch: pytest.Mo
                         names.update(await prepare_media(nursery, net, room))
                     elif page == "data-tracks":
                         await nursery.start(publish_data_track, net)
-                    end.deadline = trio.current_time() + (10 if page == "media" else 60)
+                    end.deadline = trio.current_time() + 60
                     visited = trio.Event()
                     nursery.start_soon(visit, net, page, visited)
                     await names["block"]()
