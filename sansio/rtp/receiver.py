@@ -386,18 +386,18 @@ class RtpReceiver:
 
     def _deliver(self, packet: RtpPacket) -> None:
         """The next packet in order."""
-        raise NotImplementedError
+        raise NotImplementedError  # audio and video differ in it; this class alone is never put on a route
 
     def _lose(self) -> None:
         """The next packet in order will never come."""
-        raise NotImplementedError
+        raise NotImplementedError  # audio and video differ in it; this class alone is never put on a route
 
     def _salvage(self, index: int, packet: RtpPacket) -> None:
         """A packet behind a gap may tell what is in the gap."""
 
     def _patience(self) -> float:
         """Seconds that a missing packet is waited for."""
-        raise NotImplementedError
+        raise NotImplementedError  # audio and video differ in it; this class alone is never put on a route
 
     # ------------------------------------------------------------------ frames
 

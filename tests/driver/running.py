@@ -27,3 +27,15 @@ async def bounded(main: Callable[[], Awaitable[object]], limit: float) -> None:
     """A test, which fails when it takes longer."""
     with trio.fail_after(limit):
         await main()
+
+
+class Bystander:
+    """A task that counts how often it gets its turn."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    async def run(self) -> None:
+        while True:
+            self.turns += 1
+            await trio.lowlevel.checkpoint()

@@ -16,7 +16,7 @@ from trio_client import (
 )
 from trio_client._subscription import DATA_BYTES
 
-from .running import run
+from .running import Bystander, run
 from .simnet import sim_net
 from .sweep import Cut, sweep
 
@@ -143,18 +143,11 @@ def test_lossy_and_reliable_lines_are_apart():
 def test_a_flood_lets_others_run():
     async def main():
         async with sim_net() as net, net.connect("alice") as alice:
-            turns = 0
-
-            async def other():
-                nonlocal turns
-                while True:
-                    turns += 1
-                    await trio.lowlevel.checkpoint()
-
-            alice.start_soon(other)
+            other = Bystander()
+            alice.start_soon(other.run)
             for _ in range(320):
                 await alice.local_participant.publish_data(b"x")
-            assert turns >= 19
+            assert other.turns >= 19
 
     run(main)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -47,7 +48,7 @@ from trio_client._publication import LocalTrackPublication, RemoteTrackPublicati
 from trio_client._session import Session
 from trio_client._tracks import RemoteAudioTrack, RemoteVideoTrack, make_remote_track
 
-from .running import run
+from .running import Bystander, run
 
 OPUS = Format(111, "opus", 48000)
 OPUS_FRAME = b"\xf8\xff\xfe"
@@ -315,6 +316,19 @@ def test_what_connect_takes_as_tracks():
     assert _to_publish((voice, PublishOptions(stream="s"))) == (voice, PublishOptions(stream="s"))
 
 
+@asynccontextmanager
+async def keyframe_waited_for(track):
+    """A task waits for it while the block runs, and until it is wanted."""
+
+    async def wait():
+        await track.keyframe_wanted
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        yield
+
+
 @on_stage
 async def test_a_key_frame_is_waited_for(stage):
     track = LocalVideoTrack("cam")
@@ -323,13 +337,7 @@ async def test_a_key_frame_is_waited_for(stage):
     await publish(stage, track)
     core = stage.start(1)
     assert not track.keyframe_wanted
-    async with trio.open_nursery() as nursery:
-
-        async def wait():
-            await track.keyframe_wanted
-
-        nursery.start_soon(wait)
-        await trio.testing.wait_all_tasks_blocked()
+    async with keyframe_waited_for(track):
         core.sender().keyframe_wanted = True
         stage.deliver(TrackKeyframeWanted(core))
     assert track.keyframe_wanted
@@ -385,13 +393,7 @@ async def test_a_key_frame_that_is_wanted_because_another_frame_was_dropped(stag
     await publish(stage, track)
     core = stage.start(1)
     stage.engine.takes = False
-    async with trio.open_nursery() as nursery:
-
-        async def wait():
-            await track.keyframe_wanted
-
-        nursery.start_soon(wait)
-        await trio.testing.wait_all_tasks_blocked()
+    async with keyframe_waited_for(track):
         core.sender().keyframe_wanted = True
         assert not await track.write(b"x")
 
@@ -401,25 +403,18 @@ async def test_a_flood_of_frames_lets_others_run(stage):
     track, remote = LocalAudioTrack("voice"), stage.subscribe()
     await publish(stage, track)
     stage.start(1)
-    turns = 0
-
-    async def other():
-        nonlocal turns
-        while True:
-            turns += 1
-            await trio.lowlevel.checkpoint()
-
+    other = Bystander()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(other)
+        nursery.start_soon(other.run)
         for _ in range(160):
             await track.write(OPUS_FRAME)
-        assert turns >= 9
-        turns = 0
+        assert other.turns >= 9
+        other.turns = 0
         frames = remote.frames()
         for sequence in range(1, 161):
             stage.receive(remote, sequence)
             await anext(frames)
-        assert turns >= 9
+        assert other.turns >= 9
         nursery.cancel_scope.cancel()
 
 
