@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable
 import trio
 import trio.testing
 
+from trio_client._threads import time_stands
+from trio_client.testing._clock import VirtualClock
+
 VIRTUAL = 2000.0
 """Seconds that a test in virtual time may take; a test that waits in a loop gets there in some real seconds."""
 REAL = 60.0
@@ -14,8 +17,20 @@ REAL = 60.0
 
 
 def run(main: Callable[[], Awaitable[object]], *, threshold: float = 0.0) -> None:
-    """Run a test in virtual time. ``threshold``: real seconds of quiet before time jumps, for those with sockets."""
-    trio.run(bounded, main, VIRTUAL, clock=trio.testing.MockClock(autojump_threshold=threshold))
+    """Run a test in virtual time. ``threshold``: real seconds of quiet before time jumps, for those with sockets.
+
+    Time stands while worker threads of the package work, when there is no threshold.
+    """
+    if threshold:
+        trio.run(bounded, main, VIRTUAL, clock=trio.testing.MockClock(autojump_threshold=threshold))
+        return
+    time = VirtualClock()
+
+    async def with_threads() -> None:
+        time_stands.set(time.standing)
+        await main()
+
+    trio.run(bounded, with_threads, VIRTUAL, clock=time.clock)
 
 
 def run_real(main: Callable[[], Awaitable[object]]) -> None:

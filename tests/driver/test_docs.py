@@ -132,10 +132,6 @@ async def prepare_media(nursery: trio.Nursery, net: Any, room: Any) -> dict[str,
     }
 
 
-THREADS = 0.003
-"""Real seconds of quiet before virtual time jumps where threads work on files and pictures."""
-
-
 @pytest.mark.parametrize(("page", "code"), BLOCKS)
 def test_block_runs(page: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some blocks wait for ever: that ends after some virtual time, which brings a visitor and a message."""
@@ -189,7 +185,7 @@ def test_block_runs(page: str, code: str, tmp_path: Path, monkeypatch: pytest.Mo
                     await visited.wait()
                     nursery.cancel_scope.cancel()
 
-    run(main, threshold=THREADS if page == "media" else 0.0)
+    run(main)
     if page not in UNSEEN:
         lines = code.splitlines()
         assert [lines[number - 2] for number in sorted(marks.lines - ran) if number < len(lines) + 2] == []

@@ -18,6 +18,7 @@ from trio_client._tracks import make_remote_track
 from trio_client.media import RawVideoTrack, decode_video
 from trio_client.media._video import VideoDecoder, VideoEncoder
 
+from .running import run
 from .test_tracks import Stage, publish
 
 CODECS = pytest.mark.parametrize("codec", ["vp8", "h264"])
@@ -26,11 +27,10 @@ FORMATS = {"vp8": Format(96, "vp8", 90000, nack=True, pli=True), "h264": Format(
 
 def on_stage(scenario):
     def test():
-        async def bounded():
-            with trio.fail_after(60):
-                await scenario(Stage())
+        async def staged():
+            await scenario(Stage())
 
-        trio.run(bounded)
+        run(staged)
 
     test.__name__ = scenario.__name__
     return test

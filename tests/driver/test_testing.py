@@ -24,7 +24,10 @@ from trio_client import (
     TrackSubscribed,
     TurnServer,
 )
+from trio_client.media import RawVideoTrack, decode_video
 from trio_client.testing import BackgroundServer, Simulation
+
+from .test_media_video import plain
 
 SILENCE = b"\xf8\xff\xfe"
 KEY_FRAME = bytes([0x10, 0, 0, 0x9D, 0x01, 0x2A, 0x40, 0x01, 0xF0, 0x00]) + bytes(50)
@@ -105,6 +108,29 @@ def test_frames_in_virtual_time(single):
             pictures = [data for name, data in got if name == "cam"]
             assert len(pictures) > 230
             assert set(pictures) == {KEY_FRAME}
+
+    sim.run(scenario)
+
+
+def test_pictures_take_no_virtual_time():
+    """What worker threads do takes as long as it takes; meanwhile the clock stands."""
+    sim = Simulation()
+
+    async def scenario():
+        async with sim.connect("ann") as ann, sim.connect("bob") as bob:
+            cam = RawVideoTrack("cam", 1280, 720)
+            with bob.events(TrackSubscribed) as events:
+                await ann.local_participant.publish_track(cam)
+                track = (await anext(events)).track
+            pictures = decode_video(track)
+            for number in range(5):
+                before = trio.current_time()
+                assert await cam.write(plain(40 * number, 128, 128, 1280, 720))
+                assert trio.current_time() == before
+                shown = await anext(pictures)
+                assert trio.current_time() - before < 0.05  # latency and pacing alone
+                assert (shown.width, shown.height) == (1280, 720)
+                await trio.sleep(0.05)
 
     sim.run(scenario)
 

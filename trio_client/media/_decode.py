@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import trio
 
 from .._core import LocalProtocolError
+from .._threads import in_thread
 from .._tracks import WRITES, Frames, RemoteAudioTrack, RemoteTrack, RemoteVideoTrack
 from ._av import av
 from ._opus import LAYOUTS, RATE, OpusDecoder
@@ -302,7 +303,7 @@ class DecodedVideo(_Decoded):
             format = self._track.receiver.format
             codec = self._codec if format is None else format.codec
             # Cancelled before it has begun, the batch stays for the next time: what follows builds on it.
-            found, failed = await trio.to_thread.run_sync(self._decode, self._batch, codec, limiter=self._limiter)
+            found, failed = await in_thread(self._decode, self._batch, codec, limiter=self._limiter)
             self._batch = []
             ready.extend(found)
             if failed:

@@ -11,6 +11,7 @@ import trio
 
 from .._core import LocalProtocolError, TrackSource
 from .._errors import DisconnectedError
+from .._threads import in_thread
 from .._tracks import EncodedFrame, LocalAudioTrack, LocalVideoTrack
 from ._av import av
 from ._gop import Gop
@@ -119,7 +120,7 @@ class _Video(_Source):
         timestamp = round(time * CLOCK)
         wanted = bool(self.track.keyframe_wanted)
         if not self.gop.passes(data, timestamp, keyframe, wanted):
-            data = await trio.to_thread.run_sync(self.gop.frame, wanted, limiter=self.limiter)
+            data = await in_thread(self.gop.frame, wanted, limiter=self.limiter)
         if data:
             await self.track.write(EncodedFrame(data=data, timestamp=timestamp))
 
@@ -232,7 +233,7 @@ async def play_file(
     text = os.fspath(path)
     title = name or os.path.basename(text)
     limiter = trio.CapacityLimiter(1)
-    file = await trio.to_thread.run_sync(_File, text, audio, video, title, bitrate, limiter=limiter)
+    file = await in_thread(_File, text, audio, video, title, bitrate, limiter=limiter)
     try:
         for source in file.sources:
             kind = audio_source if isinstance(source.track, LocalAudioTrack) else video_source
@@ -248,7 +249,7 @@ async def play_file(
                 with contextlib.suppress(LocalProtocolError, DisconnectedError):  # the room ends anyway
                     room._session.unpublish(publication.sid)
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(file.close, limiter=limiter)
+            await in_thread(file.close, limiter=limiter)
 
 
 class _Clock:
@@ -265,7 +266,7 @@ class _Clock:
 
 async def _read(file: _File, limiter: trio.CapacityLimiter) -> None:
     """Read ahead, as far as the channels take."""
-    while (batch := await trio.to_thread.run_sync(file.read, limiter=limiter)) is not None:
+    while (batch := await in_thread(file.read, limiter=limiter)) is not None:
         for source, time, frame in batch:
             await source.send.send((time, frame))
     for source in file.sources:

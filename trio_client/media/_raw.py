@@ -8,6 +8,7 @@ from typing import Any, Literal
 import trio
 
 from .._core import LocalProtocolError, VideoLayer
+from .._threads import in_thread
 from .._tracks import EncodedFrame, LocalVideoTrack
 from ._av import av
 from ._pcm import SupportsBuffer
@@ -84,7 +85,7 @@ class RawVideoTrack(LocalVideoTrack):
             if self._began is None:
                 self._began = now if time is None else time
             stamp = max(self._last + 1, round(((now if time is None else time) - self._began) * CLOCK))
-            encoded = await trio.to_thread.run_sync(self._encode, frame, format, stamp, wanted, limiter=self._limiter)
+            encoded = await in_thread(self._encode, frame, format, stamp, wanted, limiter=self._limiter)
             self._last = stamp
             core, session = self._core, self._session
             sent = False

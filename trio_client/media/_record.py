@@ -13,6 +13,7 @@ import trio
 from attrs import frozen
 
 from .._core import LocalProtocolError, opus
+from .._threads import in_thread
 from .._tracks import RemoteAudioTrack, RemoteTrack
 from ._av import av
 from ._opus import LAYOUTS, RATE
@@ -275,14 +276,14 @@ async def record(
     if not tracks or len(set(tracks)) < len(tracks):
         raise LocalProtocolError("each track is recorded once, and there is one at least")
     limiter = trio.CapacityLimiter(1)
-    writer = await trio.to_thread.run_sync(_Writer, os.fspath(path), limiter=limiter)
+    writer = await in_thread(_Writer, os.fspath(path), limiter=limiter)
     inputs: list[_Input] = []
     clocks: dict[str, _Clock] = {}
 
     async def flush() -> None:
         with trio.CancelScope(shield=True):  # what is taken out is written
             if not writer.started and (there := _place(inputs)):
-                await trio.to_thread.run_sync(writer.start, there, limiter=limiter)
+                await in_thread(writer.start, there, limiter=limiter)
             now = trio.current_time()
             work = [
                 (found, found.taken(), now - found.clock.origin - LATE if found.lives else 0.0)
@@ -290,7 +291,7 @@ async def record(
                 if found.stream is not None
             ]
             if work:
-                await trio.to_thread.run_sync(writer.write, work, limiter=limiter)
+                await in_thread(writer.write, work, limiter=limiter)
 
     try:
         for track in tracks:
@@ -314,7 +315,7 @@ async def record(
                 while not writer.started and _place(inputs):  # what came first was nonsense
                     await flush()
             finally:
-                await trio.to_thread.run_sync(writer.close, limiter=limiter)
+                await in_thread(writer.close, limiter=limiter)
     return [
         Recorded(found.track, found.count, found.lost, found.next / (RATE if found.audio else CLOCK))
         for found in inputs

@@ -14,7 +14,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
-import trio.testing
 
 from .._connect import connect
 from .._core import (
@@ -30,6 +29,8 @@ from .._core import (
     WallClock,
 )
 from .._network import current_network
+from .._threads import time_stands
+from ._clock import VirtualClock
 
 if TYPE_CHECKING:
     from .._core import RoomEngine
@@ -69,13 +70,14 @@ class Simulation:
 
     def run(self, async_function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """``trio.run`` in virtual time, with this network; what ``async_function(*args)`` returns."""
-        clock = trio.testing.MockClock(autojump_threshold=0)
-        result: T = trio.run(self._main, async_function, args, clock=clock)
+        time = VirtualClock()
+        result: T = trio.run(self._main, async_function, args, time, clock=time.clock)
         return result
 
-    async def _main(self, async_function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
+    async def _main(self, async_function: Callable[..., Awaitable[T]], args: tuple[Any, ...], time: VirtualClock) -> T:
         net = self._net = _Net(self)
         current_network.set(net)
+        time_stands.set(time.standing)
         failure: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
