@@ -35,7 +35,8 @@ def present(*folders: str) -> list[str]:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Unit and driver tests, for while you work; ``coverage`` is the same with every line counted."""
-    python(session, "-m", "pytest", *(session.posargs or ["-n", "2", *present(*UNIT)]), extras="test,media")
+    some_wait = ["-n", "3"]  # one more than cores: tests on sockets and in threads wait for them
+    python(session, "-m", "pytest", *(session.posargs or [*some_wait, *present(*UNIT)]), extras="test,media")
 
 
 @nox.session
