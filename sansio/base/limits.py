@@ -137,6 +137,8 @@ SIGNAL_QUEUE = 1024
 """Requests kept while the link is away."""
 SIGNAL_EARLY = 64
 """Messages kept that overtake the first message of a resumed link."""
+SIGNAL_EARLY_BYTES = 16 << 20
+"""Bytes of them all together, encoded: as much as one message may have."""
 SIGNAL_UNDECODABLE = 3
 """Undecodable messages in a row that end the link."""
 SIGNAL_PINGS = 4

@@ -25,6 +25,7 @@ from ..base.counters import Counters
 from ..base.errors import LocalProtocolError
 from ..base.limits import (
     SIGNAL_EARLY,
+    SIGNAL_EARLY_BYTES,
     SIGNAL_MESSAGE_IN,
     SIGNAL_MESSAGE_OUT,
     SIGNAL_PINGS,
@@ -145,6 +146,7 @@ class SignalSession:
         self._pings: deque[tuple[int, float]] = deque(maxlen=SIGNAL_PINGS)
         self._undecodable = 0
         self._early: list[ServerMessage] = []
+        self._early_bytes = 0
         self._queue: deque[bytes] = deque()
 
     def __repr__(self) -> str:
@@ -173,7 +175,7 @@ class SignalSession:
         self._state = _State.OPENING
         self._signal = signal
         self._resume = resume
-        self._undecodable = 0
+        self._undecodable = self._early_bytes = 0
         self._early.clear()
         self._pings.clear()
         self.rtt = None
@@ -283,7 +285,7 @@ class SignalSession:
         if kind is None:
             self.counters.add("unknown_message")
         elif self._state is _State.OPENED:
-            self._handle_first(kind, getattr(response, kind))
+            self._handle_first(kind, getattr(response, kind), len(data))
         else:
             self._handle_later(kind, getattr(response, kind))
 
@@ -303,7 +305,7 @@ class SignalSession:
 
     # -------------------------------------------------------------- messages
 
-    def _handle_first(self, kind: str, message: Any) -> None:
+    def _handle_first(self, kind: str, message: Any, size: int) -> None:
         wanted = "reconnect" if self._resume else "join"
         if kind == wanted:
             self._timers.stop(_LINK)
@@ -323,7 +325,8 @@ class SignalSession:
         elif self._resume and kind not in ("join", "pong", "pong_resp"):
             # The server swaps the participant to the new socket before it sends `reconnect` there, so that messages
             # of its other workers can come first.
-            if len(self._early) >= SIGNAL_EARLY:
+            self._early_bytes += size
+            if len(self._early) >= SIGNAL_EARLY or self._early_bytes > SIGNAL_EARLY_BYTES:
                 self._refuse(refusal_of_first_message(kind, wanted), close=True)
             else:
                 self._early.append(ServerMessage(kind, message))

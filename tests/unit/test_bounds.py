@@ -267,7 +267,7 @@ BOUNDS: dict[str, dict[str, str]] = {
     "signal/session.py": {
         "outbox": TAKEN,
         "_pings": "SIGNAL_PINGS",
-        "_early": "SIGNAL_EARLY",
+        "_early": "SIGNAL_EARLY",  # and SIGNAL_EARLY_BYTES
         "_queue": "SIGNAL_QUEUE",
     },
     "srtp/context.py": {"_streams": "SRTP_STREAMS"},

@@ -215,6 +215,21 @@ def test_messages_that_overtake_a_reconnect_are_bounded() -> None:
     assert refused.reason.kind is RefusalKind.PROTOCOL
 
 
+def test_the_bytes_of_messages_that_overtake_a_reconnect_are_bounded() -> None:
+    data = response(refresh_token="x" * (limits.SIGNAL_EARLY_BYTES // 2 - 16))  # two have room
+    session = lost()
+    for signal in 2, 3:  # each link begins to count anew
+        session.start(signal, resume=True, now=102.0)
+        session.handle_opened(102.0)
+        session.handle_message(data, 102.1)
+        session.handle_message(data, 102.1)
+        assert not session.outbox
+        session.handle_message(data, 102.1)
+        close, refused = drain(session)
+        assert close == CloseSignal(signal)
+        assert refused.reason.kind is RefusalKind.PROTOCOL
+
+
 def test_an_unknown_first_message_is_skipped() -> None:
     session = new()
     session.start(1, resume=False, now=100.0)
