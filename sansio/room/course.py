@@ -380,6 +380,9 @@ class Course:
         parts.link.credentials.accepted()
         if resumed:
             parts.link.flush(now)
+            self._say_choices(now)  # not before: they might find no room behind what users have asked for meanwhile
+            parts.data_tracks.settle(now)
+            parts.transports.due = NOW  # tracks that came unasked while requests waited are refused
         else:  # a server subscribes us to everything when media is up, whatever it was told before
             for request in parts.subscriptions.restated(parts.options.auto_subscribe):
                 parts.link.send("subscription", request, now)
@@ -401,7 +404,6 @@ class Course:
         state = transports.sync_state(auto, parts.subscriptions.differing(auto), publisher.published())
         parts.data_tracks.sync(state)
         link.send("sync_state", state, now)
-        self._say_choices(now)
         transports.resumed(response, now)
         transports.due = self.due = NOW
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -155,6 +156,8 @@ class DataTracks:
         self._last_handle = 0
         self._pending: dict[int, LocalDataTrack] = {}
         self._wanted: list[RemoteDataTrack] = []
+        self._unwanted: list[RemoteDataTrack] = []
+        """Those that the server could not be told yet to send no longer."""
         self._handles: dict[int, RemoteDataTrack] = {}
         self._waiting: dict[tuple[str, int, str], tuple[list[DataTrackStream], Reassembler, float]] = {}
 
@@ -197,7 +200,8 @@ class DataTracks:
         track = self.local.get(info.pub_handle)
         if track is None:  # given up meanwhile
             self.counters.add("data_track_unwanted")
-            self._unpublish(info.pub_handle, now)
+            with suppress(LocalProtocolError):  # too many requests wait: it stays there, empty, as long as we do
+                self._unpublish(info.pub_handle, now)
             return
         track.sid = info.sid
         track.published = True
@@ -276,8 +280,9 @@ class DataTracks:
         """A track is gone; ``reason``: with its participant."""
         track.published = False
         streams, track._streams = track._streams, []
-        if track in self._wanted:
-            self._wanted.remove(track)
+        for tracks in (self._wanted, self._unwanted):
+            if track in tracks:
+                tracks.remove(track)
         if reason is None or reason in _FINAL or track._frames is None:
             self._end(streams, "unpublished" if reason is None else "participant left")
         elif streams:
@@ -300,16 +305,27 @@ class DataTracks:
         if track not in self._wanted:
             self._want(track, True, now)
             self._wanted.append(track)
+            if track in self._unwanted:
+                self._unwanted.remove(track)
             track._frames = Reassembler(self.counters)
         stream = DataTrackStream(track, capacity)
         track._streams.append(stream)
         return stream
 
     def settle(self, now: float) -> None:
-        """Ask for tracks whose publishers have come back."""
-        for track in self._wanted:
-            if track._deadline == INF and track not in self._handles.values():
-                self._want(track, True, now)
+        """Ask for tracks whose publishers have come back, and give up those that nobody wants any more."""
+        with suppress(LocalProtocolError):  # too many requests wait for the link; it is done when they have gone out
+            for track in self._wanted:
+                if track._deadline == INF and track not in self._handles.values():
+                    self._want(track, True, now)
+        self._give_up(now)
+
+    def _give_up(self, now: float) -> None:
+        """Tell the server of tracks that nobody wants any more."""
+        with suppress(LocalProtocolError):  # as above
+            while self._unwanted:
+                self._want(self._unwanted[0], False, now)
+                del self._unwanted[0]
 
     def _want(self, track: RemoteDataTrack, wanted: bool, now: float) -> None:
         update = proto.rtc.UpdateDataSubscription()
@@ -319,11 +335,12 @@ class DataTracks:
         self.due = min(self.due, track._deadline)
 
     def unsubscribe(self, stream: DataTrackStream, now: float) -> None:
-        """A subscription is not wanted any more; the last one of a track tells the server."""
+        """A subscription is not wanted any more; the last one of a track tells the server, later if need be."""
         track = stream.track
         if not stream.ended and track._streams == [stream]:
-            self._want(track, False, now)
             self._wanted.remove(track)
+            self._unwanted.append(track)
+            self._give_up(now)
         stream._frames.clear()
         if stream.ended:
             return
@@ -384,6 +401,7 @@ class DataTracks:
             track.published = False
         for wanted in self._wanted:
             wanted._deadline = INF
+        self._unwanted.clear()
 
     def rejoined(self, now: float) -> None:
         """A new session has begun: publish what we had, and ask for what came to us."""
@@ -398,6 +416,7 @@ class DataTracks:
         for streams, _, _ in self._waiting.values():
             self._end(streams, "room ended")
         self._wanted = []
+        self._unwanted.clear()
         self._waiting.clear()
         self._handles = {}
         for local in self.local.values():

@@ -363,7 +363,7 @@ class RoomEngine(Operations):
         if acknowledgements.awaited:
             acknowledgements.settle(transports.acknowledged)
         unwelcome = self._subscriptions.unwelcome
-        while unwelcome and link.session.connected:
+        while unwelcome and link.session.ready:
             link.send("subscription", unwelcome.pop(0), now)
         if course.stopping is not None or link.wanted:
             course.due = NOW

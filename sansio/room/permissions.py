@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -67,7 +68,8 @@ class TrackPermissions:
         )
         if renamed != self._permissions:
             self._permissions = renamed
-            self.say(now)
+            with suppress(LocalProtocolError):  # too many requests wait for the link: when it is back, it is told
+                self.say(now)
 
 
 def _message(everybody: bool, permissions: Iterable[ParticipantTrackPermission]) -> Any:

@@ -158,6 +158,11 @@ class SignalSession:
         return self._state is _State.UP or self._state is _State.RESUMING
 
     @property
+    def ready(self) -> bool:
+        """Whether a request goes out at once, whatever it is."""
+        return self._state is _State.UP
+
+    @property
     def queued(self) -> int:
         """Requests that wait for the link."""
         return len(self._queue)

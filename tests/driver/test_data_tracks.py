@@ -160,6 +160,29 @@ def test_a_new_session_in_the_middle(who):
     run(main)
 
 
+def test_a_stream_is_closed_although_too_many_requests_wait(monkeypatch):
+    async def main():
+        async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:
+            await alice.local_participant.publish_data_track("pos")
+            remote = await published(bob)
+            frames = remote.subscribe()
+            await trio.sleep(1)
+            subscriptions = net.server._rooms["room"].data_tracks._subscriptions
+            assert [len(mine) for mine in subscriptions.values()] == [1]
+            events = bob.events(Reconnected)
+            monkeypatch.setattr("sansio.signal.session.SIGNAL_QUEUE", 0)
+            await bob.simulate(Scenario.SIGNAL_RECONNECT)
+            with pytest.raises(LocalProtocolError, match="too many requests wait"):
+                await bob.local_participant.set_name("Bob")
+            await frames.aclose()
+            assert frames.ended == "unsubscribed"
+            await anext(events)
+            await trio.sleep(1)
+            assert [len(mine) for mine in subscriptions.values()] == [0]
+
+    run(main)
+
+
 def test_a_stream_that_is_forgotten_is_closed():
     async def main():
         async with sim_net() as net, net.connect("alice") as alice, net.connect("bob") as bob:

@@ -89,6 +89,7 @@ BOUNDS: dict[str, dict[str, str]] = {
         "local": "LOCAL_DATA_TRACKS",
         "_pending": "local",
         "_wanted": OURS,
+        "_unwanted": OURS,
         "_handles": "_wanted",
         "_waiting": "DATA_TRACKS_AWAITED",
     },

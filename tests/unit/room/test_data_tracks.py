@@ -69,6 +69,15 @@ class Desk:
         self.sent.clear()
         return asked
 
+    def full(self):
+        """No request can be sent any more; returns what sends them else."""
+
+        def refuse(kind, message, now):
+            raise LocalProtocolError("the queue is full")
+
+        send, self.tracks._send = self.tracks._send, refuse
+        return send
+
     def told(self):
         found = [output.stream for output in self.outbox if isinstance(output, DataTrackReadable)]
         self.outbox.clear()
@@ -224,6 +233,50 @@ def test_a_publisher_that_comes_back():
     assert other.ended == "participant left"
 
 
+def test_subscriptions_given_up_while_too_many_requests_wait():
+    desk = Desk(described(), described("DTR_2", "other", 2), described("DTR_3", "third", 3))
+    streams = [desk.tracks.subscribe(desk.track(f"DTR_{number}"), 4, 0.0) for number in (1, 2, 3)]
+    desk.take()
+    send = desk.full()
+    for stream in streams:
+        desk.tracks.unsubscribe(stream, 1.0)
+        assert stream.ended == "unsubscribed"
+    assert desk.told() == streams
+    with pytest.raises(LocalProtocolError, match="full"):
+        desk.tracks.subscribe(desk.track(), 4, 1.0)
+    desk.handles(DTR_1=48, DTR_2=49)
+    assert desk.tracks.counters["data_track_unknown"] == 2
+    desk.tracks._send = send
+    again = desk.tracks.subscribe(desk.track(), 4, 1.0)  # it is wanted after all
+    assert desk.take() == [("DTR_1", True)]
+    desk.tell(described(), described("DTR_2", "other", 2))  # the third has gone
+    assert desk.take() == [("DTR_2", False)]
+    desk.tell(described(), described("DTR_2", "other", 2))
+    assert desk.take() == []
+    # a new session knows nothing of what was not wanted in the old one
+    desk.full()
+    desk.tracks.unsubscribe(again, 2.0)
+    desk.tracks.suspend(2.0)
+    desk.tracks._send = send
+    desk.tracks.rejoined(2.0)
+    assert desk.take() == []
+
+
+def test_a_publisher_comes_back_while_too_many_requests_wait():
+    desk = Desk(described())
+    stream = desk.tracks.subscribe(desk.track(), 4, 0.0)
+    desk.tell(state=DISCONNECTED)
+    desk.take()
+    send = desk.full()
+    desk.tell(described("DTR_9"), sid="PA_new")
+    desk.tracks._send = send
+    assert desk.take() == []
+    desk.tracks.settle(1.0)
+    assert desk.take() == [("DTR_9", True)]
+    assert desk.tracks.advance(1.0) == 1.0 + SUBSCRIBE_TIMEOUT
+    assert stream.ended == ""
+
+
 def test_subscriptions_given_up_while_a_publisher_is_away(monkeypatch):
     desk = Desk(described(), described("DTR_2", "other", 2))
     first = desk.tracks.subscribe(desk.track(), 4, 0.0)
@@ -300,11 +353,7 @@ def test_more_that_cannot_be_published(monkeypatch):
 
 def test_a_request_that_cannot_be_sent():
     desk = Desk()
-
-    def full(kind, message, now):
-        raise LocalProtocolError("the queue is full")
-
-    desk.tracks._send = full
+    desk.full()
     with pytest.raises(LocalProtocolError, match="full"):
         desk.tracks.publish("pos", 0.0)
     assert not desk.tracks.local

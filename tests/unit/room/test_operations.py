@@ -6,13 +6,14 @@ import pytest
 
 from sansio import proto
 from sansio.base.errors import LocalProtocolError
-from sansio.base.limits import PENDING_REQUESTS
+from sansio.base.limits import PENDING_REQUESTS, SIGNAL_QUEUE
 from sansio.room.data_lanes import RELIABLE_BUDGET
 from sansio.room.data_tracks import PUBLISH_TIMEOUT
 from sansio.room.requests import RequestDone, RequestFailed
+from sansio.room.subscribe import subscription
 from sansio.room.track import TrackDescription
 from sansio.types import RequestReason
-from tests.unit.room.build import info, join, track
+from tests.unit.room.build import info, join, track, update
 from tests.unit.room.desk import Desk
 from tests.unit.room.studio import Studio
 
@@ -20,9 +21,14 @@ rtc, models = proto.rtc, proto.models
 VOICE = TrackDescription(codec="opus")
 
 
-def test_what_a_full_signal_queue_does_not_take_has_not_happened():
-    bob = info(tracks=[track()], data_tracks=[models.DataTrackInfo(pub_handle=1, sid="DTR_b", name="b")])
-    studio = Studio(bob)
+def bob(version=1):
+    data_track = models.DataTrackInfo(pub_handle=1, sid="DTR_b", name="b")
+    return info(version=version, tracks=[track()], data_tracks=[data_track])
+
+
+def choosy():
+    """A session without a link whose queue of requests is full, in which much was chosen before; and what was."""
+    studio = Studio(bob())
     engine = studio.engine
     _, own = engine.publish_data_track("numbers", studio.now)
     studio.turn()
@@ -38,12 +44,13 @@ def test_what_a_full_signal_queue_does_not_take_has_not_happened():
         except LocalProtocolError:
             break
     studio.turn()
-    seen = len(studio.outputs)
-    for operation, args in (
-        (engine.set_subscribed, (publication, False)),
-        (engine.unpublish_data_track, (own,)),
-        (engine.unsubscribe_data_track, (stream,)),
-    ):
+    return studio, publication, own, stream
+
+
+def test_what_a_full_signal_queue_does_not_take_has_not_happened():
+    studio, publication, own, _ = choosy()
+    engine, seen = studio.engine, len(studio.outputs)
+    for operation, args in ((engine.set_subscribed, (publication, False)), (engine.unpublish_data_track, (own,))):
         with pytest.raises(LocalProtocolError, match="too many requests wait"):
             operation(*args, studio.now)
     studio.turn()
@@ -51,7 +58,38 @@ def test_what_a_full_signal_queue_does_not_take_has_not_happened():
     assert publication.desired
     assert own.published
     assert engine.data_tracks.local == {own.handle: own}
-    assert stream.ended == ""
+
+
+def test_a_resume_with_a_full_signal_queue():
+    """What the session itself has to say then waits until there is room."""
+    studio, publication, _, stream = choosy()
+    engine = studio.engine
+    engine.unsubscribe_data_track(stream, studio.now)
+    engine.unsubscribe_data_track(stream, studio.now)
+    assert stream.ended == "unsubscribed"
+    studio.wait(1)
+    before = len(studio.sent())
+    studio.opened()
+    forgotten = models.DataTrackInfo(pub_handle=9)  # given up before the server has answered
+    engine._subscriptions.unwelcome.append(subscription(publication, False))
+    for message in (
+        rtc.SignalResponse(reconnect=rtc.ReconnectResponse()),
+        rtc.SignalResponse(publish_data_track_response=rtc.PublishDataTrackResponse(info=forgotten)),
+        rtc.SignalResponse(update=update(bob(2))),
+    ):
+        engine.signal_received(studio.link, message.SerializeToString(), studio.now)
+    studio.wait(1)
+    assert not studio.sent("sync_state")[0].data_subscription.updates
+    told = studio.sent()[before:]
+    assert told[0] == "sync_state"
+    assert told.count("track_setting") == SIGNAL_QUEUE + 1  # and once what it may have forgotten
+    assert told.count("subscription") == 1
+    (given_up,) = studio.sent("update_data_subscription")[1:]
+    assert [(entry.track_sid, entry.subscribe) for entry in given_up.updates] == [("DTR_b", False)]
+    before = len(studio.sent())
+    studio.wait(1)
+    assert "update_data_subscription" not in studio.sent()[before:]
+    assert not studio.ended
 
 
 def test_the_time_of_an_operation_does_not_go_back():
