@@ -370,19 +370,18 @@ class Driver:
         recvfrom, six = port.recvfrom, ":" in port.address[0]
         handle = self.engine.port_handler(number)
         current_time = trio.current_time
-        pace, total, count = Pace(), 0, 0
+        pace, total, fresh, most = Pace(), 0, 0, BURST
         try:
             with opened.scope:
                 while True:
-                    if pace.steady and count:  # else it pauses by itself
+                    if pace.steady and fresh:  # else it pauses by itself
                         await trio.sleep(pace.pause)
                     else:
                         await port.wait_readable()
-                    more = True
+                    now, before, more = current_time(), total, True
                     while more:
-                        now = current_time()
                         count = size = errors = 0
-                        for _ in range(BURST):
+                        for _ in range(most):
                             try:
                                 data, addr = recvfrom(DATAGRAM_BYTES)
                             except BlockingIOError:
@@ -394,22 +393,26 @@ class Driver:
                             count += 1
                             size += len(data)
                             handle(number, data, (addr[0].partition("%")[0], addr[1]) if six else addr, now)
-                        self.received += count
-                        self.received_bytes += size
                         if errors:
                             self.counters.add("receive_failed", errors)
                             if errors == BURST:
                                 self._lost(number)
                                 return
-                        total += count
-                        self.pump(now)
-                        if count and data:
-                            pace.pause = MEDIA_PAUSE if 128 <= data[0] < 192 else PAUSE
-                        pace.note(total, self.sent, now)
-                        if pace.steady and self.engine.impatient(now):
-                            pace.steady = False
-                        if more:
+                        if count:
+                            self.received += count
+                            self.received_bytes += size
+                            total += count
+                            self.pump(now)
+                            pace.pause = MEDIA_PAUSE if data and 128 <= data[0] < 192 else PAUSE
+                            pace.note(total, self.sent, now)
+                            if pace.steady and self.engine.impatient(now):
+                                pace.steady = False
+                        if more and most == BURST:
                             await trio.lowlevel.checkpoint()
+                            now = current_time()
+                        most = BURST
+                    fresh = total - before
+                    most = BURST if fresh > 1 else 1  # where they come one by one, each is dealt with at once
         finally:
             port.close()
 

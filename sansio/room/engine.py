@@ -24,6 +24,7 @@ from ..rtp.session import FrameReadable, KeyframeWanted
 from ..signal.session import ServerMessage, SignalJoined, SignalLost, SignalRefused, SignalResumed
 from ..types import DisconnectReason, LinkStats, ReceiverStats, SenderStats
 from .course import Course
+from .data_lanes import DataReadable
 from .operations import Operations
 from .options import EngineOptions
 from .outputs import TrackKeyframeWanted, TrackReadable, TrackStarted
@@ -336,6 +337,9 @@ class RoomEngine(Operations):
                 if (readable := self._subscriptions.track_of(event.receiver)) is not None:
                     self.outbox.append(TrackReadable(readable))
                 continue
+            if type(event) is DataReadable:  # the same of data
+                self.outbox.append(event)
+                continue
             match event:
                 case tuple():  # (kind, message): a signal request of the negotiation
                     if link.session.connected:
@@ -358,7 +362,7 @@ class RoomEngine(Operations):
                 case TransportsFailed(detail=detail, path=path):
                     course.handle_media_failed(detail, path, now)
                 case _:
-                    self.outbox.append(event)  # OpenUdp, ClosePort, Resolve, DataReadable, DataWritable
+                    self.outbox.append(event)  # OpenUdp, ClosePort, Resolve, DataWritable
         acknowledgements = self._parts.acknowledgements
         if acknowledgements.awaited:
             acknowledgements.settle(transports.acknowledged)

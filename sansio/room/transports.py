@@ -514,7 +514,7 @@ class Transports:
         while outbox:
             event = outbox.popleft()
             match event:
-                case FrameReadable() | TrackMapped() | TrackUnmapped() | KeyframeWanted() | SendingStarted():
+                case FrameReadable():
                     self.outbox.append(event)
                 case ChannelReadable(channel=channel):
                     if channel in peer.data_tracks:
@@ -523,6 +523,8 @@ class Transports:
                         self.data.lossy_readable(peer, channel)
                     else:
                         self.data.receive(peer, channel, now)
+                case TrackMapped() | TrackUnmapped() | KeyframeWanted() | SendingStarted():
+                    self.outbox.append(event)
                 case BufferedLow(channel=channel) if channel not in peer.data_tracks:
                     self.data.feed(channel not in peer.lossy, now)
                 case TransportConnected():
