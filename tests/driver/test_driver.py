@@ -250,6 +250,23 @@ async def test_one_advance_a_burst(s: Setting) -> None:
     assert len(s.engine.advanced) - before == 4
 
 
+@driving
+async def test_where_datagrams_come_one_by_one_each_is_dealt_with_at_once(s: Setting) -> None:
+    port = s.port()
+
+    async def turns(*datagrams: bytes) -> int:
+        before = len(s.engine.advanced)
+        for data in datagrams:
+            port.arrive(data, PEER)
+        await trio.testing.wait_all_tasks_blocked()
+        return len(s.engine.advanced) - before
+
+    await turns(b"alone")
+    assert await turns(b"at once", b"then this", b"with this") == 2
+    assert await turns(b"several", b"again") == 1
+    assert [data for _, data, _ in s.said("datagram")[1:4]] == [b"at once", b"then this", b"with this"]
+
+
 async def stream(s: Setting, port: SimPort, count: int, rate: float, *, sent: int = 0) -> int:
     """Let datagrams come one by one, send ``sent`` for each, and tell how often the engine was called for them."""
     before = len(s.engine.advanced)
