@@ -201,7 +201,10 @@ def test_failures(url, capsys, monkeypatch):
     port = url.rpartition(":")[2]
     code, text = failed(["devserver", "--port", port], capsys)
     assert code == Exit.SYSTEM
-    assert "in use" in text
+    assert f"Cannot listen on 127.0.0.1, TCP port {port}: Address already in use. Stop what listens there, or" in text
+    code, text = failed(["devserver", "--port", "0", "--bind", "192.0.2.1"], capsys)
+    assert code == Exit.SYSTEM
+    assert "192.0.2.1, any TCP port" in text
     monkeypatch.setenv("LIVEKIT_URL", url)
     monkeypatch.setenv("LIVEKIT_TOKEN", "nonsense")
     assert failed(["join"], capsys)[0] == Exit.TOKEN_REJECTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import socket
 import time
@@ -173,13 +174,43 @@ def test_other_keys():
     run(scenario, keys={"mine": "another secret of decent length, as is usual"})
 
 
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"bind": "192.0.2.1"}, "Cannot listen on 192.0.2.1, any TCP port: Cannot assign .*Bind to an address"),
+        ({"bind": "192.0.2.1", "port": 7880}, "Cannot listen on 192.0.2.1, TCP port 7880: .*127.0.0.1 for"),
+        ({"bind": "no such.name"}, "Cannot listen on no such.name, any TCP port: .*Bind to an address"),
+    ],
+)
+def test_addresses_that_are_not_of_this_host(options, match):
+    async def scenario(server):
+        raise AssertionError
+
+    with pytest.raises(OSError, match=match):
+        run(scenario, **options)
+
+
+def test_ports_for_privileged_users(monkeypatch):
+    """Root may have them, so the refusal is made up."""
+
+    def refuse(host, low, high):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    async def scenario(server):
+        raise AssertionError
+
+    monkeypatch.setattr(_server, "open_udp", refuse)
+    with pytest.raises(PermissionError, match=r"127.0.0.1, UDP port 53: Permission denied. Take a port from 1024 on"):
+        run(scenario, udp_port=53)
+
+
 def test_ports_that_are_taken():
     async def scenario(server):
         port = int(server.url.rpartition(":")[2])
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match=f"TCP port {port}: Address already in use. Stop what listens there"):
             async with trio_client.devserver.serve(port=port):
                 pass
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match=f"UDP port {server.udp_port}: Address already in use"):
             async with trio_client.devserver.serve(udp_port=server.udp_port):
                 pass
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -295,7 +296,8 @@ async def serve(
     to secret, ``DEFAULT_KEYS`` unless given. ``bind``: the address of this host to listen on, loopback unless told
     otherwise; ``node_ip``: the one that clients are to use, if it is another. ``log``: called for whoever
     comes and goes, with what happened ("joined", "resumed", "left"), room and identity. ``options`` are those of
-    ``sansio.sfu.server.ServerOptions``. Raises OSError when a port cannot be bound.
+    ``sansio.sfu.server.ServerOptions``. Raises OSError when a port cannot be bound, which says which, why, and what to
+    do.
 
     Leaving the block, or cancelling it, hangs up on everybody.
     """
@@ -307,7 +309,8 @@ async def serve(
     failure: BaseException | None = None
     async with AsyncExitStack() as stack:
         web, media = [await _listen(stack, number, bind) for number in (port, tcp_port)]
-        udp = open_udp(bind, udp_port, udp_port)
+        with _told(bind, "UDP", udp_port):
+            udp = open_udp(bind, udp_port, udp_port)
         stack.callback(udp.close)
         address, *more = [node_ip] if node_ip else _addresses(bind)
         machine = SfuServer(
@@ -346,7 +349,26 @@ async def serve(
 
 
 async def _listen(stack: AsyncExitStack, port: int, host: str) -> trio.SocketListener:
-    (listener,) = await trio.open_tcp_listeners(port, host=host)
+    with _told(host, "TCP", port):
+        (listener,) = await trio.open_tcp_listeners(port, host=host)
     # not aclose, whose checkpoint would put Cancelled in place of what comes out of the block
     stack.callback(listener.socket.close)
     return listener
+
+
+_ADVICE = {
+    errno.EADDRINUSE: "Stop what listens there, or take another port (0: any free one)",
+    errno.EACCES: "Take a port from 1024 on: those below are for privileged users",
+}
+_BIND = "Bind to an address of this host: 127.0.0.1 for programs on it, 0.0.0.0 for its whole network"
+
+
+@contextmanager
+def _told(host: str, protocol: str, port: int) -> Iterator[None]:
+    """An OSError of binding a socket becomes one that says which, why, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        which = f"{protocol} port {port}" if port else f"any {protocol} port"
+        advice = _ADVICE.get(error.errno or 0, _BIND)
+        raise OSError(error.errno, f"Cannot listen on {host}, {which}: {error.strerror}. {advice}") from None
