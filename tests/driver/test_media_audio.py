@@ -431,9 +431,12 @@ async def test_a_closed_decoder_gives_nothing(stage):
     assert decoded.ended == "closed"
     with pytest.raises(StopAsyncIteration):
         await anext(decoded)
+    again = decode_audio(received.track)
     with trio.move_on_after(1) as scope:
-        await anext(decode_audio(received.track))
+        await anext(again)
     assert scope.cancelled_caught
+    await again.aclose()
+    assert again.ended == "closed"
 
 
 @on_stage

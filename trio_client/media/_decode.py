@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import trio
 
+from .._closing import Closing
 from .._core import LocalProtocolError
 from .._threads import in_thread
 from .._tracks import WRITES, Frames, RemoteAudioTrack, RemoteTrack, RemoteVideoTrack
@@ -68,7 +68,7 @@ class PcmFrame:
         return self.samples / self.sample_rate
 
 
-class _Decoded:
+class _Decoded(Closing):
     """What both kinds have in common: an async iterator over a track's frames, and a context manager that ends it."""
 
     __slots__ = ("_frames", "_ready", "_reads", "_track")
@@ -103,20 +103,6 @@ class _Decoded:
 
     def __aiter__(self) -> Self:
         return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class DecodedAudio(_Decoded):

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from .._groups import leaves
+
 
 @asynccontextmanager
 async def together() -> AsyncIterator[trio.Nursery]:
@@ -15,12 +17,5 @@ async def together() -> AsyncIterator[trio.Nursery]:
         async with trio.open_nursery() as nursery:
             yield nursery
     except BaseExceptionGroup as group:
-        raise _first(group) from None
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    errors, _ = group.split(lambda error: not isinstance(error, BaseExceptionGroup | trio.Cancelled))
-    error: BaseException = group if errors is None else errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        errors = list(leaves(group))
+        raise next((error for error in errors if not isinstance(error, trio.Cancelled)), errors[0]) from None
