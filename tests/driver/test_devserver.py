@@ -304,6 +304,22 @@ def test_plain_http():
     run(scenario)
 
 
+def test_methods_with_rules_of_their_own():
+    """HEAD is answered without a body, and nobody gets a tunnel."""
+
+    async def scenario(server):
+        answer = await ask(server, b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"Content-Length: 2\r\n" in answer
+        assert answer.endswith(b"\r\n\r\n")
+        assert b"HTTP/1.1 404 " in await ask(server, upgrade(server, "/rtc").replace(b"GET", b"HEAD"))
+        for target in (b"h:1", b"/"):
+            assert b"HTTP/1.1 405 " in await ask(server, b"CONNECT " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert b"HTTP/1.1 405 " in await ask(server, upgrade(server, "/rtc").replace(b"GET", b"CONNECT"))
+
+    run(scenario)
+
+
 # ------------------------------------------------------------------ garbage
 
 

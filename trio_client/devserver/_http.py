@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Protocol
 
 import h11
@@ -74,7 +75,8 @@ async def serve_connection(site: Site, stream: trio.SocketStream) -> None:
             request, key = await _read_request(http, stream)
         except h11.RemoteProtocolError as error:
             if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                await _write_answer(http, stream, HttpAnswer(error.error_status_hint, b"bad request"))
+                status = HTTPStatus(error.error_status_hint)
+                await _write_answer(http, stream, HttpAnswer(status, status.phrase.encode()))
             return
         if key:
             link = SignalLink(stream)
@@ -88,7 +90,7 @@ async def serve_connection(site: Site, stream: trio.SocketStream) -> None:
             scope.deadline = math.inf
             answer = await site.answer(request)
             scope.deadline = trio.current_time() + REQUEST_TIMEOUT
-            await _write_answer(http, stream, answer)
+            await _write_answer(http, stream, answer, bare=request.method == "HEAD")
 
 
 class _Gone(Exception):
@@ -110,6 +112,8 @@ async def _read_request(http: h11.Connection, stream: trio.abc.Stream) -> tuple[
             http.receive_data(bytes(data))
         elif isinstance(event, h11.Request):
             head = event
+            if head.method == b"CONNECT":  # after any answer but an error h11 would take what follows for a tunnel
+                raise h11.RemoteProtocolError("no tunnels", error_status_hint=405)
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > MAX_BODY:
@@ -121,16 +125,19 @@ async def _read_request(http: h11.Connection, stream: trio.abc.Stream) -> tuple[
     headers = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers])
     request = HttpRequest(head.method.decode(), head.target.decode("latin-1"), headers, bytes(body))
     named = {name.lower(): value for name, value in headers}
-    wanted = named.get("upgrade", "").lower() == "websocket"
+    wanted = request.method == "GET" and named.get("upgrade", "").lower() == "websocket"
     return request, named.get("sec-websocket-key", "").encode() if wanted else b""
 
 
-async def _write_answer(http: h11.Connection, stream: trio.SocketStream, answer: HttpAnswer) -> None:
+async def _write_answer(
+    http: h11.Connection, stream: trio.SocketStream, answer: HttpAnswer, *, bare: bool = False
+) -> None:
+    """``bare``: without the body, as HEAD is answered (RFC 9110 section 9.3.2)."""
     headers = [*answer.headers, ("Connection", "close")]
     if answer.status != 204:
         headers.append(("Content-Length", str(len(answer.body))))
     data = http.send(h11.Response(status_code=answer.status, headers=headers)) or b""
-    data += http.send(h11.Data(data=answer.body)) or b"" if answer.body else b""
+    data += http.send(h11.Data(data=answer.body)) or b"" if answer.body and not bare else b""
     await stream.send_all(data + (http.send(h11.EndOfMessage()) or b""))
     # A client that still sends would see a reset in place of the answer, were the connection closed now.
     await stream.send_eof()
