@@ -60,6 +60,13 @@ class Slot:
         self.leaving = False
         self.codecs: tuple[Codec, ...] = ()
 
+    def describe(self, media: SdpMedia) -> None:
+        """What the client says of it now. With another mid it is another section (RFC 9429 section 5.2.2)."""
+        self.remote = media
+        if media.mid not in ("", self.mid):
+            self.mid, self.kind = media.mid, media.kind
+            self.used = self.leaving = False
+
     @property
     def sends(self) -> bool:
         """Whether the client sends a track in it."""
@@ -156,9 +163,7 @@ class ServerConnection:
             if index == len(self.slots):
                 self.slots.append(Slot(media.kind, media.mid, media))
             else:
-                slot = self.slots[index]
-                slot.remote = media
-                slot.mid = media.mid or slot.mid
+                self.slots[index].describe(media)
         self._learn(remote)
         self.described = True
 
@@ -367,13 +372,21 @@ class ServerConnection:
             down, remote = slot.down, slot.remote
             if down is None or self.offerer:
                 continue
-            if remote is None or remote.rejected or remote.direction != "recvonly":
+            turned = remote is None or remote.rejected or remote.direction != "recvonly"
+            if turned or slot.mid != down.mid:
                 self.media.remove_down(down)
                 slot.down = None
                 down.mid = ""
                 down.sending = False
                 lost.append(down)
         return lost
+
+    def release(self, track: UpTrack) -> None:
+        """A published track ends; its section carries nothing any more."""
+        self.media.unpublish(track.mid)
+        for slot in self.slots:
+            if slot.track is track:
+                slot.track = None
 
     def publishing(self) -> Sequence[Slot]:
         """The sections in which the client sends."""

@@ -215,7 +215,7 @@ class ServerParticipant:
                 self.failed_negotiation()
             return
         peer.due = NOW
-        fresh = self.room.match_sections(self, now)
+        fresh = self.room.match_sections(self)
         if self.single:
             self._asked = None
             for down in connection.drop_lost_places():

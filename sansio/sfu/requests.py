@@ -140,7 +140,7 @@ def _announce(server: SfuServer, participant: ServerParticipant, request: rtc.Ad
     track = UpTrack(sid, participant.sid, request)
     participant.pending[track.cid] = track
     participant.send("track_published", proto.rtc.TrackPublishedResponse(cid=request.cid, track=track.info))
-    for fresh in participant.room.match_sections(participant, now):  # a section may have been there first
+    for fresh in participant.room.match_sections(participant):  # a section may have been there first
         participant.room.published(participant, fresh, now)
 
 
@@ -324,11 +324,7 @@ def update_permission(
     forbidden = [track for track in participant.tracks.values() if not may_publish(claims, track.info.source)]
     for track in forbidden:
         participant.send("track_unpublished", proto.rtc.TrackUnpublishedResponse(track_sid=track.sid))
-        for slot in participant.peers[0].connection.slots:
-            if slot.track is track:
-                slot.track = None
-                participant.peers[0].connection.media.unpublish(slot.mid)
-        room.unpublish(participant, track, now)
+        room.unpublish(participant, track)
     if forbidden:
         room.refresh_track(participant)
     room.reconcile_all(participant, now)

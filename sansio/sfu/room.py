@@ -119,7 +119,7 @@ class Room:
 
     # ------------------------------------------------------------------ tracks
 
-    def match_sections(self, participant: ServerParticipant, now: float) -> list[UpTrack]:
+    def match_sections(self, participant: ServerParticipant) -> list[UpTrack]:
         """After an offer: which section carries which announced track. Tracks without one end. Returns new ones."""
         connection = participant.peers[0].connection
         ended = False
@@ -128,10 +128,9 @@ class Room:
             if track is None:
                 continue
             msid = slot.remote.msid if slot.remote is not None else None
-            if not slot.sends or (msid is not None and msid.track and msid.track != track.sdp_cid):
-                slot.track = None
-                connection.media.unpublish(slot.mid)
-                self.unpublish(participant, track, now)
+            other = msid is not None and msid.track and msid.track != track.sdp_cid
+            if not slot.sends or slot.mid != track.mid or other:
+                self.unpublish(participant, track)
                 ended = True
         fresh = []
         for slot in connection.publishing():
@@ -181,9 +180,10 @@ class Room:
         """The description of a track has changed."""
         self._update_tracks(participant)
 
-    def unpublish(self, participant: ServerParticipant, track: UpTrack, now: float) -> None:
-        """A track ends. An announcement that waited for its name is answered now."""
-        participant.tracks.pop(track.sid, None)
+    def unpublish(self, participant: ServerParticipant, track: UpTrack) -> None:
+        """A track ends, and nobody gets it any more."""
+        participant.peers[0].connection.release(track)
+        del participant.tracks[track.sid]
         self._end_track(track)
 
     def _end_track(self, track: UpTrack) -> None:

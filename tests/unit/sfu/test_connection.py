@@ -129,6 +129,43 @@ def test_fewer_sections_than_before_are_impossible():
     assert door.offer(alice) is None
 
 
+def test_a_section_with_another_mid_is_another():
+    """A place in the description may be taken anew (RFC 9429 section 5.2.2); what was there has ended."""
+    door, alice, _ = joined()
+    door.publish(alice, "mic", "1")
+    door.offer(alice, sending("audio", "9", "mic", 1001))
+    assert not door.there("alice").tracks
+    assert not door.there("bob").downs
+    track = door.add_track(alice, "mic")
+    assert list(door.there("alice").tracks) == [track.sid]
+    door.offer(alice, receiving("audio", "10", "inactive"))
+    assert not door.there("alice").tracks
+
+
+def test_sections_that_change_places_carry_nothing():
+    door, alice, _ = joined()
+    for name in ("one", "two"):
+        door.add_track(alice, name)
+    one, two = sending("audio", "1", "one"), sending("audio", "2", "two")
+    door.offer(alice, one, two)
+    assert len(door.there("alice").tracks) == 2
+    door.offer(alice, two, one)
+    assert not door.there("alice").tracks
+
+
+def test_a_section_may_become_one_of_another_kind():
+    door, alice, bob = joined()
+    door.publish(alice, "mic", "1")
+    place, other = receiving("audio", "1"), receiving("video", "2")
+    assert door.offer(bob, place).media[1].msid is not None
+    answer = door.offer(bob, other)
+    assert (answer.media[1].kind, answer.media[1].mid, answer.media[1].direction) == ("video", "2", "sendonly")
+    assert answer.media[1].msid is None
+    assert "VP8" in [codec.name for codec in answer.media[1].codecs]
+    assert len(door.there("bob").unplaced) == 1
+    assert door.offer(bob, other, receiving("audio", "3")).media[2].msid is not None
+
+
 def test_sections_are_limited(monkeypatch):
     assert SFU_SECTIONS > 2
     monkeypatch.setattr("sansio.sfu.connection.SFU_SECTIONS", 2)
