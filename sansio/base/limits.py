@@ -247,6 +247,8 @@ SFU_ATTRIBUTES = 64 << 10
 """Characters of a participant's attributes, names and values."""
 SFU_HELD_DATA = 100_000
 """Bytes of reliable data held for a participant whose channels are not open yet."""
+SFU_HELD_PACKETS = 1000
+"""Packets of it: there are some without any bytes."""
 SFU_DATA_TRACKS = 256
 """Data tracks of one participant."""
 SFU_DATA_SUBSCRIPTIONS = 1024

@@ -11,15 +11,14 @@ from .. import proto
 from ..base.contract import INF, NOW, Address, CloseSignal, SendSignal, Transmit
 from ..base.counters import Counters
 from ..base.entropy import Entropy
-from ..base.errors import ParseError
-from ..base.limits import SFU_HELD_DATA, SFU_SEND_BUFFER
+from ..base.errors import LocalProtocolError, ParseError
+from ..base.limits import SFU_HELD_DATA, SFU_HELD_PACKETS, SFU_SEND_BUFFER
 from ..base.wallclock import WallClock
 from ..dtls.engine import EngineFactory
 from ..dtls.identity import DtlsIdentity
 from ..ice.candidate import Candidate, parse_init
 from ..peer.transport import TransportConnected, TransportFailed
-from ..sctp.association import ESTABLISHED
-from ..sctp.channel import ChannelClosed, ChannelOpened, ChannelReadable
+from ..sctp.channel import ChannelClosed, ChannelOpened, ChannelReadable, DataChannels
 from ..sdp.build import MAX_MESSAGE_SIZE
 from .connection import ServerConnection
 from .downstream import DownTrack
@@ -375,36 +374,34 @@ class ServerParticipant:
         channels = peer.connection.transport.channels
         if channel is None or channels is None or (reliable and not self._released):
             # LiveKit's server holds reliable data until both channels are open.
-            if reliable and self._held_bytes + len(data) <= SFU_HELD_DATA:
-                self._held.append(data)
-                self._held_bytes += len(data)
-            else:
-                self.counters.add("data_undeliverable")
-            return
-        if channels.association.state > ESTABLISHED or channels.buffered(channel) + len(data) > SFU_SEND_BUFFER:
+            taken = reliable and self._hold(data)
+        elif channels.buffered(channel) + len(data) > SFU_SEND_BUFFER:
+            taken = False
+        else:
+            taken = _send(peer, channels, channel, data, now)
+        if not taken:
             self.counters.add("data_undeliverable")
-            return
-        channels.send(channel, data, now)
-        peer.connection.transport.touch_data()
-        peer.due = NOW
+
+    def _hold(self, data: bytes) -> bool:
+        if len(self._held) >= SFU_HELD_PACKETS or self._held_bytes + len(data) > SFU_HELD_DATA:
+            return False
+        self._held.append(data)
+        self._held_bytes += len(data)
+        return True
 
     def send_frame(self, data: bytes, now: float) -> None:
         """A packet of a data track, unless there is no channel, or too much waits there."""
         peer = self.peers[-1]
         channel, channels = peer.channels.get(DATA_TRACK), peer.connection.transport.channels
-        if channel is None or channels is None or channels.association.state > ESTABLISHED:
-            self.counters.add("frame_undeliverable")
-        elif channels.buffered(channel) > SFU_HELD_DATA:
+        if channel is not None and channels is not None and channels.buffered(channel) > SFU_HELD_DATA:
             self.counters.add("frame_dropped")
-        else:
-            channels.send(channel, data, now)
-            peer.connection.transport.touch_data()
-            peer.due = NOW
+        elif channel is None or channels is None or not _send(peer, channels, channel, data, now):
+            self.counters.add("frame_undeliverable")
 
     def _release(self, now: float) -> None:
         """Both channels are open: what was held goes out."""
         self._released = True
-        held, self._held = self._held, deque()
+        held, self._held, self._held_bytes = self._held, deque(), 0
         for data in held:
             self.send_data(data, True, now)
 
@@ -469,6 +466,17 @@ class ServerParticipant:
         """Close both peer connections."""
         for peer in self.peers:
             peer.connection.close(now)
+
+
+def _send(peer: ServerPeer, channels: DataChannels, channel: int, data: bytes, now: float) -> bool:
+    """Send on a channel; False when the client has begun to close it, or the association is over."""
+    try:
+        channels.send(channel, data, now)
+    except LocalProtocolError:
+        return False
+    peer.connection.transport.touch_data()
+    peer.due = NOW
+    return True
 
 
 SOURCES = {"camera": 1, "microphone": 2, "screen_share": 3, "screen_share_audio": 4}

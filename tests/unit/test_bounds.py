@@ -241,7 +241,7 @@ BOUNDS: dict[str, dict[str, str]] = {
         "told_speakers": "SFU_PARTICIPANTS",
         "told_qualities": "SFU_PARTICIPANTS",
         "permits": "SFU_CHOICES",
-        "_held": "SFU_HELD_DATA",
+        "_held": "SFU_HELD_PACKETS",
         "peers": FIXED,
     },
     "sfu/registry.py": {"_rooms": "SFU_ROOMS", "_ended": TAKEN},

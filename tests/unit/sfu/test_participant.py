@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 
 import pytest
 
@@ -16,7 +17,7 @@ from sansio.dtls.plain import PlainEngine, plain_identity
 from sansio.ice.candidate import parse_init, to_init
 from sansio.peer.connection import PeerConnection
 from sansio.sctp.channel import ChannelOpened
-from sansio.sfu.participant import JOIN_TIMEOUT, LOSSY, RELIABLE, ServerParticipant, Setting
+from sansio.sfu.participant import DATA_TRACK, JOIN_TIMEOUT, LOSSY, RELIABLE, ServerParticipant, Setting
 from sansio.sfu.room import Room
 from sansio.sfu.token import Claims
 from sansio.testing.netem import Link
@@ -24,7 +25,8 @@ from sansio.testing.pairs import A, B, host_candidate
 from sansio.testing.world import World
 
 rtc = proto.rtc
-OPEN = {RELIABLE: {}, LOSSY: {"ordered": False, "max_retransmits": 0}}
+UNRELIABLE = {"ordered": False, "max_retransmits": 0}
+OPEN = {RELIABLE: {}, LOSSY: UNRELIABLE, DATA_TRACK: UNRELIABLE}
 SIGNAL = 7
 
 
@@ -250,6 +252,17 @@ def test_not_more_is_held_than_the_limit_says(halves):
     assert [len(data) for data in halves.read()] == [SFU_HELD_DATA // 2] * 2
 
 
+def test_not_more_packets_are_held_than_the_limit_says(halves, monkeypatch):
+    """Also such as take no bytes."""
+    monkeypatch.setattr("sansio.sfu.participant.SFU_HELD_PACKETS", 3)
+    for _ in range(5):
+        halves.send(b"")
+    assert halves.participant.counters.snapshot() == {"data_undeliverable": 2}
+    halves.offer()
+    halves.world.run_for(5.0)
+    assert halves.read() == [b""] * 3
+
+
 def test_what_is_longer_than_a_message_is_dropped(halves):
     halves.send(bytes(65536))
     halves.send(bytes(65535))
@@ -293,6 +306,45 @@ def test_a_channel_that_the_client_closes_is_forgotten(halves):
     assert peer.lossy == {}
     halves.send(b"x", reliable=False)
     assert halves.participant.counters.snapshot() == {"data_undeliverable": 1}
+
+
+@pytest.mark.parametrize("label", [RELIABLE, DATA_TRACK])
+def test_nothing_is_sent_on_a_channel_that_the_client_is_closing(label):
+    """It takes a round trip until the channel is closed on both sides, and others go on sending."""
+    halves = Halves(opens=(RELIABLE, LOSSY, DATA_TRACK))
+    halves.offer()
+    halves.world.run_for(1.0)
+    halves.clients[0].transport.channels.close(halves.participant.peers[0].channels[label], halves.world.now)
+    halves.clients[0].transport.touch_data()
+    participant = halves.participant
+    send = participant.send_frame if label == DATA_TRACK else partial(participant.send_data, reliable=True)
+    for _ in range(20):
+        send(b"x", now=halves.world.now)
+        halves.poke()
+        halves.world.run_for(0.01)
+    refused = participant.counters
+    assert refused["data_undeliverable"] + refused["frame_undeliverable"] > 0
+
+
+def test_a_channel_that_is_opened_again_gets_what_was_held_meanwhile(halves):
+    for _ in range(2):
+        halves.send(bytes(SFU_HELD_DATA // 2))
+    halves.offer()
+    halves.world.run_for(3.0)
+    assert len(halves.read()) == 2
+    channels = halves.clients[0].transport.channels
+    channels.close(halves.participant.peers[0].channels[RELIABLE], halves.world.now)
+    halves.clients[0].transport.touch_data()
+    halves.poke()
+    halves.world.run_for(1.0)
+    for _ in range(2):
+        halves.send(bytes(SFU_HELD_DATA // 2))
+    channels.open(RELIABLE, now=halves.world.now)
+    halves.clients[0].transport.touch_data()
+    halves.poke()
+    halves.world.run_for(3.0)
+    assert len(halves.read()) == 2
+    assert halves.participant.counters.snapshot() == {}
 
 
 # ------------------------------------------------------------------ what clients may get wrong
