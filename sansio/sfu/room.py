@@ -60,7 +60,7 @@ class Room:
         self.participants[participant.claims.identity] = participant
         participant.room = self
         self.closes_at = INF
-        self.info.num_participants = len(self.participants)
+        self._count()
         self._quality_due = min(self._quality_due, now + QUALITY_INTERVAL)
 
     def leave(self, participant: ServerParticipant, reason: Any, now: float) -> None:
@@ -88,9 +88,14 @@ class Room:
                 del self.gone[next(iter(self.gone))]
             self.gone[participant.sid] = (info, now)
             self.broadcast("update", proto.rtc.ParticipantUpdate(participants=[info]))
-        self.info.num_participants = len(self.participants)
+        self._count()
         if not self.participants:
             self.closes_at = now + self.info.departure_timeout
+
+    def _count(self) -> None:
+        """The numbers that a room tells of itself."""
+        self.info.num_participants = len(self.participants)
+        self.info.num_publishers = len([one for one in self.participants.values() if one.tracks])
 
     def visible(self) -> list[ServerParticipant]:
         """Those who are not hidden."""
@@ -173,7 +178,7 @@ class Room:
         info.ClearField("tracks")
         info.tracks.extend([track.info for track in participant.tracks.values()])
         info.is_publisher = bool(participant.tracks)
-        self.info.num_publishers = len([other for other in self.participants.values() if other.tracks])
+        self._count()
         self.announce(participant)
 
     def refresh_track(self, participant: ServerParticipant) -> None:

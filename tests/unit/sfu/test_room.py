@@ -109,6 +109,10 @@ def test_the_numbers_of_a_room_are_told_when_they_change():
     door.publish(alice, "mic", "1")
     door.turn(QUALITY_INTERVAL)
     assert [told.room.num_publishers for told in door.messages("room_update", bob)] == [0, 1]
+    door.request(alice, leave=rtc.LeaveRequest())
+    door.turn(QUALITY_INTERVAL)
+    told = door.messages("room_update", bob)[-1].room
+    assert (told.num_participants, told.num_publishers) == (1, 0)
 
 
 # ------------------------------------------------------------------ speakers and quality
