@@ -113,9 +113,14 @@ class DataTrackRoom:
             subscriber.send_frame(data[:2] + handle.to_bytes(2, "big") + data[4:], now)
             subscriber.wake()
 
-    def forget(self, participant: ServerParticipant) -> None:
-        """A participant has left."""
+    def withdraw(self, participant: ServerParticipant) -> None:
+        """Every track of a participant ends."""
         for key in [key for key in self._sent if key[0] is participant]:
             self._drop(self._sent.pop(key))
+        participant.info.ClearField("data_tracks")
+
+    def forget(self, participant: ServerParticipant) -> None:
+        """A participant has left."""
+        self.withdraw(participant)
         for track in self._subscriptions.pop(participant, {}).values():
             del track.subscribers[participant]

@@ -124,9 +124,11 @@ def add_track(server: SfuServer, participant: ServerParticipant, request: rtc.Ad
         refuse(participant, "LIMIT_EXCEEDED", "too many pending tracks", add_track=request)
     elif _name_in_use(participant, request.cid):
         waiting = participant.queued.setdefault(request.cid, [])
-        if len(waiting) < SFU_QUEUED_TRACKS:
+        if len(waiting) >= SFU_QUEUED_TRACKS:
+            refuse(participant, "LIMIT_EXCEEDED", "too many tracks wait for that name", add_track=request)
+        else:
             waiting.append(request)
-        refuse(participant, "QUEUED", "a track of that name exists", add_track=request)
+            refuse(participant, "QUEUED", "a track of that name exists", add_track=request)
     else:
         _announce(server, participant, request, now)
 
@@ -148,7 +150,7 @@ def revive_queued(server: SfuServer, participant: ServerParticipant, now: float)
     """Announcements whose name has become free."""
     for cid, waiting in list(participant.queued.items()):
         if not _name_in_use(participant, cid):
-            _announce(server, participant, waiting.pop(0), now)
+            add_track(server, participant, waiting.pop(0), now)  # what it may may have changed
         if not waiting:
             del participant.queued[cid]
 
@@ -307,7 +309,7 @@ def update_metadata(
 def update_permission(
     server: SfuServer, participant: ServerParticipant, permission: models.ParticipantPermission, now: float
 ) -> None:
-    """The API changes what a participant may do: tracks that it may not publish or get any more end."""
+    """The API changes what a participant may do: what it may not publish or get any more ends."""
     names = {number: name for name, number in SOURCES.items()}
     claims = evolve(
         participant.claims,
@@ -320,7 +322,12 @@ def update_permission(
     )
     participant.set_permission(claims)
     room = participant.room
+    if not claims.can_publish_data:
+        room.data_tracks.withdraw(participant)
     room.announce(participant)
+    participant.pending = {
+        cid: track for cid, track in participant.pending.items() if may_publish(claims, track.info.source)
+    }
     forbidden = [track for track in participant.tracks.values() if not may_publish(claims, track.info.source)]
     for track in forbidden:
         participant.send("track_unpublished", proto.rtc.TrackUnpublishedResponse(track_sid=track.sid))

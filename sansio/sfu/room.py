@@ -79,7 +79,6 @@ class Room:
         info.disconnect_reason = reason
         info.version += 1
         info.ClearField("tracks")
-        info.ClearField("data_tracks")
         self._forced.pop(participant.sid, None)
         for other in self.participants.values():
             other.told_qualities.pop(participant.sid, None)

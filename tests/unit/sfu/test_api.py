@@ -144,6 +144,22 @@ def test_permissions_are_taken_and_given_back(door):
     assert door.there("alice").claims.can_publish
 
 
+def test_what_was_announced_is_taken_back_with_the_permission(door):
+    door.publish(door.alice, "mic", "1")
+    door.add_track(door.alice, "mic")  # waits for the name
+    door.add_track(door.alice, "cam", "video")
+    door.request(door.alice, publish_data_track_request=rtc.PublishDataTrackRequest(pub_handle=1, name="n"))
+    info = permit(door, can_publish=False, can_publish_data=False)
+    assert info["data_tracks"] == []
+    door.offer(door.alice, sending("audio", "1", "mic"), sending("video", "2", "cam"))
+    there = door.there("alice")
+    assert (there.tracks, there.pending, there.queued) == ({}, {}, {})
+    assert door.messages("request_response", door.alice)[-1].reason == rtc.RequestResponse.NOT_ALLOWED
+    permit(door)
+    door.request(door.alice, publish_data_track_request=rtc.PublishDataTrackRequest(pub_handle=1, name="n"))
+    assert len(there.info.data_tracks) == 1
+
+
 def test_tracks_are_muted(door):
     sid = door.publish(door.alice, "mic", "1")
     mute = {"room": "room", "identity": "alice", "track_sid": sid, "muted": True}

@@ -118,7 +118,7 @@ def test_a_name_in_use_waits_for_its_end():
     first = door.publish(alice, "mic", "1")
     for _ in range(SFU_QUEUED_TRACKS + 1):
         door.request(alice, add_track=rtc.AddTrackRequest(cid="mic"))
-    assert reasons(door, alice) == [Reason.QUEUED] * (SFU_QUEUED_TRACKS + 1)
+    assert reasons(door, alice) == [Reason.QUEUED] * SFU_QUEUED_TRACKS + [Reason.LIMIT_EXCEEDED]
     door.offer(alice, receiving("audio", "1", "inactive"))
     published = [found.track.sid for found in door.messages("track_published", alice)]
     assert len(published) == 2
