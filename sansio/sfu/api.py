@@ -14,7 +14,7 @@ from .. import proto
 from ..base.limits import SFU_HTTP_BODY, SFU_METADATA
 from .calls import CallEnded
 from .joining import LONGEST_NAME, Refused, authorise
-from .options import Headers, HttpResponse, ServerOptions
+from .options import CORS, Headers, HttpResponse, ServerOptions
 from .participant import ServerParticipant
 from .requests import (
     set_muted,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 PREFIX = "/twirp/"
 SERVICE = "livekit.RoomService"
 
-_CORS = ("Access-Control-Allow-Origin", "*")
 _STATUS = {
     "bad_route": 404,
     "malformed": 400,
@@ -62,15 +61,10 @@ class _ApiError(Exception):
         self.text = text
 
 
-def plain(status: int, text: str) -> HttpResponse:
-    """An answer in plain text."""
-    return HttpResponse(status, (("Content-Type", "text/plain; charset=utf-8"), _CORS), text.encode())
-
-
 def preflight() -> HttpResponse:
     """The answer to a browser that asks whether it may ask."""
     allowed = (("Access-Control-Allow-Methods", "GET, POST, HEAD"), ("Access-Control-Allow-Headers", "*"))
-    return HttpResponse(204, (_CORS, *allowed), b"")
+    return HttpResponse(204, (CORS, *allowed), b"")
 
 
 def handle(
@@ -94,7 +88,7 @@ def handle(
             claims = authorise(headers, {}, options, server.unix(now))
         except Refused as refused:
             if "authorization" in [header.lower() for header, _ in headers]:
-                return plain(refused.status, refused.body)
+                return HttpResponse.plain(refused.status, refused.body)
             raise _ApiError("unauthenticated", "permissions denied") from None
         request = _decode(getattr(proto.room, call[0])(), kind, body)
         answer = call[1](server, claims, request, now)
@@ -118,12 +112,12 @@ def _encode(kind: str, answer: Any) -> HttpResponse:
     data = (
         proto.to_json(answer).encode() if kind == "application/json" else answer.SerializeToString(deterministic=True)
     )
-    return HttpResponse(200, (("Content-Type", kind), _CORS), data)
+    return HttpResponse(200, (("Content-Type", kind), CORS), data)
 
 
 def _refuse(error: _ApiError) -> HttpResponse:
     text = json.dumps({"code": error.code, "msg": error.text})
-    return HttpResponse(_STATUS[error.code], (("Content-Type", "application/json"), _CORS), text.encode())
+    return HttpResponse(_STATUS[error.code], (("Content-Type", "application/json"), CORS), text.encode())
 
 
 def _decode(request: Any, kind: str, body: bytes) -> Any:

@@ -49,12 +49,20 @@ class Note:
     detail: str = ""
 
 
+CORS = ("Access-Control-Allow-Origin", "*")
+
+
 class HttpResponse(NamedTuple):
-    """The answer to an HTTP request."""
+    """The answer to an HTTP request. The length of the body is not among the headers."""
 
     status: int
     headers: Headers
     body: bytes
+
+    @classmethod
+    def plain(cls, status: int, text: str) -> HttpResponse:
+        """An answer in plain text."""
+        return cls(status, (("Content-Type", "text/plain; charset=utf-8"), CORS), text.encode())
 
 
 @frozen

@@ -461,18 +461,18 @@ class SfuServer(Registry):
         try:
             path, _ = split_target(target)
         except Refused as refused:
-            return api.plain(refused.status, refused.body)
+            return HttpResponse.plain(refused.status, refused.body)
         if path == "/":
-            return api.plain(200, "OK")
+            return HttpResponse.plain(200, "OK")
         if method == "OPTIONS":
             return api.preflight()
         if path in ("/rtc/validate", "/rtc/v1/validate"):
             return self._validate(target, headers, now)
         if path in ("/rtc", "/rtc/v1"):
-            return api.plain(404, "")
+            return HttpResponse.plain(404, "")
         if path.startswith(api.PREFIX):
             return api.handle(self, self._options, method, path, headers, body, now)
-        return api.plain(404, "404 page not found")
+        return HttpResponse.plain(404, "404 page not found")
 
     def _answer_calls(self) -> None:
         """Answer those who have had a participant called."""
@@ -485,8 +485,8 @@ class SfuServer(Registry):
             knock = self._admit(target.replace("/validate", "", 1), headers, now)
             self._check_limits(knock)
         except Refused as refused:
-            return api.plain(refused.status, refused.body)
-        return api.plain(200, "success")
+            return HttpResponse.plain(refused.status, refused.body)
+        return HttpResponse.plain(200, "success")
 
     # ------------------------------------------------------------------ packets
 

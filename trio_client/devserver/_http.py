@@ -17,6 +17,8 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError, generate_accept_token
 
+from .._core import HttpResponse
+
 REQUEST_TIMEOUT = 10.0
 """Seconds for the whole of a request, and again for its answer."""
 MAX_HEAD = 1 << 20
@@ -41,22 +43,13 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
 
 
-@frozen
-class HttpAnswer:
-    """What is answered. The length is not among the headers."""
-
-    status: int
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/plain; charset=utf-8"),)
-
-
 class Site(Protocol):
     """What the connections are for."""
 
-    async def answer(self, request: HttpRequest) -> HttpAnswer:
+    async def answer(self, request: HttpRequest) -> HttpResponse:
         """The answer to a plain request. It comes at once, or when a participant that is called has answered."""
 
-    def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpAnswer | None:
+    def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpResponse | None:
         """None lets the WebSocket in; otherwise the refusal."""
 
     def signal_received(self, link: SignalLink, data: bytes) -> None:
@@ -76,7 +69,7 @@ async def serve_connection(site: Site, stream: trio.SocketStream) -> None:
         except h11.RemoteProtocolError as error:
             if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 status = HTTPStatus(error.error_status_hint)
-                await _write_answer(http, stream, HttpAnswer(status, status.phrase.encode()))
+                await _write_answer(http, stream, HttpResponse.plain(status, status.phrase))
             return
         if key:
             link = SignalLink(stream)
@@ -130,7 +123,7 @@ async def _read_request(http: h11.Connection, stream: trio.abc.Stream) -> tuple[
 
 
 async def _write_answer(
-    http: h11.Connection, stream: trio.SocketStream, answer: HttpAnswer, *, bare: bool = False
+    http: h11.Connection, stream: trio.SocketStream, answer: HttpResponse, *, bare: bool = False
 ) -> None:
     """``bare``: without the body, as HEAD is answered (RFC 9110 section 9.3.2)."""
     headers = [*answer.headers, ("Connection", "close")]

@@ -26,7 +26,7 @@ from .._core import (
 from .._groups import leaves
 from .._net import list_interfaces
 from .._ports import DATAGRAM_BYTES, UdpPort, open_udp
-from ._http import HttpAnswer, HttpRequest, SignalLink, serve_connection
+from ._http import HttpRequest, SignalLink, serve_connection
 from ._ice_tcp import IceStream
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class DevServer:
         self._ports = itertools.count(UDP + 1)
         self._numbers: dict[SignalLink, int] = {}
         self._next = itertools.count(1)
-        self._refusals: dict[int, HttpAnswer] = {}
+        self._refusals: dict[int, HttpResponse] = {}
         self._asked: dict[int, trio.MemorySendChannel[HttpResponse]] = {}
         self._connections = 0
         self._due = INF
@@ -154,7 +154,7 @@ class DevServer:
                     if number in self._asked:  # whoever asked may have gone
                         self._asked[number].send_nowait(response)
                 case RefuseSignal(signal=signal, status=status, body=body):
-                    self._refusals[signal] = HttpAnswer(status, body.encode())
+                    self._refusals[signal] = HttpResponse.plain(status, body)
         notes = machine.notes
         while notes:
             note = notes.popleft()
@@ -225,24 +225,22 @@ class DevServer:
                 self._pump()
         await trio.aclose_forcefully(stream)
 
-    async def answer(self, request: HttpRequest) -> HttpAnswer:
+    async def answer(self, request: HttpRequest) -> HttpResponse:
         """The answer to a plain HTTP request; called by its connection."""
         found = self._machine.handle_http(
             request.method, request.target, request.headers, request.body, trio.current_time()
         )
-        if isinstance(found, int):
-            self._asked[found], later = trio.open_memory_channel[HttpResponse](1)
-            try:
-                self._pump()
-                status, headers, body = await later.receive()
-            finally:
-                del self._asked[found]
-        else:
+        if not isinstance(found, int):
             self._pump()
-            status, headers, body = found
-        return HttpAnswer(status, body, headers)
+            return found
+        self._asked[found], later = trio.open_memory_channel[HttpResponse](1)
+        try:
+            self._pump()
+            return await later.receive()
+        finally:
+            del self._asked[found]
 
-    def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpAnswer | None:
+    def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpResponse | None:
         """Let a WebSocket in, or say why not; called by its connection."""
         number = next(self._next)
         self._links[number], self._numbers[link] = link, number
