@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attrs import field, frozen
 
-from ..base.contract import Address
+from .. import proto
+from ..base.contract import Address, SendSignal
 from ..dtls.engine import EngineFactory, default_engine
 
 PORT = 1
@@ -37,6 +38,12 @@ class DropSignal:
     """Cut the TCP connection of a link without a closing handshake, as a crash would: scripted misbehaviour."""
 
     signal: int
+
+
+def leave_signal(signal: int, action: Any, reason: Any) -> SendSignal:
+    """A leave on a link that has no session. ``action`` and ``reason`` are numbers of the enumerations."""
+    response = proto.rtc.SignalResponse(leave=proto.rtc.LeaveRequest(action=action, reason=reason))
+    return SendSignal(signal, response.SerializeToString(deterministic=True))
 
 
 @frozen

@@ -38,15 +38,16 @@ from typing import Any
 from attrs import evolve
 
 from .. import proto
-from ..base.contract import INF, NOW, Address, CloseSignal, SendSignal, Transmit
+from ..base.contract import INF, NOW, Address, CloseSignal, Transmit
 from ..base.entropy import Entropy
 from ..base.limits import SFU_MESSAGE, SFU_NOTES, SFU_PARTICIPANTS, SFU_PREFERENCES
 from ..base.wallclock import WallClock
 from ..dtls.identity import DtlsIdentity
 from ..ice.candidate import Candidate
 from ..ice.framing import frame
-from . import api, mock
+from . import api
 from .joining import Knock, Refused, read_knock, split_target
+from .mock import Scripts
 from .options import (
     PORT,
     AcceptSignal,
@@ -57,6 +58,7 @@ from .options import (
     Note,
     RefuseSignal,
     ServerOptions,
+    leave_signal,
 )
 from .participant import DATA_TRACK, LOSSY, REFRESH_INTERVAL, RELIABLE, ServerParticipant, Setting
 from .registry import ALNUM, Registry
@@ -86,6 +88,8 @@ PROTOCOL = 17
 SHORT_TOKEN = 600.0
 """Seconds that a refreshed token is valid at least."""
 UDP_PRIORITY = 2130706431
+TCP_PREFERRED, TLS_PREFERRED = 1, 2
+"""Values of CandidateProtocol."""
 
 
 class SfuServer(Registry):
@@ -114,7 +118,7 @@ class SfuServer(Registry):
         self._routes = Routes(self.counters)
         self._streams = Streams(options.tcp_address, self._routes, self.counters, self.outbox)
         self._dues: dict[ServerParticipant, float] = {}
-        self._scripts: dict[int, tuple[mock.Script, float]] = {}
+        self._scripts = Scripts(self.outbox, heeded=options.mock)
         self._armed: dict[str, tuple[str, float]] = {}
         self._preferences: dict[tuple[str, str], int] = {}
         self._joins = 0
@@ -131,8 +135,7 @@ class SfuServer(Registry):
         except Refused as refused:
             self.outbox.append(RefuseSignal(signal, refused.status, refused.body))
             return
-        script = self._script(knock.claims)
-        if script is not None and self._misbehaves(signal, script, knock, now):
+        if self._scripts.begin(signal, knock.claims, reconnect=knock.join.reconnect, now=now):
             return
         if knock.join.reconnect:
             self._resume(signal, knock.claims, knock.join.participant_sid, now)
@@ -145,9 +148,9 @@ class SfuServer(Registry):
         if self.closed:
             raise Refused(503, "server is shutting down")
         knock = read_knock(url, headers, self._options, self._wall.unix_at(now))
-        script = self._script(knock.claims)
-        if script is not None and script.mode in mock.REFUSALS:
-            raise Refused(*mock.REFUSALS[script.mode])
+        refusal = self._scripts.refusal(knock.claims)
+        if refusal is not None:
+            raise Refused(*refusal)
         if not knock.join.reconnect and knock.claims.room not in self._rooms and not self._options.auto_create:
             raise Refused(404, "requested room does not exist")
         return knock
@@ -163,45 +166,6 @@ class SfuServer(Registry):
         if 0 < room.info.max_participants <= len(room.participants):
             raise Refused(503, "room max participants exceeded")
 
-    def _script(self, claims: Claims) -> mock.Script | None:
-        return mock.script_of(claims) if self._options.mock else None
-
-    def _misbehaves(self, signal: int, script: mock.Script, knock: Knock, now: float) -> bool:
-        """Scripts in which there is no session; others are noted for later."""
-        mode = script.mode
-        if mode == "leave_first_message" or (mode == "leave_during_reconnect" and knock.join.reconnect):
-            self.outbox.append(AcceptSignal(signal))
-            self._send_leave(signal, script.action)
-            return True
-        if mode == "no_first_message":
-            self.outbox.append(AcceptSignal(signal))
-            return True
-        if mode == "close_before_join":
-            self.outbox.append(AcceptSignal(signal))
-            self._scripts[signal] = (script, now + mock.BEFORE_JOIN)
-            return True
-        due = now + mock.WHEN_CONNECTED if mode.endswith("_when_connected") else INF
-        self._scripts[signal] = (script, due)
-        return False
-
-    def _send_leave(self, signal: int, action: int) -> None:
-        leave = proto.rtc.LeaveRequest(reason=proto.models.SERVER_SHUTDOWN)
-        leave.action = action  # type: ignore[assignment]
-        response = proto.rtc.SignalResponse(leave=leave)
-        self.outbox.append(SendSignal(signal, response.SerializeToString(deterministic=True)))
-
-    def _run_script(self, signal: int, now: float) -> None:
-        script, _ = self._scripts[signal]
-        if script.mode in ("close_before_join", "close_when_connected"):
-            self.outbox.append(CloseSignal(signal, mock.CLOSE_CODE))
-        elif script.mode == "drop_when_connected":
-            self.outbox.append(DropSignal(signal))
-        else:
-            self._send_leave(signal, script.action)
-        self._scripts[signal] = (script, INF)
-        if script.mode != "leave_when_connected":
-            self.signal_closed(signal, "script", now)
-
     # ------------------------------------------------------------------ joining and coming back
 
     def _join(self, signal: int, claims: Claims, join: Any, single: bool, now: float) -> None:
@@ -210,7 +174,7 @@ class SfuServer(Registry):
             room = self.create_room(proto.room.CreateRoomRequest(name=claims.room), now)
         old = room.participants.get(claims.identity)
         if old is not None:
-            self._dismiss(old, proto.models.DUPLICATE_IDENTITY, now)
+            self.dismiss(old, proto.models.DUPLICATE_IDENTITY, now)
         self._joins += 1
         participant = ServerParticipant(
             "PA_" + self._entropy.token(12, ALNUM),
@@ -267,10 +231,8 @@ class SfuServer(Registry):
             response.client_configuration.SetInParent()
             if preference == TLS_PREFERRED:
                 response.client_configuration.force_relay = models.ClientConfigSetting.ENABLED
-        interval, timeout = self._options.ping_interval, self._options.ping_timeout
-        if participant.signal in self._scripts:
-            interval, timeout = mock.PING_INTERVAL, mock.PING_TIMEOUT
-        response.ping_interval, response.ping_timeout = interval, timeout
+        usual = self._options.ping_interval, self._options.ping_timeout
+        response.ping_interval, response.ping_timeout = self._scripts.ping_times(participant.signal) or usual
         self._describe(response.server_info)
         response.sif_trailer = room.trailer
         for mime in ("video/VP8", "video/H264", "video/VP9", "video/AV1", "audio/opus", "audio/red"):
@@ -293,9 +255,7 @@ class SfuServer(Registry):
         self.outbox.append(AcceptSignal(signal))
         participant = self._find(claims.room, claims.identity)
         if participant is None or participant.sid != sid or not participant.active or not self._options.resume:
-            leave = proto.rtc.LeaveRequest(action=proto.rtc.LeaveRequest.RECONNECT, reason=proto.models.STATE_MISMATCH)
-            response = proto.rtc.SignalResponse(leave=leave)
-            self.outbox.append(SendSignal(signal, response.SerializeToString(deterministic=True)))
+            self.outbox.append(leave_signal(signal, proto.rtc.LeaveRequest.RECONNECT, proto.models.STATE_MISMATCH))
             self.outbox.append(CloseSignal(signal))
             return
         self._signals.pop(participant.hang_up(), None)
@@ -339,8 +299,7 @@ class SfuServer(Registry):
             # LiveKit's server ends the session over a message that it cannot decode, or that is too long.
             self._hang_up(participant, proto.models.SIGNAL_CLOSE, now)
             return
-        script = self._scripts.get(signal)
-        if script is not None and script[0].mode == "no_pong" and request.WhichOneof("message") in ("ping", "ping_req"):
+        if self._scripts.swallows(signal, request.WhichOneof("message")):
             return
         handle_request(self, participant, request, now)
         if participant in self._dues:
@@ -349,7 +308,7 @@ class SfuServer(Registry):
     def signal_closed(self, signal: int, reason: str, now: float) -> None:
         """A client's WebSocket is gone. Its session lives on while its media does, as with LiveKit's server."""
         now = self._time(now)
-        self._scripts.pop(signal, None)
+        self._scripts.forget(signal)
         participant = self._signals.pop(signal, None)
         if participant is None:
             return
@@ -361,7 +320,7 @@ class SfuServer(Registry):
 
     # ------------------------------------------------------------------ coming and going
 
-    def _dismiss(self, participant: ServerParticipant, reason: Any, now: float) -> None:
+    def dismiss(self, participant: ServerParticipant, reason: Any, now: float) -> None:
         """Tell a client why its session is over, and end it."""
         participant.send("leave", proto.rtc.LeaveRequest(reason=reason))
         self._hang_up(participant, reason, now)
@@ -376,11 +335,9 @@ class SfuServer(Registry):
 
     def _hang_up(self, participant: ServerParticipant, reason: Any, now: float) -> None:
         signal = participant.signal
-        script = self._scripts.pop(signal, None)
         self._forget(participant, reason, now)
         if signal:
-            dropping = script is not None and script[0].mode == "drop_on_close"
-            self.outbox.append(DropSignal(signal) if dropping else CloseSignal(signal))
+            self.outbox.append(self._scripts.closing(signal))
 
     def _forget(self, participant: ServerParticipant, reason: Any, now: float) -> None:
         room = participant.room
@@ -402,14 +359,14 @@ class SfuServer(Registry):
         participant = self._find(room, identity)
         if participant is None:
             return False
-        self._dismiss(participant, proto.models.PARTICIPANT_REMOVED, now)
+        self.dismiss(participant, proto.models.PARTICIPANT_REMOVED, now)
         return True
 
     def stop(self, now: float) -> None:
         """The server shuts down: everybody is told, every link closes."""
         now = self._time(now)
         for participant in list(self._dues):
-            self._dismiss(participant, proto.models.SERVER_SHUTDOWN, now)
+            self.dismiss(participant, proto.models.SERVER_SHUTDOWN, now)
         self._streams.stop()
         self._rooms.clear()
         self._scripts.clear()
@@ -417,10 +374,6 @@ class SfuServer(Registry):
         self.closed = True
 
     # ------------------------------------------------------------------ for requests and the API
-
-    def dismiss(self, participant: ServerParticipant, reason: Any, now: float) -> None:
-        """End somebody's session, with a word why."""
-        self._dismiss(participant, reason, now)
 
     def vanish(self, participant: ServerParticipant, now: float) -> None:
         """End somebody's session without a word, as when the server dies."""
@@ -452,7 +405,7 @@ class SfuServer(Registry):
     def delete_room(self, room: Room, reason: Any, now: float) -> None:
         """DeleteRoom of the server API: everybody is sent away."""
         for participant in list(room.participants.values()):
-            self._dismiss(participant, reason, now)
+            self.dismiss(participant, reason, now)
         del self._rooms[room.name]
 
     def handle_http(self, method: str, target: str, headers: Headers, body: bytes, now: float) -> HttpResponse | int:
@@ -561,8 +514,10 @@ class SfuServer(Registry):
                     self._advance_participant(participant, now)
 
     def _advance_rooms(self, now: float) -> float:
-        """Rooms, scripts and nameless TCP connections; their next deadline."""
-        later = INF
+        """Scripts, rooms and nameless TCP connections; their next deadline."""
+        for signal in self._scripts.advance(now):
+            self.signal_closed(signal, "script", now)
+        later = self._scripts.due
         for room in list(self._rooms.values()):
             if room.due <= now:
                 room.tick(now)
@@ -570,11 +525,6 @@ class SfuServer(Registry):
                     del self._rooms[room.name]
                     continue
             later = min(later, room.due)
-        for signal, (_, at) in list(self._scripts.items()):
-            if at <= now:
-                self._run_script(signal, now)
-            else:
-                later = min(later, at)
         return min(later, self._streams.advance(now))
 
     def _time(self, now: float) -> float:
@@ -613,13 +563,6 @@ class SfuServer(Registry):
             else:
                 self._dues[participant] = min(due, participant.lost_due)
         elif now >= participant.join_due:
-            self._dismiss(participant, proto.models.JOIN_FAILURE, now)
+            self.dismiss(participant, proto.models.JOIN_FAILURE, now)
         else:
             self._dues[participant] = min(due, participant.join_due)
-
-
-# ------------------------------------------------------------------ detail
-
-TCP_PREFERRED = 1
-TLS_PREFERRED = 2
-"""Values of CandidateProtocol."""

@@ -226,6 +226,7 @@ BOUNDS: dict[str, dict[str, str]] = {
         "_downs": "SFU_TRACKS",
         "_references": "RTCP_REFERENCES",
     },
+    "sfu/mock.py": {"_links": OURS},
     "sfu/participant.py": {
         "transmits": TAKEN,
         "channels": OURS,
@@ -259,7 +260,6 @@ BOUNDS: dict[str, dict[str, str]] = {
         "_ready": "SFU_PARTICIPANTS",
         "_signals": "SFU_PARTICIPANTS",
         "_dues": "SFU_PARTICIPANTS",
-        "_scripts": "SFU_PARTICIPANTS",
         "_armed": "SFU_PARTICIPANTS",
         "_preferences": "SFU_PREFERENCES",
     },

@@ -89,6 +89,15 @@ def test_links_that_end_soon(mode, output):
     assert door.turn(0.1) == []
 
 
+def test_a_room_that_is_left_by_that_ends_in_time():
+    door = Door(departure_timeout=1)
+    door.knock(attributes=control("close_when_connected"))
+    door.now += 0.2
+    due = door.server.advance(door.now)
+    assert door.there("alice") is None
+    assert due == door.server.advance(door.now) == door.now + 1
+
+
 def test_a_link_that_ends_while_media_is_up():
     door = Door()
     door.knock(attributes=control("drop_when_connected"))
