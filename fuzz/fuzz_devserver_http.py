@@ -8,7 +8,8 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from trio_client.devserver._http import MAX_BODY, MAX_MESSAGE, HttpAnswer, HttpRequest, SignalLink, serve_connection
+from sansio.sfu.options import HttpResponse
+from trio_client.devserver._http import MAX_BODY, MAX_MESSAGE, HttpRequest, SignalLink, serve_connection
 
 UPGRADE = (
     b"GET /rtc HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -25,13 +26,13 @@ class Site:
         self.open: list[SignalLink] = []
         self.closed = 0
 
-    async def answer(self, request: HttpRequest) -> HttpAnswer:
+    async def answer(self, request: HttpRequest) -> HttpResponse:
         assert len(request.body) <= MAX_BODY + 65536
-        return HttpAnswer(200, request.body)
+        return HttpResponse(200, (), request.body or b"nothing")
 
-    def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpAnswer | None:
+    def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpResponse | None:
         if not request.target.startswith("/rtc"):
-            return HttpAnswer(404, b"no")
+            return HttpResponse.plain(404, "no")
         self.open.append(link)
         link.send(b"welcome")
         return None
