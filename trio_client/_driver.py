@@ -30,7 +30,7 @@ from ._core import (
 )
 from ._net import NetworkNews, list_interfaces, open_news, resolve
 from ._options import TokenSource
-from ._ports import DATAGRAM_BYTES, MEDIA_PAUSE, PAUSE, Pace, Port, PortFactory, open_udp, take_run
+from ._ports import DATAGRAM_BYTES, Pace, Port, PortFactory, open_udp, take_run
 from ._signal import Link, LinkFactory, SignalError, WebSocketLink
 from ._streams import Stream, StreamError, StreamFactory, TcpStream
 
@@ -403,7 +403,7 @@ class Driver:
                             self.received_bytes += size
                             total += count
                             self.pump(now)
-                            pace.pause = MEDIA_PAUSE if data and 128 <= data[0] < 192 else PAUSE
+                            pace.judge(data, size / count)
                             pace.note(total, self.sent, now)
                             if pace.steady and self.engine.impatient(now):
                                 pace.steady = False

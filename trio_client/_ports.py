@@ -31,6 +31,10 @@ PAUSE = 0.003
 """Seconds that a socket with a steady stream is left alone, so that one wake-up serves several datagrams."""
 MEDIA_PAUSE = 0.004
 """The same while media comes, which listeners hold back for longer than that anyway."""
+SOUND_PAUSE = 0.008
+"""The same while it is sound alone: a packet is 20 ms of it, and no bandwidth is at stake."""
+SOUND_BYTES = 400
+"""Datagrams of media that are smaller than this on average are sound, which has some 100 bytes, or 250 with RED."""
 PACE_WINDOW = 0.05
 """Seconds over which the pace of a socket is judged."""
 
@@ -122,6 +126,13 @@ class Pace:
         self.steady = False
         self.pause = PAUSE
         self._since = self._received = self._sent = 0.0
+
+    def judge(self, data: bytes, average: float) -> None:
+        """How long a pause may be: by the last datagram of a burst, and the bytes of each on average."""
+        if not data or not 128 <= data[0] < 192:  # RFC 7983
+            self.pause = PAUSE
+        else:
+            self.pause = SOUND_PAUSE if average < SOUND_BYTES else MEDIA_PAUSE
 
     def note(self, received: int, sent: int, now: float) -> None:
         """Counters of the driver, after a burst was read."""

@@ -25,7 +25,7 @@ from sansio.base.contract import (
     Transmit,
 )
 from trio_client._driver import BACKLOG, BURST, Driver
-from trio_client._ports import PACE_WINDOW, PAUSE
+from trio_client._ports import MEDIA_PAUSE, PACE_WINDOW, PAUSE, SOUND_PAUSE
 from trio_client._signal import SignalError
 
 from .running import run
@@ -267,11 +267,11 @@ async def test_where_datagrams_come_one_by_one_each_is_dealt_with_at_once(s: Set
     assert [data for _, data, _ in s.said("datagram")[1:4]] == [b"at once", b"then this", b"with this"]
 
 
-async def stream(s: Setting, port: SimPort, count: int, rate: float, *, sent: int = 0) -> int:
+async def stream(s: Setting, port: SimPort, count: int, rate: float, *, sent: int = 0, data: bytes = b"x") -> int:
     """Let datagrams come one by one, send ``sent`` for each, and tell how often the engine was called for them."""
     before = len(s.engine.advanced)
     for _ in range(count):
-        port.arrive(b"x", PEER)
+        port.arrive(data, PEER)
         if sent:
             s.send(*[Transmit(1, b"y", PEER)] * sent)
             before += 1
@@ -292,6 +292,22 @@ async def test_a_steady_stream_is_read_several_at_once(s: Setting) -> None:
     port.arrive(b"next", PEER)
     await trio.testing.wait_all_tasks_blocked(0.0)
     assert s.said("datagram")[-1][1] == b"next"
+
+
+@pytest.mark.parametrize(
+    ("data", "pause"),
+    [(b"\x17" + bytes(1200), PAUSE), (b"\x80" + bytes(1100), MEDIA_PAUSE), (b"\x80" + bytes(100), SOUND_PAUSE)],
+    ids=["data", "video", "sound"],
+)
+def test_a_steady_stream_of(data: bytes, pause: float) -> None:
+    @driving
+    async def run(s: Setting) -> None:
+        port = s.port()
+        await stream(s, port, 200, 2000, data=data)
+        turns = await stream(s, port, 2000, 2000, data=data)
+        assert 1 / pause * 0.9 <= turns <= 1 / pause * 1.1, "a second of it"
+
+    run()
 
 
 @pytest.mark.parametrize(("rate", "sent"), [(500, 0), (10_000, 0), (2000, 1)])
