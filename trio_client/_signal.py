@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 import trio
 
-from ._core import OpenSignal, SignalFailure, explain_url
+from ._core import INF, OpenSignal, SignalFailure, explain_url
 from ._groups import leaves
 from ._http import get
+from ._tasks import together
 from ._tls import TlsError, open_tls
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ MAX_INTERIM = 8
 """Interim answers (HTTP 1xx) before the real one."""
 READ_BYTES = 65536
 CONNECT_AGAIN = 2.0
-"""Seconds after which a TCP connection that is not answered is tried anew; twice that from the fifth time on."""
+"""Seconds after which a TCP connection that is not answered is tried anew. The system repeats the first packet of each
+after one second, and then later and later; so there is a packet every second that finds the end of a silence."""
 EXPLAIN_TIMEOUT = 3.0
 """Seconds for asking the server once more, in plain HTTP, why it refuses the WebSocket."""
 CLOSE_TIMEOUT = 1.0
@@ -163,24 +165,45 @@ class WebSocketLink:
             raise self._failed("tls", str(error)) from None
 
     async def _open_tcp(self, host: str, port: int) -> trio.SocketStream:
-        """Connect. Silence is answered by a new attempt: the system repeats its own later and later.
+        """Connect. Silence is answered by a fresh attempt every ``CONNECT_AGAIN``, in place of the one before.
 
-        Every second attempt leaves from the address that media goes by, if there is one.
+        The first one goes on beside them, for a network that takes longer than that. Every second one leaves from the
+        address that media goes by, if there is one.
         """
-        patience = CONNECT_AGAIN
-        for attempt in itertools.count():
-            if attempt == 1:  # it may have been the name server that was slow
+        found: list[trio.SocketStream] = []
+
+        async def attempt(local: str, patience: float) -> None:
+            with trio.move_on_after(patience):
+                try:
+                    stream = await trio.open_tcp_stream(host, port, local_address=local or None)
+                except OSError:
+                    if not local:
+                        raise
+                    stream = await trio.open_tcp_stream(host, port)
+                if found:  # both were answered at once
+                    stream.socket.close()
+                    return
+                found.append(stream)
+                attempts.cancel_scope.cancel()
+
+        try:
+            async with together() as attempts:
+                attempts.start_soon(attempt, "", INF)
+                await trio.sleep(CONNECT_AGAIN)
                 start = trio.current_time()
                 await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
-                patience += 2 * (trio.current_time() - start)
-            local = self._request.local if attempt % 2 else ""
-            try:
-                with trio.move_on_after(patience if attempt < 4 else 2 * patience):
-                    return await trio.open_tcp_stream(host, port, local_address=local or None)
-            except OSError:
-                if not local:
-                    raise
-        raise AssertionError
+                # it may be the name server that is slow
+                patience = CONNECT_AGAIN + 2 * (trio.current_time() - start)
+                for local in itertools.cycle((self._request.local, "")):
+                    attempts.start_soon(attempt, local, patience)
+                    await trio.sleep(CONNECT_AGAIN)
+        except BaseException as error:
+            if not found:
+                raise
+            if not isinstance(error, OSError):
+                found[0].socket.close()
+                raise
+        return found[0]
 
     async def _handshake(self, nursery: trio.Nursery, stream: trio.abc.Stream) -> WebSocketConnection:
         import trio_websocket

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CONNECT_AGAIN = 1.0
 """Seconds after which a connection request that met silence is repeated: TCP does so once, and a driver connects anew
-before TCP would do so again."""
+before TCP would do so again, for as long as the attempt lasts."""
 RETRANSMISSION = 0.2
 """Seconds after which bytes that met silence are repeated, doubled each time up to LONGEST_WAIT."""
 LONGEST_WAIT = 30.0

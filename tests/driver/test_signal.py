@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import trio
@@ -14,12 +16,12 @@ import trio_websocket
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage
 
-from sansio.base.contract import OpenSignal
+from sansio.base.contract import INF, OpenSignal
 from trio_client import _signal
 from trio_client._signal import MAX_QUEUE, SignalError, WebSocketLink
 
 from .certificates import client_context, server_context
-from .running import run_real
+from .running import run, run_real
 from .scripted import accepting
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
@@ -511,17 +513,130 @@ def test_a_connection_that_is_not_answered_is_tried_anew_also_from_another_addre
     run_real(main)
 
 
+RTT = 0.1
+SYN = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0)
+"""When Linux sends the first packet of a connection that is not answered; since 6.5 it does so more often."""
+
+
+class SilentNet:
+    """A network that swallows everything until ``back``. Its streams lead nowhere."""
+
+    def __init__(self, monkeypatch, back: float, rtt: float = RTT) -> None:
+        self.back, self.rtt = back, rtt
+        self.asked: list[float] = []
+        self.given: list[socket.socket] = []
+        monkeypatch.setattr(trio, "open_tcp_stream", self.open_tcp_stream)
+
+    async def open_tcp_stream(self, host, port, *, local_address=None):
+        start = trio.current_time()
+        for later in SYN:
+            await trio.sleep_until(start + later)
+            self.asked.append(trio.current_time())
+            if trio.current_time() >= self.back:
+                await trio.sleep(self.rtt)
+                ours, theirs = trio.socket.socketpair()
+                theirs.close()
+                self.given.append(ours)
+                return trio.SocketStream(ours)
+        raise TimeoutError
+
+    async def connect(self, timeout: float = 15.0) -> float | None:
+        """When a connection stands, None when the attempt is over before."""
+        link = WebSocketLink(OpenSignal(1, "ws://192.0.2.1/", HEADERS, timeout))
+        with trio.move_on_after(timeout):
+            stream = await link._open_tcp("192.0.2.1", 80)
+            at = trio.current_time()
+            assert [given.fileno() for given in self.given if given is not stream.socket] == [-1] * (
+                len(self.given) - 1
+            )
+            stream.socket.close()
+            return at
+        assert [given.fileno() for given in self.given] == [-1] * len(self.given)
+        return None
+
+
+@pytest.mark.parametrize("back", [0.0, 0.01, 1.01, 3.01, 7.0, 8.01, 9.01, 11.01, 13.01, 13.9])
+def test_the_end_of_a_silence_is_seen_within_a_second(back, monkeypatch):
+    async def main():
+        net = SilentNet(monkeypatch, back)
+        at = await net.connect()
+        assert at is not None
+        assert at - back <= 1.0 + RTT
+        assert all(later - sooner <= 1.0 for sooner, later in pairwise(sorted(net.asked)))
+
+    run(main)
+
+
+def test_silence_is_not_asked_much_more_than_once_a_second(monkeypatch):
+    async def main():
+        net, attempts = SilentNet(monkeypatch, back=INF), (2.5, 5.0, 7.5, 10.0, 12.5, 15.0)
+        for timeout in attempts:
+            assert await net.connect(timeout) is None
+        assert len(net.asked) <= 1.2 * sum(attempts)
+
+    run(main)
+
+
+@pytest.mark.parametrize("rtt", [2.5, 3.9, 12.0])
+def test_a_network_that_is_slower_than_connections_are_tried_anew(rtt, monkeypatch):
+    async def main():
+        assert await SilentNet(monkeypatch, 0.0, rtt).connect() == rtt
+
+    run(main)
+
+
+@pytest.mark.parametrize("end", ["both answered", "one refused", "cancelled"])
+def test_two_connections_end_at_once(end, monkeypatch):
+    """One is used where there is one, and what is not used is closed."""
+    given, scope, ready = [], trio.CancelScope(), trio.Event()
+
+    async def open_tcp_stream(host, port, *, local_address=None):
+        await ready.wait()
+        if end == "one refused" and given:
+            raise ConnectionRefusedError
+        if end == "cancelled":
+            scope.cancel()
+        ours, theirs = trio.socket.socketpair()
+        theirs.close()
+        given.append(ours)
+        return trio.SocketStream(ours)
+
+    async def main():
+        monkeypatch.setattr(trio, "open_tcp_stream", open_tcp_stream)
+        link = WebSocketLink(OpenSignal(1, "ws://192.0.2.1/", HEADERS, 15.0))
+        used = []
+        async with trio.open_nursery() as nursery:
+
+            async def answer_soon():
+                await trio.sleep(3.0)
+                ready.set()
+
+            nursery.start_soon(answer_soon)
+            with scope:
+                used.append((await link._open_tcp("192.0.2.1", 80)).socket)
+        assert len(given) == (1 if end == "one refused" else 2)
+        assert len(used) == (0 if end == "cancelled" else 1)
+        assert [sock for sock in given if sock.fileno() >= 0] == used
+        for sock in used:
+            sock.close()
+
+    run(main)
+
+
 def test_a_slow_name_server_is_given_its_time(monkeypatch):
-    """It takes longer than a connection may, each time: as long as the second lookup took is added."""
+    """It takes longer than a connection may, each time, and its first answer is lost: as long as the second lookup took
+    is added."""
     monkeypatch.setattr(_signal, "CONNECT_AGAIN", 0.05)
-    open_tcp_stream, getaddrinfo = trio.open_tcp_stream, trio.socket.getaddrinfo
+    open_tcp_stream, getaddrinfo, count = trio.open_tcp_stream, trio.socket.getaddrinfo, 0
 
     async def slow_lookup(*args, **options):
         await trio.sleep(0.5)
         return await getaddrinfo(*args, **options)
 
     async def slow(host, port, *, local_address=None):
-        await trio.sleep(0.5)
+        nonlocal count
+        count += 1
+        await trio.sleep(0.5 if count > 1 else INF)
         return await open_tcp_stream(host, port, local_address=local_address)
 
     async def main():

@@ -92,6 +92,16 @@ def test_an_outage_is_over_in_time(action, seconds, mode):
         assert max(later - sooner for sooner, later in pairwise(times)) <= most
 
 
+@pytest.mark.parametrize("wait", range(60, 72, 3))
+@pytest.mark.parametrize("seconds", [60.0, 300.0])
+def test_the_end_of_a_long_silence_is_seen_within_two_seconds(seconds, wait):
+    """At 100 ms a round trip, whenever in the pace of the attempts that is."""
+    drama = play(Script(1, 0, 1, True, 0, (Step(Action.SIGNAL_SILENT, 0, wait, SECONDS.index(seconds)),)))
+    (begun, _, _) = drama.faults[0]
+    ((_, end, _),) = drama.watches["alice"].outages
+    assert begun + seconds < end <= begun + seconds + 2.0
+
+
 @pytest.mark.parametrize("mode", [0, 2], ids=["single", "dual"])
 @pytest.mark.parametrize("action", [Action.MEDIA_SILENT, Action.BOTH_SILENT], ids=lambda value: value.name)
 def test_an_outage_that_lasts_longer_than_anybody_hopes(action, mode):

@@ -11,6 +11,7 @@ import trio
 
 from .._core import LocalProtocolError, TrackSource
 from .._errors import DisconnectedError
+from .._tasks import together
 from .._threads import in_thread
 from .._tracks import EncodedFrame, LocalAudioTrack, LocalVideoTrack
 from ._av import av
@@ -18,7 +19,6 @@ from ._gop import Gop
 from ._opus import RATE, OpusDecoder, loudness
 from ._pcm import VOICE, PcmAudioTrack
 from ._raw import RawVideoTrack
-from ._tasks import together
 from ._video import CLOCK, VideoEncoder
 
 if TYPE_CHECKING:

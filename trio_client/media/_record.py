@@ -13,11 +13,11 @@ import trio
 from attrs import frozen
 
 from .._core import LocalProtocolError, opus
+from .._tasks import together
 from .._threads import in_thread
 from .._tracks import RemoteAudioTrack, RemoteTrack
 from ._av import av
 from ._opus import LAYOUTS, RATE
-from ._tasks import together
 from ._video import CLOCK
 
 if TYPE_CHECKING:

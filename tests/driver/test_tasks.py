@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from trio_client.media._tasks import together
+from trio_client._tasks import together
 
 from .running import run
 
@@ -36,10 +36,16 @@ async def work(*parts, cancel=False) -> None:
 
 def test_the_first_error_of_a_part_is_the_error_of_the_whole():
     async def main():
-        group = ExceptionGroup("", [ExceptionGroup("", [KeyError("inner")]), OSError()])
+        error = KeyError("inner")
+        group = ExceptionGroup("", [ExceptionGroup("", [error]), OSError()])
         with pytest.raises(KeyError, match="inner") as caught:
             await work((fail, group))
-        assert caught.value.__suppress_context__
+        assert caught.value is error
+        assert (error.__cause__, error.__suppress_context__) == (None, True)
+        error.__cause__ = ValueError("what it came from")
+        with pytest.raises(KeyError, match="inner") as caught:
+            await work((fail, error))
+        assert str(caught.value.__cause__) == "what it came from"
 
     run(main)
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from .._groups import leaves
+from ._groups import leaves
 
 
 @asynccontextmanager
@@ -18,4 +18,5 @@ async def together() -> AsyncIterator[trio.Nursery]:
             yield nursery
     except BaseExceptionGroup as group:
         errors = list(leaves(group))
-        raise next((error for error in errors if not isinstance(error, trio.Cancelled)), errors[0]) from None
+        first = next((error for error in errors if not isinstance(error, trio.Cancelled)), errors[0])
+        raise first from first.__cause__
