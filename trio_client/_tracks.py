@@ -353,6 +353,17 @@ class Frames(Closing):
             await track._park()
         raise StopAsyncIteration
 
+    async def _before(self, deadline: float) -> Frame | None:
+        """The next frame, or None when none has come by then, by Trio's clock; also when the track has ended, which
+        ``__anext__`` tells. Raises StopAsyncIteration when the reader was closed. No checkpoint unless it waits."""
+        while not self.ended:
+            frame = self.read()
+            if frame is not None or trio.current_time() >= deadline:
+                return frame
+            with trio.CancelScope(deadline=deadline):
+                await self._track._park()
+        raise StopAsyncIteration
+
     def read(self) -> Frame | None:
         """The next frame if one waits, else None."""
         if self._queue:

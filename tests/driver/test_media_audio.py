@@ -21,6 +21,7 @@ from trio_client._tracks import make_remote_track
 from trio_client.media import PcmAudioTrack, decode_audio
 from trio_client.media._opus import OpusDecoder, OpusEncoder, loudness
 
+from .sweep import sweep
 from .test_tracks import Stage, on_stage, publish
 
 RATE = 48000
@@ -423,6 +424,19 @@ async def test_long_pauses_are_told(stage):
 
 
 @on_stage
+async def test_what_is_made_up_before_a_packet_that_is_no_opus_is_made_up_once(stage):
+    received = Received(stage)
+    decoded = decode_audio(received.track)
+    received.feed(10)
+    received.feed(0, lost=2)
+    received.send(b"\xff\xff\xff")
+    received.feed(4)
+    frames = await received.all(decoded)
+    assert [round(frame.time * 50) for frame in frames] == list(range(17))
+    assert [number for number, frame in enumerate(frames) if frame.concealed] == [10, 11, 12]
+
+
+@on_stage
 async def test_a_closed_decoder_gives_nothing(stage):
     received = Received(stage)
     async with decode_audio(received.track, frame_ms=50) as decoded:
@@ -442,12 +456,285 @@ async def test_a_closed_decoder_gives_nothing(stage):
 @on_stage
 async def test_what_cannot_be_decoded(stage):
     track = stage.subscribe()
-    for options in ({"channels": 3}, {"sample_rate": 0}, {"frame_ms": 0}):
+    for options in ({"channels": 3}, {"sample_rate": 0}, {"frame_ms": 0}, {"bridge": -1.0}, {"bridge": math.inf}):
         with pytest.raises(LocalProtocolError):
             decode_audio(track, **options)
     picture = make_remote_track(stage.session, stage.bob_voice, stage.engine.rtp.add_receiver("video", 0.0, ssrc=8))
     with pytest.raises(LocalProtocolError, match="no audio"):
         decode_audio(picture)
+
+
+# ------------------------------------------------------------------ bridging
+
+
+class Listener:
+    """Reads all the time, and notes when it got what."""
+
+    def __init__(self, stage: Stage, bridge: float = 0.2, **options) -> None:
+        self.stage = stage
+        self.received = Received(stage)
+        self.decoded = decode_audio(self.received.track, bridge=bridge, **options)
+        self.frames = []
+        self.times = []
+        self.began = trio.current_time()
+        stage.nursery.start_soon(self.listen)
+
+    async def listen(self):
+        async for frame in self.decoded:
+            self.frames.append(frame)
+            self.times.append(round(trio.current_time() - self.began, 3))
+        self.ended = trio.current_time() - self.began
+
+    def come(self, frames=1):
+        """Some frames, at once."""
+        self.received.feed(frames)
+        self.tell()
+
+    def tell(self):
+        rtp = self.stage.engine.rtp
+        rtp.outbox.clear()
+        self.received.track._wake()
+
+    async def hear(self, frames):
+        """Some frames, each when it is due."""
+        for _ in range(frames):
+            self.come()
+            await trio.sleep(0.02)
+
+    @property
+    def made_up(self):
+        return [number for number, frame in enumerate(self.frames) if frame.concealed]
+
+    def check(self):
+        """The sound goes on without a hole or an overlap, but for gaps that are told."""
+        at = 0.0
+        for frame in self.frames:
+            assert frame.time == pytest.approx(at + frame.gap, abs=1e-6)
+            at = frame.time + frame.duration
+
+
+@on_air
+async def test_an_outage_is_bridged_as_it_lasts(stage):
+    listener = Listener(stage, fill=0.5)
+    await listener.hear(10)
+    await trio.sleep(0.8)
+    assert listener.made_up == list(range(10, 20))
+    steps = [after - before for before, after in itertools.pairwise(listener.times)]
+    assert steps[:9] == pytest.approx([0.02] * 9)  # what was sent
+    assert steps[9] == pytest.approx(0.07, abs=0.001)  # PATIENCE
+    assert steps[10:] == pytest.approx([0.02] * 9, abs=0.001)
+    loudest = [max(map(abs, frame.data)) for frame in listener.frames]
+    assert loudest[10] > 8000
+    assert loudest[19] < loudest[10] / 3  # a fade
+    listener.received.skip(0.8)
+    await listener.hear(5)
+    assert [frame.gap for frame in listener.frames if frame.gap] == [pytest.approx(0.6)]
+    assert listener.frames[20].time == pytest.approx(1.0)
+    await trio.sleep(1)  # the next outage has a bridge of its own
+    assert listener.made_up == [*range(10, 20), *range(25, 35)]
+    listener.check()
+
+
+@on_air
+async def test_what_is_missing_behind_a_bridge_is_made_up_as_ever(stage):
+    listener = Listener(stage, bridge=0.05, sample_rate=16000, frame_ms=10)
+    await listener.hear(10)
+    await trio.sleep(0.3)
+    count = len(listener.frames)
+    listener.received.skip(0.3)
+    await listener.hear(5)
+    assert 0 <= 25 - count <= 1  # of 10 ms; the resampler holds some back
+    assert sum(frame.concealed for frame in listener.frames) == pytest.approx(30, abs=1)
+    assert not any(frame.gap for frame in listener.frames)
+    listener.check()
+
+
+@on_air
+async def test_late_sound_that_was_bridged_is_not_given_again(stage):
+    listener = Listener(stage, bridge=0.05)
+    await listener.hear(10)
+    await trio.sleep(0.12)
+    assert listener.made_up == [10, 11, 12]  # 20 ms, 20 ms and the rest of 50 ms
+    assert listener.frames[12].samples == 480
+    listener.come(6)  # all of the outage, at once
+    await listener.hear(5)
+    assert listener.made_up == [10, 11, 12]
+    late = listener.frames[13]  # two were dropped
+    assert (late.samples, late.gap) == (480, 0)
+    assert late.time == pytest.approx(0.25)
+    assert round(listener.frames[14].time * 50) == 13
+    assert len(listener.frames) == 22
+    listener.check()
+    hz, _ = measure([sample for frame in listener.frames[14:] for sample in frame.data])
+    assert hz == pytest.approx(400, rel=0.03)
+
+
+@on_air
+async def test_sound_that_is_later_than_before_is_not_replaced_for_ever(stage):
+    """The way became longer by 0.1 s: a frame that comes late ends the bridge, and tells when the next is due."""
+    listener = Listener(stage)
+    await listener.hear(10)
+    await trio.sleep(0.1)
+    await listener.hear(50)
+    assert listener.made_up == [10, 11, 12]
+    assert len(listener.frames) == 60
+    listener.check()
+
+
+@on_air
+async def test_the_wall_clock_of_what_is_made_up(stage):
+    listener = Listener(stage)
+    await listener.hear(5)
+    listener.received.track.receiver.handle_report((2208988800 + 1000) << 32, 0, trio.current_time())
+    await listener.hear(5)
+    await trio.sleep(1)
+    assert len(listener.frames) == 20
+    assert [frame.ntp_time for frame in listener.frames[5:]] == [
+        pytest.approx(1000 + frame.time, abs=1e-6) for frame in listener.frames[5:]
+    ]
+
+
+@on_air
+async def test_bursts_and_late_frames_are_no_outage(stage):
+    listener = Listener(stage)
+    for number in range(40):  # 100 ms at once, up to 40 ms late
+        await trio.sleep_until(listener.began + number * 0.1 + 0.04 * (number % 3 == 1))
+        listener.come(5)
+    await trio.sleep(0.05)
+    assert len(listener.frames) == 200
+    assert not listener.made_up
+    await trio.sleep(0.15)
+    assert listener.made_up
+
+
+@on_air
+async def test_a_fast_clock_of_the_sender_does_not_put_bridging_off(stage):
+    listener = Listener(stage)
+    for _ in range(800):  # 80 ms of it
+        listener.come()
+        await trio.sleep(0.0199)
+    await trio.sleep(0.2)
+    assert listener.times[800] - listener.times[799] == pytest.approx(0.07, abs=0.005)
+
+
+@on_air
+async def test_silence_that_is_left_out_is_bridged_once_each(stage):
+    listener = Listener(stage)
+    await listener.hear(5)
+    for _ in range(5):
+        listener.come()
+        await trio.sleep(0.4)
+        listener.received.skip(0.38)
+    await listener.hear(5)
+    assert len(listener.frames) == 110
+    assert len(listener.made_up) == 5 * 19
+    listener.check()
+    await trio.sleep(5)  # muted
+    assert len(listener.frames) == 120
+
+
+@on_air
+async def test_the_end_of_a_track_is_bridged(stage):
+    listener = Listener(stage, frame_ms=30)
+    await listener.hear(10)
+    stage.end(listener.received.track, "reconnecting")
+    assert not listener.decoded.ended
+    await trio.sleep(1)
+    assert listener.decoded.ended == "reconnecting"
+    assert listener.ended == pytest.approx(0.2 + 0.05 + 0.18, abs=0.005)
+    assert len(listener.frames) == 14  # 0.4 s and filled up
+    assert listener.made_up == list(range(6, 14))
+    listener.check()
+    stage.engine.rtp.remove_receiver(listener.received.track.receiver)
+    again = Listener(stage)  # nothing came of it
+    stage.end(again.received.track)
+    await trio.testing.wait_all_tasks_blocked()
+    assert again.decoded.ended == "unpublished"
+    with pytest.raises(StopAsyncIteration):
+        await anext(again.decoded)
+
+
+@on_air
+async def test_closing_ends_a_bridge_at_once(stage):
+    for over in (False, True):
+        listener = Listener(stage, frame_ms=50)
+        await listener.hear(10)
+        if over:
+            stage.end(listener.received.track)
+        await trio.sleep(0.1)
+        assert not listener.decoded.ended
+        await listener.decoded.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert listener.ended == pytest.approx(0.3)
+        assert listener.decoded.ended == "closed"
+        with pytest.raises(StopAsyncIteration):
+            await anext(listener.decoded)
+        stage.engine.rtp.remove_receiver(listener.received.track.receiver)
+
+
+@on_air
+async def test_a_step_back_is_no_lateness(stage):
+    listener = Listener(stage)
+    await listener.hear(10)
+    await trio.sleep(0.5)
+    listener.received.at = 5  # before what was bridged: another clock
+    await listener.hear(10)
+    assert len(listener.frames) == 30
+    assert round(listener.frames[20].time * 50) == 5
+    assert not any(frame.gap for frame in listener.frames)
+    await trio.sleep(0.5)
+    for _ in range(5):
+        listener.received.at = 15  # in the midst of it, again and again: dropped once
+        await listener.hear(1)
+    assert len(listener.frames) == 44
+
+
+@on_air
+async def test_who_reads_slowly_gets_what_has_come(stage):
+    received = Received(stage)
+    decoded = decode_audio(received.track, bridge=0.2)
+    for _ in range(5):
+        received.feed(10)
+        await trio.sleep(0.2)
+        for _ in range(10):
+            assert not (await anext(decoded)).concealed
+    await trio.sleep(1)
+    before = trio.current_time()
+    for _ in range(10):  # overdue
+        assert (await anext(decoded)).concealed
+    assert trio.current_time() == before
+
+
+def test_cancelled_reading_loses_nothing_and_gives_nothing_twice():
+    async def scenario(cut):
+        stage = Stage()
+        received = Received(stage)
+        decoded = decode_audio(received.track, bridge=0.05, frame_ms=30)
+        frames = []
+
+        async def feed():
+            for number in range(20):
+                if number == 12:
+                    await trio.sleep(0.2)
+                received.feed()
+                stage.engine.rtp.outbox.clear()
+                received.track._wake()
+                await trio.sleep(0.02)
+            stage.end(received.track)
+
+        async def read():
+            async for frame in decoded:
+                frames.append(frame)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(feed)
+            await cut(read)
+            await read()
+        assert decoded.ended == "unpublished"
+        assert [round(frame.time * 1000) for frame in frames] == list(range(0, 450, 30))
+        assert [number for number, frame in enumerate(frames) if frame.concealed] == [8, 9, 13, 14]
+
+    assert sweep(scenario) > 20
 
 
 def test_without_pyav_the_extra_is_named():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, Any, Self
 
 import trio
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 FILL = 1.0
 """Seconds of sound at most that are made up where some is missing, unless told otherwise."""
+PATIENCE = 0.05
+"""Seconds that sound may be late before some is made up for it (``bridge``). What a usual network delays, and one
+request for a lost packet, is over by then, so that little is replaced that comes after all; and a hole this short is
+hardly heard.
+"""
+PACE = 0.99
+"""How much of its length a frame lasts, when it is reckoned when the next one is due. Frames of a burst last one after
+the other, but what one late frame or a fast clock of the sender has put the reckoning ahead is forgotten in time.
+"""
 BATCH = 8
 """Pictures that one call of the worker thread decodes at most."""
 
@@ -93,7 +103,7 @@ class _Decoded(Closing):
         self._ready.clear()
 
     async def _checkpoint(self) -> None:
-        """For what is given without waiting for a frame."""
+        """For what may be given without waiting for a frame."""
         self._reads += 1
         if self._reads >= WRITES:
             self._reads = 0
@@ -110,10 +120,14 @@ class DecodedAudio(_Decoded):
 
     __slots__ = (
         "_base",
+        "_bridge",
+        "_bridged",
         "_channels",
         "_chunk",
         "_concealed",
         "_decoder",
+        "_due",
+        "_end",
         "_expected",
         "_fill",
         "_gap",
@@ -122,6 +136,7 @@ class DecodedAudio(_Decoded):
         "_ntp_shift",
         "_produced",
         "_rate",
+        "_real",
         "_resampler",
     )
 
@@ -133,6 +148,7 @@ class DecodedAudio(_Decoded):
         frame_ms: float | None,
         capacity: int | None,
         fill: float,
+        bridge: float,
     ) -> None:
         if not isinstance(track, RemoteAudioTrack):
             raise LocalProtocolError(f"{track!r} is no audio")
@@ -141,11 +157,17 @@ class DecodedAudio(_Decoded):
         chunk = 0 if frame_ms is None else round(sample_rate * frame_ms / 1000)
         if sample_rate < 1 or (frame_ms is not None and chunk < 1):
             raise LocalProtocolError("a frame has at least one sample")
+        if not 0 <= bridge < inf:
+            raise LocalProtocolError("a bridge has some seconds, or none")
         self._rate = sample_rate
         self._channels = channels
         self._fill = round(fill * RATE)
         self._decoder = OpusDecoder(channels)
-        self._expected: int | None = None  # the timestamp behind the last frame
+        self._expected: int | None = None  # the timestamp behind what was given
+        self._real = 0  # the timestamp behind the last frame that came: from there on it was made up
+        self._bridge = self._bridged = round(bridge * RATE)  # samples, and those made up since there was sound
+        self._due = 0.0  # when the frame of the expected timestamp should come, in our time
+        self._end = 0.0  # the time behind what was given
         self._ntp_shift: float | None = None
         self._gap = 0.0  # before what is given next
         self._concealed = False  # whether what is held was made up, at least in part
@@ -163,13 +185,20 @@ class DecodedAudio(_Decoded):
             await self._checkpoint()
         while not ready:
             try:
-                frame = await self._frames.__anext__()
+                if self._bridged < self._bridge:
+                    await self._checkpoint()
+                    frame = await self._frames._before(self._due + PATIENCE)
+                else:
+                    frame = await self._frames.__anext__()
             except StopAsyncIteration:
                 if self.ended == "closed" or not self._held:
                     raise
                 self._flush()
             else:
-                self._decode(frame)
+                if frame is None:
+                    self._make_up()
+                else:
+                    self._decode(frame)
         found: PcmFrame = ready.popleft()
         return found
 
@@ -177,18 +206,49 @@ class DecodedAudio(_Decoded):
         """The sound of a frame, after what is missing before it."""
         ntp_time = frame.ntp_time
         self._ntp_shift = None if ntp_time is None else ntp_time - frame.time
+        late = 0  # samples of it that were made up already
         if self._expected is not None and frame.timestamp != self._expected:
             missing = frame.timestamp - self._expected
             if 0 < missing <= self._fill:
                 self._conceal(missing, frame.time - missing / RATE)
+                self._expected = self._real = frame.timestamp
+                self._due += missing / RATE
+                self._end = frame.time
+            elif self._real <= frame.timestamp < self._expected:
+                late = -missing
             else:  # a pause, or a step back
                 self._flush()
                 self._resampler = None
                 self._gap = max(0.0, missing / RATE)
         data = self._decoder.decode(frame.data)
-        if data:
-            self._expected = frame.timestamp + len(data) // self._channels
-            self._resample(data, frame.time, False)
+        if not data:
+            return
+        count = len(data) // self._channels
+        self._real = frame.timestamp + count
+        if self._bridge:
+            self._due = max(self._due, frame.arrival + late / RATE)
+            if count <= late:
+                return
+            data = data[late * self._channels :]
+            self._bridged = 0
+            self._due += PACE * (count - late) / RATE
+            self._end = frame.time + count / RATE
+        self._expected = self._real
+        self._resample(data, frame.time + late / RATE, False)
+
+    def _make_up(self) -> None:
+        """Sound in place of a frame that has not come: as long as one, or what is left of the bridge."""
+        assert self._expected is not None  # there was sound, or there is nothing to bridge
+        data = self._decoder.conceal()[: (self._bridge - self._bridged) * self._channels]
+        count = len(data) // self._channels
+        if not count:
+            self._bridged = self._bridge
+            return
+        self._resample(data, self._end, True)
+        self._bridged += count
+        self._expected += count
+        self._due += count / RATE
+        self._end += count / RATE
 
     def _conceal(self, missing: int, time: float) -> None:
         """Sound for that many samples."""
@@ -253,14 +313,19 @@ def decode_audio(
     frame_ms: float | None = None,
     capacity: int | None = None,
     fill: float = FILL,
+    bridge: float = 0.0,
 ) -> DecodedAudio:
     """The sound of a remote track from now on, as an async iterator of PcmFrame, and a context manager that ends it.
 
     Frames have ``frame_ms`` milliseconds, or as much as the sender has put into a packet, which is 20 as a rule. Sound
     that was lost, or left out in silence (DTX), is made up by the decoder when what follows is there, up to ``fill``
     seconds at once; a longer pause only shows as ``gap`` of the next frame. ``capacity``: see ``RemoteTrack.frames``.
+
+    ``bridge``: seconds of sound that are made up, in real time, while nothing comes, and when the track has ended, so
+    that a listener hears a fade and no break. A frame that comes after its time was made up is dropped, or cut to the
+    rest. With 0.0 all that was said is given, however late, which is what recognition of speech wants.
     """
-    return DecodedAudio(track, sample_rate, channels, frame_ms, capacity, fill)
+    return DecodedAudio(track, sample_rate, channels, frame_ms, capacity, fill, bridge)
 
 
 class DecodedVideo(_Decoded):
