@@ -164,12 +164,13 @@ if TYPE_CHECKING:
     from sansio.rtp.receiver import RtpReceiver
     from sansio.sfu.options import AnswerHttp, DropSignal, HttpResponse, RefuseSignal, ServerOptions
     from sansio.sfu.server import SfuServer
-    from sansio.sfu.token import Claims, mint
+    from sansio.sfu.token import DEVELOPMENT_KEY, Claims, mint
     from sansio.signal.refusal import Refusal, RefusalKind
     from sansio.signal.urls import UnusableToken, UrlError, explain_url, is_loopback
     from sansio.testing.record import Recorder, Replayed, replay
 
 __all__ = [
+    "DEVELOPMENT_KEY",
     "INF",
     "ActiveSpeakersChanged",
     "Address",
@@ -342,6 +343,7 @@ _LATER = {
     "PlainEngine": "dtls.plain",
     "plain_identity": "dtls.plain",
     "Claims": "sfu.token",
+    "DEVELOPMENT_KEY": "sfu.token",
     "AnswerHttp": "sfu.options",
     "DropSignal": "sfu.options",
     "HttpResponse": "sfu.options",

@@ -19,10 +19,10 @@ LATEST = 1e12
 """Times at and beyond this are none: they would be in milliseconds, or nonsense."""
 TOKEN_BYTES = 16384
 """Longest token that is looked at."""
-
-
 TOKEN_SOURCES = 16
 """Sources of tracks that are read from a token; there are four."""
+DEVELOPMENT_KEY = ("devkey", "secret" * 6)
+"""API key and secret of a development server that was given none: known to everybody."""
 
 
 @frozen

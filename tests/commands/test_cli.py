@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from sansio.sfu.token import verify
+from sansio.sfu.token import DEVELOPMENT_KEY, verify
 from sansio.types import (
     ConnectionQuality,
     ConnectionState,
@@ -57,7 +57,6 @@ from trio_client.cli import Exit, Failure, main
 from trio_client.cli._arguments import EXITS, build
 from trio_client.cli._exits import MEANING, explain
 from trio_client.cli._join import REFRESH, Levels
-from trio_client.cli._places import DEVELOPMENT
 from trio_client.cli._transcript import Transcript, describe, show
 
 from .processes import COMMAND, ROOT, environment, line_with, start, stop
@@ -141,7 +140,7 @@ def test_exit_codes_are_documented():
 
 def test_token(capsys):
     assert main(["token", "--room", "r", "--identity", "i", "--attribute", "a=b", "--hidden", "--no-publish"]) == 0
-    claims = verify(capsys.readouterr().out.strip(), dict([DEVELOPMENT]), time.time())
+    claims = verify(capsys.readouterr().out.strip(), dict([DEVELOPMENT_KEY]), time.time())
     assert (claims.room, claims.identity, claims.attributes, claims.hidden) == ("r", "i", {"a": "b"}, True)
     assert (claims.can_publish, claims.can_publish_data, claims.can_update_own_metadata) == (False, True, True)
     assert main(["token", "--key", "k", "--secret", "s", "--no-data", "--no-update", "--no-subscribe"]) == 0
@@ -160,6 +159,7 @@ def test_token(capsys):
         ["devserver", "--bind", "nonsense"],
         ["devserver", "--node-ip", "localhost"],
         ["devserver", "--keys", "key:"],
+        ["devserver", "--keys", ""],
         ["load", "--participants", "65"],
         ["load", "--participants", "2.5"],
         ["nonsense"],
@@ -227,6 +227,7 @@ def test_every_error_has_its_code():
         (FileNotFoundError(2, "No such file", "name"), Exit.SYSTEM),
         (OSError("odd"), Exit.SYSTEM),
         (KeyboardInterrupt(), Exit.INTERRUPTED),
+        (trio.TooSlowError(), Exit.CHECK),
         (Failure(Exit.CHECK, "text"), Exit.CHECK),
         (ExceptionGroup("", [ExceptionGroup("", [Failure(Exit.EXTRA, "text")])]), Exit.EXTRA),
     ):
@@ -363,6 +364,32 @@ def test_a_transcript_on_a_terminal():
         out.getvalue()
     )
     assert [transcript.bar(level, 2) for level in (-1, 0, 0.25, 1, 2)] == ["  ", "  ", "▄ ", "██", "██"]
+
+
+def test_a_key_of_ones_own_is_not_printed():
+    process = start("devserver", "--port", "0", "--keys", "mine: not to be read", "--seconds", "0.1")
+    out, errors = process.communicate(timeout=30)
+    assert errors == ""
+    assert "key    mine\n" in out
+    assert "not to be read" not in out
+
+
+def test_nothing_that_others_choose_commands_the_terminal():
+    out = Terminal()
+    transcript = Transcript(out)
+    transcript.status("\x1b]0;title\x07 is here")
+    transcript.say("\x1b[2J")
+    shown = out.getvalue().replace("\r\x1b[K", "")
+    assert "\x1b" not in shown
+    assert "title\ufffd is here" in shown
+
+
+def test_a_transcript_on_a_terminal_without_unicode():
+    out = Terminal()
+    out.encoding = "ascii"
+    transcript = Transcript(out)
+    transcript.status("ä")
+    assert out.getvalue().endswith("\\xe4")
 
 
 def test_a_transcript_without_unicode():

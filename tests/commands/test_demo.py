@@ -66,6 +66,12 @@ def test_on_another_server_with_two_tokens(url, tmp_path, capsys):
     assert (tmp_path / "recording.webm").exists()
 
 
+def test_what_takes_too_long_is_told(url, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("trio_client.cli._duet.PATIENCE", 0.0)
+    assert main(["demo", "--out", str(tmp_path)]) == Exit.CHECK
+    assert capsys.readouterr().err == "trio-livekit demo: It took too long: what was waited for did not come.\n"
+
+
 @pytest.mark.parametrize("given", ["argument", "environment"])
 def test_on_another_server_with_one_token(given, url, tmp_path, capsys, monkeypatch):
     """One participant does what it can: what the server confirms is measured, and others would hear it."""

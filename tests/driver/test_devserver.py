@@ -180,6 +180,7 @@ def test_other_keys():
         ({"bind": "192.0.2.1"}, "Cannot listen on 192.0.2.1, any TCP port: Cannot assign .*Bind to an address"),
         ({"bind": "192.0.2.1", "port": 7880}, "Cannot listen on 192.0.2.1, TCP port 7880: .*127.0.0.1 for"),
         ({"bind": "no such.name"}, "Cannot listen on no such.name, any TCP port: .*Bind to an address"),
+        ({"bind": "localhost"}, "Cannot listen on localhost, any TCP port: This is no IP address. Bind to an address"),
     ],
 )
 def test_addresses_that_are_not_of_this_host(options, match):
@@ -188,6 +189,22 @@ def test_addresses_that_are_not_of_this_host(options, match):
 
     with pytest.raises(OSError, match=match):
         run(scenario, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"), [({"node_ip": "example.org"}, "does not appear to be"), ({"keys": {}}, "without any API key")]
+)
+def test_options_that_let_nobody_in(options, match):
+    async def scenario(server):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=match):
+        run(scenario, **options)
+
+
+def test_requests_are_shown_without_tokens():
+    request = _http.HttpRequest("GET", "/rtc?access_token=secret", (("authorization", "Bearer secret"),), b"secret")
+    assert "secret" not in repr(request)
 
 
 def test_ports_for_privileged_users(monkeypatch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import trio
+
 from .._core import UnusableToken, UrlError
 from .._errors import (
     ConnectError,
@@ -94,6 +96,8 @@ def _explain(error: BaseException) -> Failure | None:
             return Failure(_CONNECT.get(type(error), Exit.REFUSED), "\n  ".join(lines))
         case DisconnectedError():
             return Failure(Exit.DISCONNECTED, f"The server ended the session: {error.reason.name}.")
+        case trio.TooSlowError():
+            return Failure(Exit.CHECK, "It took too long: what was waited for did not come.")
         case RequestRejected():
             return Failure(Exit.REJECTED, f"The server did not do what was asked: {error}.")
         case BrokenPipeError():  # the reader of a pipe has gone, head for instance

@@ -15,7 +15,7 @@ import trio
 from .. import _core as core
 from .._connect import connect, preload
 from ._exits import Exit, Failure
-from ._places import DEVELOPMENT, embed_server, key_for, make_token
+from ._places import embed_server, key_for, make_token
 
 HEAD = struct.Struct("!IId")
 """Of a message: its sender, its number, when it was sent."""
@@ -63,7 +63,7 @@ async def run(arguments: Namespace) -> int:
     async with AsyncExitStack() as stack:
         url = await embed_server(stack)
         print(f"an embedded development server at {url}")
-        return await _load(arguments, url, DEVELOPMENT)
+        return await _load(arguments, url, core.DEVELOPMENT_KEY)
 
 
 async def _load(arguments: Namespace, url: str, key: tuple[str, str]) -> int:

@@ -7,11 +7,8 @@ import time
 from argparse import Namespace
 from contextlib import AsyncExitStack
 
-from .._core import is_loopback
+from .._core import DEVELOPMENT_KEY, is_loopback
 from ._exits import Exit, Failure
-
-DEVELOPMENT = ("devkey", "secret" * 6)
-"""Key and secret of the development server where none are given."""
 
 
 def find_url(arguments: Namespace) -> str:
@@ -42,14 +39,14 @@ def key_for(arguments: Namespace, url: str) -> tuple[str, str]:
     key = find_key(arguments)
     if key is None and not is_loopback(url):
         raise Failure(Exit.USAGE, "How to get in? Give a token, or an API key with --key and --secret.")
-    return key or DEVELOPMENT
+    return key or DEVELOPMENT_KEY
 
 
 async def embed_server(stack: AsyncExitStack) -> str:
     """Run a development server until the stack unwinds; its address."""
     from ..devserver import serve
 
-    return (await stack.enter_async_context(serve(keys=dict([DEVELOPMENT])))).url
+    return (await stack.enter_async_context(serve())).url
 
 
 def make_token(key: tuple[str, str], identity: str, room: str) -> str:

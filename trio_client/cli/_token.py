@@ -6,14 +6,14 @@ import time
 from argparse import Namespace
 
 from ._exits import Exit
-from ._places import DEVELOPMENT, find_key
+from ._places import find_key
 
 
 async def run(arguments: Namespace) -> int:
     """Print a token."""
-    from .._core import Claims, mint
+    from .._core import DEVELOPMENT_KEY, Claims, mint
 
-    key, secret = find_key(arguments) or DEVELOPMENT
+    key, secret = find_key(arguments) or DEVELOPMENT_KEY
     claims = Claims(
         arguments.identity,
         arguments.room,

@@ -35,10 +35,10 @@ READ_BYTES = 65536
 
 @frozen
 class HttpRequest:
-    """A whole request. ``target`` is path and query."""
+    """A whole request. ``target`` is path and query, which may hold a token."""
 
     method: str
-    target: str
+    target: str = field(repr=False)
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
 

@@ -7,7 +7,7 @@ import ipaddress
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -40,9 +40,6 @@ MAX_CONNECTIONS = 2048
 """TCP connections at a time; who comes beyond is hung up on."""
 STOP_TIMEOUT = 0.5
 """Seconds for the last words when the server stops."""
-DEFAULT_KEYS = {"devkey": "secret" * 6}
-"""API key and secret where none are given: known to everybody, as befits a development server."""
-
 
 Log = Callable[[str, str, str], object]
 """Called with what happened ("joined", "resumed", "left"), the room's name and the participant's identity."""
@@ -195,6 +192,7 @@ class DevServer:
     # ------------------------------------------------------------------ connections
 
     async def _serve(self, stream: trio.SocketStream) -> None:
+        """A connection for HTTP or a WebSocket; ``serve_listeners`` closes it, as it does those for media."""
         self._connections += 1
         try:
             if self._connections > MAX_CONNECTIONS:
@@ -203,27 +201,27 @@ class DevServer:
                 await serve_connection(self, stream)
         finally:
             self._connections -= 1
-            await trio.aclose_forcefully(stream)
 
     async def _serve_stream(self, stream: trio.SocketStream) -> None:
         machine, number = self._machine, next(self._ports)
-        with suppress(OSError):  # of a connection that has gone already
+        try:
             addr = stream.socket.getpeername()[:2]
-            connection = self._streams[number] = IceStream(stream)
+        except OSError:
+            return  # it has gone already
+        connection = self._streams[number] = IceStream(stream)
 
-            def received(data: bytes) -> None:
-                machine.handle_datagram(number, data, addr, trio.current_time())
-                self._pump()
-
-            machine.stream_accepted(number, addr, trio.current_time())
+        def received(data: bytes) -> None:
+            machine.handle_datagram(number, data, addr, trio.current_time())
             self._pump()
-            try:
-                await connection.run(received)
-            finally:
-                del self._streams[number]
-                machine.stream_closed(number, trio.current_time())
-                self._pump()
-        await trio.aclose_forcefully(stream)
+
+        machine.stream_accepted(number, addr, trio.current_time())
+        self._pump()
+        try:
+            await connection.run(received)
+        finally:
+            del self._streams[number]
+            machine.stream_closed(number, trio.current_time())
+            self._pump()
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
         """The answer to a plain HTTP request; called by its connection."""
@@ -265,6 +263,14 @@ class DevServer:
         self._pump()
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _addresses(host: str) -> list[str]:
     """The addresses under which a socket that is bound to ``host`` is reached, the one to be named first in front."""
     if not ipaddress.ip_address(host).is_unspecified:
@@ -290,19 +296,24 @@ async def serve(
     """Run a development server for the length of a block. Not made for production.
 
     ``port``: TCP, for HTTP and WebSockets; ``udp_port`` and ``tcp_port``: for everybody's media, the latter where UDP
-    is blocked; 0 takes any free one. ``keys``: API key
-    to secret, ``DEFAULT_KEYS`` unless given. ``bind``: the address of this host to listen on, loopback unless told
-    otherwise; ``node_ip``: the one that clients are to use, if it is another. ``log``: called for whoever
-    comes and goes, with what happened ("joined", "resumed", "left"), room and identity. ``options`` are those of
-    ``sansio.sfu.server.ServerOptions``. Raises OSError when a port cannot be bound, which says which, why, and what to
-    do.
+    is blocked; 0 takes any free one. ``keys``: API key to secret; unless given, one that everybody knows (``devkey``).
+    ``bind``: the address of this host to listen on, loopback unless told otherwise; ``node_ip``: the one that clients
+    are to use, if it is another. ``log``: called for whoever comes and goes, with what happened ("joined", "resumed",
+    "left"), room and identity. ``options`` are those of ``sansio.sfu.server.ServerOptions``. Raises OSError when a port
+    cannot be bound, which says which, why, and what to do; ValueError for a ``node_ip`` that is no IP address, and for
+    ``keys`` without any.
 
     Leaving the block, or cancelling it, hangs up on everybody.
     """
-    from .._core import DtlsIdentity, ServerOptions, SfuServer
+    from .._core import DEVELOPMENT_KEY, DtlsIdentity, ServerOptions, SfuServer
     from .._entropy import system_entropy, system_wall
 
-    keys = keys or DEFAULT_KEYS
+    if node_ip:
+        ipaddress.ip_address(node_ip)
+    if keys is None:
+        keys = dict([DEVELOPMENT_KEY])
+    elif not keys:
+        raise ValueError("a server without any API key lets nobody in")
     wall = system_wall()
     failure: BaseException | None = None
     async with AsyncExitStack() as stack:
@@ -348,6 +359,8 @@ async def serve(
 
 async def _listen(stack: AsyncExitStack, port: int, host: str) -> trio.SocketListener:
     with _told(host, "TCP", port):
+        if not _is_address(host):  # names may stand for several, and clients are told addresses
+            raise OSError(errno.EADDRNOTAVAIL, "This is no IP address")
         (listener,) = await trio.open_tcp_listeners(port, host=host)
     # not aclose, whose checkpoint would put Cancelled in place of what comes out of the block
     stack.callback(listener.socket.close)

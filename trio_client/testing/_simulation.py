@@ -42,7 +42,6 @@ T = TypeVar("T")
 UNIX = 1_800_000_000.0
 """When it all begins."""
 URL = "ws://simulated.livekit"
-KEY, SECRET = "devkey", "secret" * 6
 SERVER: Address = ("10.0.0.1", 7882)
 UDP = 1
 """Number of the UDP port in the server's machine."""
@@ -97,10 +96,11 @@ class Simulation:
 
     def token(self, identity: str, *, room: str = "demo", ttl: float = 3600.0, **grants: Any) -> str:
         """An access token for the simulated server; see ``trio_client.devserver.DevServer.token``."""
-        from .._core import Claims, mint
+        from .._core import DEVELOPMENT_KEY, Claims, mint
 
+        key, secret = DEVELOPMENT_KEY
         unix = self._net.wall().unix_at(trio.current_time()) if self._net is not None else UNIX
-        return mint(Claims(identity, room, KEY, **grants), SECRET, unix, ttl)
+        return mint(Claims(identity, room, key, **grants), secret, unix, ttl)
 
     def connect(self, identity: str, *, room: str = "demo", **options: Any) -> AbstractAsyncContextManager[Room]:
         """Join as ``identity``, with every right; ``options`` are those of ``trio_client.connect``."""
@@ -136,7 +136,7 @@ class _Net:
     """What happens while it runs: one server, everybody's sockets, and a heap of what is on its way."""
 
     def __init__(self, simulation: Simulation) -> None:
-        from .._core import PlainEngine, ServerOptions, SfuServer, plain_identity
+        from .._core import DEVELOPMENT_KEY, PlainEngine, ServerOptions, SfuServer, plain_identity
 
         self.simulation = simulation
         self.ports: dict[Address, _Port] = {}
@@ -149,7 +149,7 @@ class _Net:
         self._wall = WallClock(unix=UNIX, now=trio.current_time())
         self.server = SfuServer(
             SERVER,
-            ServerOptions(keys={KEY: SECRET}, dtls_engine=PlainEngine, **simulation._options),
+            ServerOptions(keys=dict([DEVELOPMENT_KEY]), dtls_engine=PlainEngine, **simulation._options),
             entropy=self._entropy.fork("server"),
             wall=self._wall,
             identity=plain_identity(self._entropy.fork("server identity")),
