@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ._exits import Exit, Failure, explain
+from ._transcript import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if failure.code is Exit.PIPE:  # what is still buffered cannot be written either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if failure.text:
-            print(f"trio-livekit {arguments.command}: {failure.text}", file=sys.stderr)
+            text = "\n".join([printable(line) for line in failure.text.splitlines()])  # in part the server's
+            print(f"trio-livekit {arguments.command}: {text}", file=sys.stderr)
         return failure.code
 
 

@@ -97,6 +97,8 @@ def _keys(text: str) -> dict[str, str]:
         if not colon or not key.strip() or not secret.strip():
             raise argparse.ArgumentTypeError('keys are given as "key: secret"')
         keys[key.strip()] = secret.strip()
+    if not keys:
+        raise argparse.ArgumentTypeError("no key is given")
     return keys
 
 

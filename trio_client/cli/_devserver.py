@@ -29,11 +29,12 @@ async def run(arguments: Namespace) -> int:
         ) as server,
     ):
         key, secret = next(iter(server.keys.items()))
+        known = f": {secret}" if arguments.keys is None else ""  # to everybody, and so no secret
         token = server.token("guest", room="demo", ttl=24 * 3600, can_update_own_metadata=True)
         print(
             f"""trio-livekit development server. For development only: never use it in production.
   URL    {server.url}    (media: UDP port {server.udp_port}, TCP port {server.tcp_port})
-  key    {key}: {secret}
+  key    {key}{known}
   token  {token}
          (room demo, identity guest, for a day; "trio-livekit token" makes others)
   join   trio-livekit join {server.url} {token}""",

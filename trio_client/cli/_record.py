@@ -30,7 +30,6 @@ class _Recorder:
         self._media = media
         self._folder = folder
         self._transcript = transcript
-        self._ended: list[trio.Event] = []
 
     async def run(self, track: Any, participant: Any) -> None:
         """Record one track to its end."""

@@ -22,8 +22,8 @@ class Transcript:
         self._status = ""
         self.live = self._out.isatty()
         encoding = (getattr(self._out, "encoding", None) or "ascii").lower().replace("-", "")
-        self._bars = BARS if encoding == "utf8" else ASCII_BARS
-        self._fancy = encoding == "utf8"
+        self._unicode = encoding == "utf8"
+        self._bars = BARS if self._unicode else ASCII_BARS
 
     @property
     def elapsed(self) -> float:
@@ -32,15 +32,12 @@ class Transcript:
 
     def say(self, text: str) -> None:
         """One line."""
-        text = "".join([char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text])
-        if not self._fancy:
-            text = text.encode("ascii", "backslashreplace").decode()
-        self._write(f"{self.elapsed:8.3f}  {text}\n")
+        self._write(f"{self.elapsed:8.3f}  {self._shown(text)}\n")
 
     def status(self, text: str) -> None:
         """What the last line of the terminal shows from now on."""
         if self.live:
-            self._status = text[: shutil.get_terminal_size().columns - 1]
+            self._status = self._shown(text)[: shutil.get_terminal_size().columns - 1]
             self._write("")
 
     def bar(self, level: float, width: int = 8) -> str:
@@ -53,11 +50,21 @@ class Transcript:
         """Take the status line away."""
         self.status("")
 
+    def _shown(self, text: str) -> str:
+        """Names and messages are the choice of others: nothing of them may command the terminal, or not be written."""
+        text = printable(text)
+        return text if self._unicode else text.encode("ascii", "backslashreplace").decode()
+
     def _write(self, text: str) -> None:
         if self.live:
             text = f"\r\x1b[K{text}{self._status}"
         self._out.write(text)
         self._out.flush()
+
+
+def printable(text: str) -> str:
+    """The text as one line without control characters."""
+    return "".join([char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text])
 
 
 def show(data: bytes, limit: int = 60) -> str:
