@@ -8,8 +8,9 @@ from __future__ import annotations
 import trio
 import trio.testing
 
+from sansio.base.limits import SFU_HTTP_BODY, SFU_MESSAGE
 from sansio.sfu.options import HttpResponse
-from trio_client.devserver._http import MAX_BODY, MAX_MESSAGE, HttpRequest, SignalLink, serve_connection
+from trio_client.devserver._http import READ_BYTES, HttpRequest, SignalLink, serve_connection
 
 UPGRADE = (
     b"GET /rtc HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -27,7 +28,7 @@ class Site:
         self.closed = 0
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
-        assert len(request.body) <= MAX_BODY + 65536
+        assert len(request.body) <= SFU_HTTP_BODY + READ_BYTES
         return HttpResponse(200, (), request.body or b"nothing")
 
     def open_signal(self, request: HttpRequest, link: SignalLink) -> HttpResponse | None:
@@ -39,7 +40,7 @@ class Site:
 
     def signal_received(self, link: SignalLink, data: bytes) -> None:
         assert link in self.open
-        assert len(data) <= MAX_MESSAGE
+        assert len(data) <= SFU_MESSAGE + READ_BYTES
         if data.startswith(b"close"):
             link.close(1000)
         elif data.startswith(b"cut"):

@@ -136,6 +136,7 @@ from sansio.types import (
 )
 
 if TYPE_CHECKING:
+    from sansio.base.limits import SFU_HTTP_BODY, SFU_MESSAGE
     from sansio.dtls import DtlsIdentity
     from sansio.dtls.plain import PlainEngine, plain_identity
     from sansio.ice.paths import TurnServerConfig
@@ -172,6 +173,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DEVELOPMENT_KEY",
     "INF",
+    "SFU_HTTP_BODY",
+    "SFU_MESSAGE",
     "ActiveSpeakersChanged",
     "Address",
     "AnswerHttp",
@@ -344,6 +347,8 @@ _LATER = {
     "plain_identity": "dtls.plain",
     "Claims": "sfu.token",
     "DEVELOPMENT_KEY": "sfu.token",
+    "SFU_HTTP_BODY": "base.limits",
+    "SFU_MESSAGE": "base.limits",
     "AnswerHttp": "sfu.options",
     "DropSignal": "sfu.options",
     "HttpResponse": "sfu.options",

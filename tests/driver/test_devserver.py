@@ -14,6 +14,7 @@ import trio
 import trio_client
 import trio_client.devserver
 from sansio.base.contract import ClosePort, CloseSignal, Interface, SendSignal, Transmit
+from sansio.base.limits import SFU_HTTP_BODY, SFU_MESSAGE
 from sansio.sfu import routes
 from sansio.sfu.options import DropSignal
 from sansio.sfu.token import Claims, mint
@@ -381,7 +382,7 @@ def test_what_is_no_http():
         assert b"HTTP/1.1 400" in await ask(server, b"GET / HTTP/1.1\r\n\r\n")  # without a host
         assert b"HTTP/1.1 431" in await ask(server, b"GET / HTTP/1.1\r\nX: " + b"x" * (_http.MAX_HEAD + 10))
         head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n"
-        assert b"HTTP/1.1 413" in await ask(server, head, b"x" * (_http.MAX_BODY + 10))
+        assert b"HTTP/1.1 413" in await ask(server, head, b"x" * (SFU_HTTP_BODY + 10))
         for part in (b"", b"GET / HT", head):
             async with connection(server) as stream:
                 await stream.send_all(part)
@@ -581,7 +582,7 @@ async def rest(stream: trio.abc.Stream) -> bytes:
         ([frame(CLOSE, b"", masked=False)], b"\x88"),
         ([frame(0x83, b"")], b"\x88"),
         ([frame(BINARY, b"\xff")], b"\x88\x02\x03\xe8"),
-        ([frame(BINARY & 0x0F, b"x"), frame(0x80, b"y" * (_http.MAX_MESSAGE + 1))], b"\x88\x02\x03\xf1"),
+        ([frame(BINARY & 0x0F, b"x"), frame(0x80, b"y" * (SFU_MESSAGE + 1))], b"\x88\x02\x03\xf1"),
     ],
     ids=["ping", "text", "unmasked", "opcode", "no message", "too long"],
 )
@@ -593,6 +594,19 @@ def test_frames(sent, answer):
                     await stream.send_all(part)
             assert answer in await rest(stream)
         await quiet(server)
+        assert server.identities() == []
+
+    run(scenario)
+
+
+def test_a_message_that_is_too_long_ends_the_session():
+    """Also where media would keep it alive without a link."""
+
+    async def scenario(server):
+        async with websocket(server) as stream:
+            server._machine.participant("demo", "raw").active = True
+            await stream.send_all(frame(BINARY, bytes(SFU_MESSAGE + 1)))
+            assert (await rest(stream)).endswith(b"\x88\x02\x03\xf1")
         assert server.identities() == []
 
     run(scenario)
@@ -613,8 +627,9 @@ def test_a_link_that_breaks():
     run(scenario)
 
 
-def test_a_client_that_never_reads(monkeypatch):
-    monkeypatch.setattr(_http, "MAX_QUEUE", 8)
+@pytest.mark.parametrize(("name", "limit"), [("MAX_QUEUE", 8), ("MAX_WAITING", 1_000_000)])
+def test_a_client_that_never_reads(name, limit, monkeypatch):
+    monkeypatch.setattr(_http, name, limit)
 
     async def scenario(server):
         async with websocket(server) as stream:

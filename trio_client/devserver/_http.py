@@ -17,17 +17,16 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError, generate_accept_token
 
-from .._core import HttpResponse
+from .._core import SFU_HTTP_BODY, SFU_MESSAGE, HttpResponse
 
 REQUEST_TIMEOUT = 10.0
 """Seconds for the whole of a request, and again for its answer."""
 MAX_HEAD = 1 << 20
 """Bytes of a request's first line and headers: the address may carry the client's offer."""
-MAX_BODY = 1 << 20
-MAX_MESSAGE = 1 << 20
-"""Longest WebSocket message that is read."""
 MAX_QUEUE = 1024
 """Messages that may wait to be written; one more cuts the link, since the client does not read."""
+MAX_WAITING = 16 << 20
+"""Bytes of them together."""
 CLOSE_TIMEOUT = 1.0
 """Seconds for the last messages and the closing handshake."""
 READ_BYTES = 65536
@@ -109,7 +108,7 @@ async def _read_request(http: h11.Connection, stream: trio.abc.Stream) -> tuple[
                 raise h11.RemoteProtocolError("no tunnels", error_status_hint=405)
         elif isinstance(event, h11.Data):
             body += event.data
-            if len(body) > MAX_BODY:
+            if len(body) > SFU_HTTP_BODY:
                 raise h11.RemoteProtocolError("body too long", error_status_hint=413)
         else:
             break
@@ -147,6 +146,7 @@ class SignalLink:
         self._frames = Connection(ConnectionType.SERVER)
         self._scope = trio.CancelScope()
         self._outgoing, self._queue = trio.open_memory_channel[bytes](MAX_QUEUE)
+        self._waiting = 0
 
     # ------------------------------------------------------------------ what the server calls
 
@@ -165,11 +165,16 @@ class SignalLink:
 
     def _put(self, event: Event) -> None:
         try:
-            self._outgoing.send_nowait(self._frames.send(event))
+            data = self._frames.send(event)
+            self._outgoing.send_nowait(data)
         except trio.WouldBlock:
             self.cut()
         except (trio.ClosedResourceError, trio.BrokenResourceError, LocalProtocolError):
             pass  # it has ended, or its end was said
+        else:
+            self._waiting += len(data)
+            if self._waiting > MAX_WAITING:
+                self.cut()
 
     # ------------------------------------------------------------------ life
 
@@ -203,6 +208,7 @@ class SignalLink:
         try:
             async for data in self._queue:
                 await self._stream.send_all(data)
+                self._waiting -= len(data)
         except trio.BrokenResourceError:
             self.cut()
         else:
@@ -217,8 +223,9 @@ class SignalLink:
                     match event:
                         case BytesMessage():
                             message += event.data
-                            if len(message) > MAX_MESSAGE:
+                            if len(message) > SFU_MESSAGE:
                                 self._put(CloseConnection(1009))
+                                site.signal_received(self, bytes(message))  # which ends the session
                                 return
                             if event.message_finished:
                                 site.signal_received(self, bytes(message))
