@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -25,7 +26,7 @@ from trio_client import (
     TurnServer,
 )
 from trio_client.media import RawVideoTrack, decode_video
-from trio_client.testing import BackgroundServer, Simulation
+from trio_client.testing import BackgroundServer, Simulation, _background
 
 from .test_media_video import plain
 
@@ -135,6 +136,22 @@ def test_pictures_take_no_virtual_time():
     sim.run(scenario)
 
 
+def test_signalling_stays_in_order_when_the_network_gets_faster():
+    simulation = Simulation(latency=1.0)
+
+    async def scenario():
+        async with simulation.connect("ann") as ann, simulation.connect("bob") as bob:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ann.local_participant.set_name, "first")
+                await trio.testing.wait_all_tasks_blocked()
+                simulation.latency = 0.01
+                nursery.start_soon(ann.local_participant.set_name, "second")
+            await trio.sleep(5.0)
+            assert bob.remote_participants["ann"].name == "second"
+
+    simulation.run(scenario)
+
+
 def test_bad_days():
     sim = Simulation()
 
@@ -238,8 +255,42 @@ def test_a_server_in_a_thread():
 
         trio.run(scenario)
         with pytest.raises(ZeroDivisionError):
-            server._call(lambda: 1 / 0)
+            server._call(lambda server: 1 / 0)
     assert "trio-livekit development server" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_server_before_its_block():
+    server = BackgroundServer()
+    assert repr(server) == "<BackgroundServer, not started>"
+    with pytest.raises(RuntimeError, match="not started"):
+        server.token("ann")
+    with pytest.raises(RuntimeError, match="not started"):
+        server.identities()
+
+
+def test_a_server_that_does_not_answer(monkeypatch):
+    monkeypatch.setattr(_background, "TIMEOUT", 0.1)
+    blocked = threading.Event()
+    with BackgroundServer() as server:
+        server._trio.run_sync_soon(blocked.wait)
+        with pytest.raises(TimeoutError, match="does not answer"):
+            server.identities()
+        blocked.set()
+
+
+def test_a_server_that_takes_too_long_to_start(monkeypatch):
+    @contextlib.asynccontextmanager
+    async def never(**options):
+        await trio.sleep_forever()
+        yield
+
+    monkeypatch.setattr(_background, "TIMEOUT", 0.1)
+    monkeypatch.setattr(_background, "serve", never)
+    server = BackgroundServer()
+    with pytest.raises(TimeoutError, match="did not start"), server:
+        pass
+    server._thread.join(20)
+    assert not server._thread.is_alive()
 
 
 def test_a_server_that_cannot_start():

@@ -162,11 +162,12 @@ class _Net:
         """Something has changed: look again at what is to be done."""
         self._wake.set()
 
-    def later(self, function: Callable[[], object], delays: int = 1) -> None:
-        """Call this once it has come over the network, so many times over."""
-        due = trio.current_time() + self.simulation.latency * delays
+    def later(self, function: Callable[[], object], delays: int = 1, *, earliest: float = 0.0) -> float:
+        """Call this once it has come over the network, so many times over, but not before ``earliest``; when it is."""
+        due = max(trio.current_time() + self.simulation.latency * delays, earliest)
         heapq.heappush(self._heap, (due, next(self._order), function))
         self.wake()
+        return due
 
     async def run(self) -> None:
         """The network's only task."""
@@ -194,17 +195,17 @@ class _Net:
                 continue
             match output:
                 case SendSignal(data=data):
-                    self.later(lambda link=link, data=data: link.arrive(data))  # type: ignore[misc]
+                    link.down.later(lambda link=link, data=data: link.arrive(data))  # type: ignore[misc]
                 case CloseSignal(code=code):
                     reason = f"closed with code {code}"
-                    self.later(lambda link=link, reason=reason: link.end(reason))  # type: ignore[misc]
+                    link.down.later(lambda link=link, reason=reason: link.end(reason))  # type: ignore[misc]
                 case RefuseSignal(status=status, body=body):
                     failure = SignalFailure("http", f"the server answered HTTP {status}", status, body)
-                    self.later(lambda link=link, failure=failure: link.refuse(failure))  # type: ignore[misc]
+                    link.down.later(lambda link=link, failure=failure: link.refuse(failure))  # type: ignore[misc]
                 case DropSignal():
-                    self.later(lambda link=link: link.end("the connection was lost"))  # type: ignore[misc]
+                    link.down.later(lambda link=link: link.end("the connection was lost"))  # type: ignore[misc]
                 case _:  # AcceptSignal
-                    self.later(link.accept)
+                    link.down.later(link.accept)
         return due
 
     def carry(self, source: Address, target: Address, data: bytes) -> None:
@@ -325,10 +326,24 @@ class _NoStream:
         pass
 
 
+class _Lane:
+    """One direction of a link: what sets out later does not arrive earlier, however the latency changes."""
+
+    def __init__(self, net: _Net) -> None:
+        self._net = net
+        self._last = 0.0
+
+    def later(self, function: Callable[[], object], delays: int = 1) -> None:
+        """Call this once it has come over."""
+        self._last = self._net.later(function, delays, earliest=self._last)
+
+
 class _Link:
-    """A signalling link of the simulated network, as the driver sees it."""
+    """A signalling link of the simulated network, as the driver sees it. ``down``: from the server to the client."""
 
     def __init__(self, net: _Net, request: OpenSignal) -> None:
+        self.down = _Lane(net)
+        self._up = _Lane(net)
         self._net = net
         self._request = request
         self._number = 0
@@ -351,7 +366,7 @@ class _Link:
         self._number = next(net.numbers)
         net.links[self._number] = self
         try:
-            net.later(
+            self._up.later(
                 lambda: net.server.signal_accepted(self._number, request.url, request.headers, trio.current_time())
             )
             with self._opening:
@@ -368,7 +383,7 @@ class _Link:
                 await self._sleep()
         finally:
             del net.links[self._number]
-            net.later(lambda: net.server.signal_closed(self._number, "gone", trio.current_time()))
+            self._up.later(lambda: net.server.signal_closed(self._number, "gone", trio.current_time()))
 
     async def _sleep(self) -> None:
         await self._wake.wait()
@@ -377,11 +392,11 @@ class _Link:
     def send(self, data: bytes) -> None:
         if not self._end:
             net = self._net
-            net.later(lambda: net.server.signal_received(self._number, data, trio.current_time()))
+            self._up.later(lambda: net.server.signal_received(self._number, data, trio.current_time()))
 
     def close(self) -> None:
         if self._open:
-            self._net.later(lambda: self.end("closed by us"), delays=2)  # the closing handshake
+            self.down.later(lambda: self.end("closed by us"), delays=2)  # the closing handshake
         else:
             self._opening.cancel()
 
