@@ -352,7 +352,7 @@ class Streams:
             await coroutine
         except Exception as error:
             causes = list(leaves(error))  # a nursery of the handler may have wrapped it
-            over = (DisconnectedError,) if self.session.ended.is_set() else ()
+            over = (DisconnectedError,) if self.session.ended.is_set() or self.session.leaving else ()
             if not all(cause is core.error or isinstance(cause, over) for cause in causes):
                 raise
             if core.error in causes:
@@ -392,7 +392,7 @@ class Streams:
     @trio.lowlevel.enable_ki_protection
     def open(self, make: Callable[[float], S]) -> S:
         """Make a stream of ours."""
-        self.session.check()
+        self.session.check_open()
         return make(trio.current_time())
 
     async def send(self, core: OutgoingStream, packet: models.DataPacket) -> None:

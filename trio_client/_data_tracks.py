@@ -119,7 +119,7 @@ class RemoteDataTrack(core_data_tracks.RemoteDataTrack):
         """The frames from now on, of which the latest ``capacity`` wait to be read: the oldest unread one goes first.
 
         It outlives a reconnect of ours and of the publisher, who has 15 seconds to come back. Raises LocalProtocolError
-        when the track is gone, and DisconnectedError when the room has ended.
+        when the track is gone, and DisconnectedError when the room has ended or is being left.
         """
         return DataTrackStream(self._session, self, capacity)
 
@@ -133,7 +133,7 @@ class DataTrackStream(Closing):
 
     @trio.lowlevel.enable_ki_protection
     def __init__(self, session: Session, track: RemoteDataTrack, capacity: int) -> None:
-        session.check()
+        session.check_open()
         self._session = session
         self._core = core = session.engine.subscribe_data_track(track, capacity, trio.current_time())
         self._lot = trio.lowlevel.ParkingLot()

@@ -78,14 +78,17 @@ class MediaFailed(ConnectError):
 
 
 class DisconnectedError(Exception):
-    """The room has ended (or the participant has left), by ``reason``: what was asked for cannot be any more."""
+    """The room has ended (or the participant has left), by ``reason``: what was asked for cannot be any more.
 
-    def __init__(self, reason: DisconnectReason) -> None:
-        super().__init__(f"disconnected: {reason.name}")
+    Also from the moment on in which we begin to leave: what was asked for before goes out still, and nothing else.
+    """
+
+    def __init__(self, reason: DisconnectReason, message: str = "") -> None:
+        super().__init__(message or f"disconnected: {reason.name}")
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[DisconnectedError], tuple[DisconnectReason]]:
-        return type(self), (self.reason,)
+    def __reduce__(self) -> tuple[type[DisconnectedError], tuple[DisconnectReason, str]]:
+        return type(self), (self.reason, str(self))
 
 
 class RequestRejected(Exception):

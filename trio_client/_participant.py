@@ -90,7 +90,7 @@ class LocalParticipant(_Participant, core_participant.LocalParticipant):
         Reliable packets arrive in order and exactly once, lossy ones as the network likes. Returns when the packet is
         queued, which waits while the receiver or the network is slower than the sender; senders that wait are served
         in order. Cancelled, the packet was not queued. Raises DataTooLarge for a packet of more than 64 000 bytes in
-        all, and DisconnectedError when the room has ended.
+        all, and DisconnectedError when the room has ended or is being left.
 
         ``wait_acked``: for a reliable packet, return when the server has acknowledged it (not the receivers). Raises
         NotAcknowledged when the session had to be joined anew before that. Cancelled, it may have been queued.
@@ -117,7 +117,8 @@ class LocalParticipant(_Participant, core_participant.LocalParticipant):
         Returns when all of it is queued, like ``publish_data``. A short text takes one packet, and a long one is
         compressed, if everybody who gets it can read that. Cancelled, its readers are told that it was given up.
         ``attachments``: ids of byte streams that belong to it. Raises LocalProtocolError for attributes above 15 kB,
-        StreamError when the connection was made anew in the middle, and DisconnectedError when the room has ended.
+        StreamError when the connection was made anew in the middle, and DisconnectedError when the room has ended or is
+        being left.
         """
         streams = self._session.streams
         header = _header(topic, destination_identities, attributes)
@@ -245,8 +246,8 @@ class LocalParticipant(_Participant, core_participant.LocalParticipant):
         answer what it decodes; else both are text, of at most 15 360 bytes where the other client is old.
 
         Raises RpcError: what the method raised, or one of RpcErrorCode, at once when the participant leaves, and after
-        7 s when it does not acknowledge the call. Raises DisconnectedError when the room ends. Cancelled, the call is
-        forgotten: the other side may have carried it out, and its answer is dropped.
+        7 s when it does not acknowledge the call. Raises DisconnectedError when the room ends or is left meanwhile.
+        Cancelled, the call is forgotten: the other side may have carried it out, and its answer is dropped.
         """
         return await self._session.rpc.perform(identity, method, payload, response_timeout, codec)
 
@@ -276,8 +277,8 @@ class LocalParticipant(_Participant, core_participant.LocalParticipant):
         """Publish a data track, for frames that are sent once and are late for nobody; returns when the server has it.
 
         The track is published again when the session has to be joined anew. Cancelled, it is not published. Raises
-        RequestRejected when the server refuses, and LocalProtocolError for a name that is in use, empty, or longer than
-        256 bytes.
+        RequestRejected when the server refuses, LocalProtocolError for a name that is in use, empty, or longer than
+        256 bytes, and DisconnectedError when the room has ended or is being left.
         """
         return await publish_data_track(self._session, name)
 
@@ -331,13 +332,17 @@ class LocalParticipant(_Participant, core_participant.LocalParticipant):
 
         ``source``: where it comes from, microphone or camera unless told. ``name``: how others find it, that of the
         track unless told. ``stream``: a name that groups tracks to be played in step. Cancelled, the track is not
-        published. Raises RequestRejected when the server refuses, as it does without the grant for this source.
+        published. Raises RequestRejected when the server refuses, as it does without the grant for this source, and
+        DisconnectedError when the room has ended or is being left.
         """
         publication: LocalTrackPublication = await self._session.publish(track, source, name, stream)
         return publication
 
     async def unpublish_track(self, publication: LocalTrackPublication | str) -> None:
-        """End a published track, named by its publication or its sid."""
+        """End a published track, named by its publication or its sid.
+
+        Raises DisconnectedError when the room has ended or is being left, which ends every track.
+        """
         await trio.lowlevel.checkpoint()
         self._session.unpublish(publication if isinstance(publication, str) else publication.sid)
 
@@ -350,20 +355,23 @@ class LocalParticipant(_Participant, core_participant.LocalParticipant):
         """Say who may subscribe to our tracks: everybody, or only the named participants what their entries allow.
 
         Each call replaces what was set before, for tracks that are published and those to come; what somebody may not
-        have any more ends for them at once. Raises DisconnectedError when the room has ended.
+        have any more ends for them at once. Raises DisconnectedError when the room has ended or is being left.
         """
         self._session.do(self._session.engine.set_track_permissions, allow_all_participants, participant_permissions)
 
     async def set_name(self, name: str) -> None:
-        """Change our display name; returns when the server has accepted it. Raises RequestRejected if it has not."""
+        """Change our display name; returns when the server has accepted it.
+
+        Raises RequestRejected if it has not, and DisconnectedError when the room has ended or is being left.
+        """
         await self._session.request(self._session.engine.set_name, name)
 
     async def set_metadata(self, metadata: str) -> None:
-        """Change our metadata; returns when the server has accepted it. Raises RequestRejected if it has not."""
+        """Change our metadata; returns and raises like ``set_name``."""
         await self._session.request(self._session.engine.set_metadata, metadata)
 
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
-        """Set the named attributes of ours; "" deletes one, others stay. Raises RequestRejected if refused."""
+        """Set the named attributes of ours; "" deletes one, others stay. Returns and raises like ``set_name``."""
         await self._session.request(self._session.engine.set_attributes, attributes)
 
 

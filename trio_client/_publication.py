@@ -24,12 +24,15 @@ class LocalTrackPublication(core_publication.LocalTrackPublication):
         self._session = session
 
     async def mute(self) -> None:
-        """Mute the track: frames written to it are dropped, and the others are told."""
+        """Mute the track: frames written to it are dropped, and the others are told.
+
+        Raises DisconnectedError when the room has ended or is being left.
+        """
         await trio.lowlevel.checkpoint()
         self._set_muted(True)
 
     async def unmute(self) -> None:
-        """Unmute the track. Video goes on with the next key frame, which is wanted now."""
+        """Unmute the track. Video goes on with the next key frame, which is wanted now. Raises like ``mute``."""
         await trio.lowlevel.checkpoint()
         self._set_muted(False)
 
@@ -48,7 +51,10 @@ class LocalTrackPublication(core_publication.LocalTrackPublication):
 
 
 class RemoteTrackPublication(core_publication.RemoteTrackPublication):
-    """A track of somebody else, whether it comes here or not."""
+    """A track of somebody else, whether it comes here or not.
+
+    What asks the server for something raises DisconnectedError when the room has ended or is being left.
+    """
 
     __slots__ = ("_dimensions", "_enabled", "_fps", "_quality", "_session")
 

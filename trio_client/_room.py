@@ -195,7 +195,7 @@ class Room(Listening):
 
         ``value``: seconds of SPEAKER_UPDATE (3 unless told), bit/s of SUBSCRIBER_BANDWIDTH (100 000). Returns once it
         is staged; the events tell what follows. Raises LocalProtocolError while reconnecting and for a value that the
-        drill does not take, and DisconnectedError when the room has ended.
+        drill does not take, and DisconnectedError when the room has ended or is being left.
         """
         await trio.lowlevel.checkpoint()
         self._session.do(self._session.engine.simulate, scenario, value=value)

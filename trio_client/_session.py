@@ -346,7 +346,7 @@ class Session:
 
     @trio.lowlevel.enable_ki_protection
     def _publish(self, payload: bytes, reliable: bool, topic: str, destination_identities: Iterable[str]) -> bool:
-        self.check()
+        self.check_open()
         now = trio.current_time()
         try:
             queued = self.engine.publish_data(
@@ -366,7 +366,7 @@ class Session:
     @trio.lowlevel.enable_ki_protection
     def send_packet(self, packet: models.DataPacket) -> bool:
         """Queue a reliable packet of any payload, if there is room for it."""
-        self.check()
+        self.check_open()
         queued = self.engine.send_packet(packet, now=trio.current_time())
         self.driver.pump()
         return queued
@@ -392,10 +392,16 @@ class Session:
         if self.ended.is_set():
             raise DisconnectedError(self.reason)
 
+    def check_open(self) -> None:
+        """The same when the room is being left: the engine takes no more operations then."""
+        if self.leaving or self.ended.is_set():
+            self.check()
+            raise DisconnectedError(self.reason, "we are leaving the room: nothing more can be asked of it or sent")
+
     @trio.lowlevel.enable_ki_protection
     def do(self, operation: Callable[..., T], *args: Any, **options: Any) -> T:
         """Do an operation of the engine that needs no answer, and what it owes then: ``operation(*args, now)``."""
-        self.check()
+        self.check_open()
         result = operation(*args, trio.current_time(), **options)
         self.driver.pump()
         return result
@@ -415,7 +421,7 @@ class Session:
 
     @trio.lowlevel.enable_ki_protection
     def _ask(self, ask: Callable[..., int], *args: Any) -> tuple[int, _Operation]:
-        self.check()
+        self.check_open()
         token = ask(*args, trio.current_time())
         operation = self._operations[token] = _Operation()
         self.driver.pump()
@@ -488,7 +494,7 @@ class Session:
         """Publishing failed, or was cancelled, maybe just after it had succeeded."""
         core = track._core
         self._let_go(track)
-        if core is not None and core.publication is not None and not self.ended.is_set():
+        if core is not None and core.publication is not None and not self.leaving and not self.ended.is_set():
             self.unpublish(core.publication.sid)
 
     def unpublish(self, sid: str) -> None:
@@ -519,6 +525,8 @@ class Session:
     @trio.lowlevel.enable_ki_protection
     def stop(self, *, reason: DisconnectReason = DisconnectReason.CLIENT_INITIATED, flush: bool = True) -> None:
         """Begin to leave; ``flush`` False: at once, whatever has not been acknowledged yet."""
+        if not self.leaving and not self.ended.is_set():
+            self.reason = reason
         self.leaving = True
         if not self.driver.broken:
             self.engine.stop(trio.current_time(), reason=reason, flush=flush)

@@ -106,7 +106,7 @@ def test_what_cannot_be_sent():
             await me.publish_data(b"never acknowledged")
             alice.start_soon(alice.disconnect)
             await trio.sleep(0.1)
-            with pytest.raises(LocalProtocolError, match="not connected"):  # it is being left
+            with pytest.raises(DisconnectedError, match="we are leaving"):
                 await me.send_chat_message("x")
             await trio.sleep(5)
             with pytest.raises(DisconnectedError):

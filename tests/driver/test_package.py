@@ -172,6 +172,7 @@ def test_media_failure_becomes_an_exception():
         TokenRejected(ConnectReport(what="w")),
         JoinRefused(ConnectReport(what="w"), DisconnectReason.ROOM_CLOSED),
         DisconnectedError(DisconnectReason.MIGRATION),
+        DisconnectedError(DisconnectReason.CLIENT_INITIATED, "we are leaving"),
         RequestRejected(RequestReason.NOT_ALLOWED, "no"),
         SlowConsumer(5),
         NotAcknowledged(),
