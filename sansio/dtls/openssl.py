@@ -13,6 +13,7 @@ from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError
 from .engine import SRTP_PROFILES, Accept, DtlsFailure, EngineError, Role, SrtpProfile
 from .identity import DtlsIdentity
+from .records import SUITES, RecordLayer
 
 DTLS_1_2 = 0xFEFD
 CIPHERS = (
@@ -56,7 +57,7 @@ def _judge(connection: SSL.Connection, certificate: crypto.X509, _error: int, de
 class OpenSslEngine:
     """One OpenSSL connection over memory."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_records", "_server")
 
     def __init__(
         self, identity: DtlsIdentity, role: Role, accept: Accept, profiles: tuple[str, ...], entropy: Entropy
@@ -72,6 +73,8 @@ class OpenSslEngine:
             connection.set_connect_state()
         else:
             connection.set_accept_state()
+        self._server = role == "server"
+        self._records: RecordLayer | None = None
 
     def handshake(self, datagram: bytes) -> bool:
         """See Engine. OpenSSL looks at its own clock in here, and may write a flight once more."""
@@ -83,7 +86,18 @@ class OpenSslEngine:
             return False
         except SSL.Error as error:
             raise _engine_error(error) from None
+        self._records = self._record_layer()
         return True
+
+    def _record_layer(self) -> RecordLayer | None:
+        """None for the other suites: their records are OpenSSL's."""
+        connection = self._connection
+        suite = (connection.get_cipher_name() or "").removeprefix("ECDHE-ECDSA-")
+        if suite not in SUITES:
+            return None
+        secret, client, server = connection.master_key(), connection.client_random(), connection.server_random()
+        assert secret is not None and client is not None and server is not None
+        return RecordLayer(suite, secret, client, server, server=self._server)
 
     def take(self) -> bytes:
         """See Engine."""
@@ -112,6 +126,13 @@ class OpenSslEngine:
 
     def open(self, datagram: bytes, records: int, into: deque[bytes]) -> int:
         """See Engine."""
+        layer = self._records
+        if layer is not None and records == 1 and datagram[:1] == b"\x17":
+            data = layer.open(datagram)
+            if data is None:
+                return 0
+            into.append(data)
+            return 1
         connection = self._connection
         if datagram:
             connection.bio_write(datagram)
@@ -130,11 +151,15 @@ class OpenSslEngine:
 
     def seal(self, data: bytes) -> bytes:
         """See Engine."""
+        if self._records is not None:
+            return self._records.seal(data)
         self._connection.send(data)
         return self._connection.bio_read(len(data) + RECORD_OVERHEAD)
 
     def close(self) -> bytes:
         """See Engine."""
+        if self._records is not None:
+            return self._records.close_notify()
         self._connection.shutdown()
         return self.take()
 
