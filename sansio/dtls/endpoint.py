@@ -28,11 +28,13 @@ from .engine import (
     Engine,
     EngineError,
     EngineFactory,
+    Records,
     Role,
     default_engine,
 )
 from .flights import (
     ALERT,
+    APPLICATION_DATA,
     CHANGE_CIPHER_SPEC,
     HANDSHAKE,
     RECORD_HEADER,
@@ -97,7 +99,7 @@ class DtlsEndpoint:
         *("datagrams", "plaintexts", "outbox", "connected", "counters"),
         *("_identity", "_entropy", "_factory", "_mtu", "_options", "_expected", "_engine", "_state", "_server", "_now"),
         *("_first", "_timeout", "_resend_at", "_sent_at", "_deadline", "_alert", "_flight", "_record_seq"),
-        *("_inbound", "_fed", "_answered", "_refused"),
+        *("_inbound", "_fed", "_answered", "_refused", "_early", "_records"),
     )
 
     def __init__(
@@ -141,6 +143,8 @@ class DtlsEndpoint:
         self._fed = 0  # records of epoch 0 that the engine has had
         self._answered = -1  # number of the peer's last message when we sent our flight
         self._refused = False
+        self._early: list[bytes] = []  # encrypted records that overtook the peer's Finished
+        self._records: Records | None = None  # while connected
 
     # ------------------------------------------------------------------ operations
 
@@ -180,11 +184,12 @@ class DtlsEndpoint:
 
     def seal(self, data: bytes) -> bytes:
         """The datagram that carries ``data``, 37 bytes longer with AES-GCM; the caller sends it."""
-        if not self.connected:
+        records = self._records
+        if records is None:
             raise LocalProtocolError("DTLS is not connected")
         if not 0 < len(data) <= MOST_PLAINTEXT:
             raise LocalProtocolError("a record holds 1 to 16384 bytes")
-        return self._engine.seal(data)  # type: ignore[union-attr]
+        return records.seal(data)
 
     def close(self, now: float) -> None:
         """End the association: close_notify when connected, silence before. Does nothing the second time."""
@@ -205,7 +210,7 @@ class DtlsEndpoint:
                 and data.startswith(APPLICATION_RECORD)
                 and ((data[11] << 8 | data[12]) + RECORD_HEADER == len(data))
             ):
-                self._open(data, 1)
+                self._open(data)
                 return
             self._now = max(self._now, now)
             self._handle_while_connected(data)
@@ -223,8 +228,10 @@ class DtlsEndpoint:
         repeated = False
         for content, epoch, start, end in records:
             body = start + RECORD_HEADER
-            if epoch:
+            if epoch and content == HANDSHAKE:
                 parts.append(Sealed(data[start:end]))
+            elif epoch:
+                self._keep(data[start:end])
             elif content == HANDSHAKE:
                 repeated = self._collect(data, body, end) or repeated
                 parts += self._inbound.take()
@@ -243,6 +250,13 @@ class DtlsEndpoint:
         if repeated:
             # RFC 6347 section 4.2.4: the peer repeats its flight, so it has not got ours
             self._resend_for_peer()
+
+    def _keep(self, record: bytes) -> None:
+        """An encrypted record that is not for the engine to see before there are keys: data, or an alert behind it."""
+        if len(self._early) < DTLS_EARLY_RECORDS:
+            self._early.append(record)
+        else:
+            self.counters.add("dtls_early")
 
     def _collect(self, data: bytes, start: int, end: int) -> bool:
         """Take the handshake messages of a record; True when the peer had sent one before we sent our flight."""
@@ -268,18 +282,18 @@ class DtlsEndpoint:
         if not whole or not records:
             self.counters.add("dtls_malformed")
         repeated = False
-        sealed = []
         for content, epoch, start, end in records:
+            if not self.connected:
+                return
             if epoch:
-                sealed.append(data[start:end])
+                take = self._open if content == APPLICATION_DATA else self._control
+                take(data[start:end])
             elif content in (HANDSHAKE, CHANGE_CIPHER_SPEC):
                 repeated = True
             else:
                 self.counters.add("dtls_unexpected")
         if repeated:
             self._resend_for_peer()
-        if sealed:
-            self._open(b"".join(sealed), len(sealed))
 
     # ------------------------------------------------------------------ the handshake
 
@@ -330,6 +344,7 @@ class DtlsEndpoint:
     def _connect(self, engine: Engine) -> None:
         self._state = CONNECTED
         self.connected = True
+        self._records = engine.records()
         self._deadline = self._resend_at = INF
         if not self._server:
             self._flight = NOTHING
@@ -340,8 +355,10 @@ class DtlsEndpoint:
             client, server = engine.srtp_keys(profile)
             local, remote = (server, client) if self._server else (client, server)
             self.outbox.append(DtlsConnected(profile.name, local, remote))
-        # application data that overtook the peer's last flight
-        self._open(b"", DTLS_EARLY_RECORDS)
+        self._control(b"")
+        early, self._early = self._early, []
+        for record in early:
+            self.handle_datagram(record, self._now)
 
     def _send_flight(self) -> None:
         datagrams, self._record_seq = pack_flight(self._flight, self._mtu, self._record_seq)
@@ -365,30 +382,43 @@ class DtlsEndpoint:
 
     # ------------------------------------------------------------------ afterwards
 
-    def _open(self, datagram: bytes, records: int) -> None:
+    def _open(self, record: bytes) -> None:
+        try:
+            data = self._records.open(record)  # type: ignore[union-attr]
+        except EngineError as error:
+            self._break_off(error)
+            return
+        if data:
+            self.plaintexts.append(data)
+            self._flight = NOTHING  # who sends data has got our last flight
+        else:
+            self.counters.add("dtls_undecryptable")
+
+    def _control(self, record: bytes) -> None:
+        """Encrypted alerts and handshake messages; an empty record for what came in with the peer's last flight."""
         engine = self._engine
         assert engine is not None
         try:
-            opened = engine.open(datagram, records, self.plaintexts)
+            going_on = engine.control(record)
         except EngineError as error:
-            self._send_alerts(engine.take())
-            self._fail(error.reason, error.detail)
+            self._break_off(error)
             return
-        if opened == records:
-            self._flight = NOTHING  # who sends data has got our last flight
-            return
-        if opened < 0:
+        if not going_on:
             self._leave()
             self.outbox.append(DtlsClosed())
             return
-        if datagram:
-            self.counters.add("dtls_undecryptable", records - opened)
+        if record:
+            self.counters.add("dtls_unexpected")
         written = engine.take()
         if written:
             self._handle_late_output(parse_flight(written))
 
     def _handle_late_output(self, parts: list[Part]) -> None:
-        """OpenSSL answers a repeated Finished, or refuses a renegotiation."""
+        """OpenSSL answers a repeated Finished, or refuses a renegotiation.
+
+        Under a number from before our data: a peer without our Finished has a place for it, and one that asks for
+        another handshake after much data does not hear our refusal, only that nothing comes of it.
+        """
         if changes_cipher(parts):
             if self._flight:
                 self._flight = parts
@@ -409,9 +439,17 @@ class DtlsEndpoint:
 
     def _leave(self) -> None:
         if self.connected:
-            assert self._engine is not None
-            self.datagrams.append(self._engine.close())
+            self.datagrams.append(self._records.close())  # type: ignore[union-attr]
         self._end()
+
+    def _break_off(self, error: EngineError) -> None:
+        """The peer has sent a fatal alert or, under its own key, nonsense.
+
+        It is told close_notify and not the engine's alert, whose number is among those before our data: a peer that has
+        had more data from us than its replay window holds would drop it, and take us for connected still.
+        """
+        self._leave()
+        self._fail(error.reason, error.detail)
 
     def _fail(self, reason: DtlsFailure, detail: str) -> None:
         self._end()
@@ -420,8 +458,9 @@ class DtlsEndpoint:
     def _end(self) -> None:
         self._state = CLOSED
         self.connected = False
-        self._engine = None
+        self._engine = self._records = None
         self._flight = NOTHING
+        self._early = []
         self._deadline = self._resend_at = INF
 
     # ------------------------------------------------------------------ time

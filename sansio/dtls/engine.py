@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Literal, NamedTuple, Protocol
@@ -65,7 +64,7 @@ class Engine(Protocol):
     """One end of one DTLS 1.2 association.
 
     Datagrams consist of well-formed records. Handshake messages in the clear come whole, once and in order, a record
-    each; unauthenticated alerts do not come in.
+    each; unauthenticated alerts do not come in, and encrypted records that are not handshake only once it is complete.
     """
 
     def handshake(self, datagram: bytes) -> bool:
@@ -86,14 +85,27 @@ class Engine(Protocol):
     def srtp_keys(self, profile: SrtpProfile) -> tuple[bytes, bytes]:
         """Master key and salt, joined, of the client and of the server (RFC 5764 section 4.2)."""
 
-    def open(self, datagram: bytes, records: int, into: deque[bytes]) -> int:
-        """Decrypt up to ``records`` records into ``into``; an empty datagram asks for what is already inside.
+    def records(self) -> Records:
+        """What seals and opens application data from here on, once the handshake is complete."""
 
-        Returns how many came out, or -1 when the peer has closed. Raises EngineError for a fatal alert.
+    def control(self, record: bytes) -> bool:
+        """Take an encrypted record that is not application data; empty: look after what still waits inside.
+
+        False when the peer has closed. Raises EngineError for a fatal alert.
         """
 
+
+class Records(Protocol):
+    """Application data of one association, a record each way at a time."""
+
     def seal(self, data: bytes) -> bytes:
-        """One encrypted record."""
+        """The encrypted record that carries ``data``."""
+
+    def open(self, record: bytes) -> bytes:
+        """What a record of application data carries; empty if it is forged or replayed.
+
+        Raises EngineError when the association is broken.
+        """
 
     def close(self) -> bytes:
         """The record that tells the peer that we leave."""

@@ -5,13 +5,13 @@ Capped at DTLS 1.2, which every WebRTC peer speaks: how 1.3 frames its records w
 
 from __future__ import annotations
 
-from collections import deque
+from contextlib import suppress
 
 from OpenSSL import SSL, crypto
 
 from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError
-from .engine import SRTP_PROFILES, Accept, DtlsFailure, EngineError, Role, SrtpProfile
+from .engine import SRTP_PROFILES, Accept, DtlsFailure, EngineError, Records, Role, SrtpProfile
 from .identity import DtlsIdentity
 from .records import SUITES, RecordLayer
 
@@ -57,7 +57,7 @@ def _judge(connection: SSL.Connection, certificate: crypto.X509, _error: int, de
 class OpenSslEngine:
     """One OpenSSL connection over memory."""
 
-    __slots__ = ("_connection", "_records", "_server")
+    __slots__ = ("_connection", "_server")
 
     def __init__(
         self, identity: DtlsIdentity, role: Role, accept: Accept, profiles: tuple[str, ...], entropy: Entropy
@@ -74,7 +74,6 @@ class OpenSslEngine:
         else:
             connection.set_accept_state()
         self._server = role == "server"
-        self._records: RecordLayer | None = None
 
     def handshake(self, datagram: bytes) -> bool:
         """See Engine. OpenSSL looks at its own clock in here, and may write a flight once more."""
@@ -86,18 +85,7 @@ class OpenSslEngine:
             return False
         except SSL.Error as error:
             raise _engine_error(error) from None
-        self._records = self._record_layer()
         return True
-
-    def _record_layer(self) -> RecordLayer | None:
-        """None for the other suites: their records are OpenSSL's."""
-        connection = self._connection
-        suite = (connection.get_cipher_name() or "").removeprefix("ECDHE-ECDSA-")
-        if suite not in SUITES:
-            return None
-        secret, client, server = connection.master_key(), connection.client_random(), connection.server_random()
-        assert secret is not None and client is not None and server is not None
-        return RecordLayer(suite, secret, client, server, server=self._server)
 
     def take(self) -> bytes:
         """See Engine."""
@@ -124,44 +112,50 @@ class OpenSslEngine:
         salts = block[2 * key :]
         return block[:key] + salts[:salt], block[key : 2 * key] + salts[salt:]
 
-    def open(self, datagram: bytes, records: int, into: deque[bytes]) -> int:
+    def control(self, record: bytes) -> bool:
         """See Engine."""
-        layer = self._records
-        if layer is not None and records == 1 and datagram[:1] == b"\x17":
-            data = layer.open(datagram)
-            if data is None:
-                return 0
-            into.append(data)
-            return 1
+        return self._read(record) is not None
+
+    def records(self) -> Records:
+        """See Engine. OpenSSL keeps the records of the suites that hardly any peer chooses."""
         connection = self._connection
-        if datagram:
-            connection.bio_write(datagram)
-        opened = 0
-        try:
-            while opened < records:
-                into.append(connection.recv(ENGINE_MTU if not datagram else len(datagram)))
-                opened += 1
-        except SSL.WantReadError:
-            pass
-        except SSL.ZeroReturnError:
-            return -1
-        except SSL.Error as error:
-            raise _engine_error(error) from None
-        return opened
+        suite = connection.get_cipher_name()
+        if suite not in SUITES:
+            return self
+        secret, client, server = connection.master_key(), connection.client_random(), connection.server_random()
+        assert secret is not None
+        assert client is not None
+        assert server is not None
+        return RecordLayer(suite, secret, client, server, server=self._server)
 
     def seal(self, data: bytes) -> bytes:
-        """See Engine."""
-        if self._records is not None:
-            return self._records.seal(data)
+        """See Records."""
         self._connection.send(data)
         return self._connection.bio_read(len(data) + RECORD_OVERHEAD)
 
+    def open(self, record: bytes) -> bytes:
+        """See Records."""
+        return self._read(record) or b""
+
     def close(self) -> bytes:
-        """See Engine."""
-        if self._records is not None:
-            return self._records.close_notify()
-        self._connection.shutdown()
+        """See Records."""
+        with suppress(SSL.Error):  # it refuses after a fatal error, and has an alert written about that already
+            self._connection.shutdown()
         return self.take()
+
+    def _read(self, record: bytes) -> bytes | None:
+        """The application data that comes of a record; None when the peer has closed."""
+        connection = self._connection
+        if record:
+            connection.bio_write(record)
+        try:
+            return connection.recv(ENGINE_MTU)
+        except SSL.WantReadError:
+            return b""
+        except SSL.ZeroReturnError:
+            return None
+        except SSL.Error as error:
+            raise _engine_error(error) from None
 
 
 def _engine_error(error: SSL.Error) -> EngineError:

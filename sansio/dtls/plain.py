@@ -8,11 +8,10 @@ datagrams reach what lies above. Only a plain engine understands another one.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 
 from ..base.entropy import Entropy
 from ..base.limits import DTLS_EARLY_RECORDS
-from .engine import SRTP_PROFILES, Accept, DtlsFailure, EngineError, Role, SrtpProfile
+from .engine import SRTP_PROFILES, Accept, DtlsFailure, EngineError, Records, Role, SrtpProfile
 from .flights import (
     ALERT,
     APPLICATION_DATA,
@@ -142,14 +141,11 @@ class PlainEngine:
         return hashlib.sha512(self._secret + label).digest()[:size]
 
     def _finish(self) -> None:
-        """Look for the peer's Finished among the encrypted records; application data waits behind it for ``open``."""
+        """Look for the peer's Finished among the encrypted records."""
         waiting, self._early = self._early, []
         for record in waiting:
-            if record[0] != HANDSHAKE:
-                self._early.append(record)
-                continue
-            payload = self._opened(record)
-            if payload is None or self._complete:
+            payload = self.open(record)
+            if not payload or self._complete:
                 continue
             if payload != self._verify_data(not self._client):
                 raise self._fatal(DECRYPT_ERROR, "Finished does not fit the handshake")
@@ -213,33 +209,32 @@ class PlainEngine:
         size = profile.key + profile.salt
         return self._expand(b"client srtp", size), self._expand(b"server srtp", size)
 
-    def open(self, datagram: bytes, records: int, into: deque[bytes]) -> int:
+    def records(self) -> Records:
         """See Engine."""
-        waiting = self._early
-        waiting += [datagram[start:end] for _, epoch, start, end in split_records(datagram)[0] if epoch]
-        self._early = waiting[records:]
-        opened = 0
-        for record in waiting[:records]:
-            payload = self._opened(record)
-            if payload is None:
-                continue
-            if record[0] == APPLICATION_DATA:
-                into.append(payload)
-                opened += 1
-            elif record[0] == ALERT and payload == CLOSE_NOTIFY:
-                return -1
-            elif record[0] == ALERT and payload[:1] == b"\2":
-                raise EngineError(DtlsFailure.ALERT, f"alert {payload[1:].hex()}")
-        return opened
+        return self
 
-    def _opened(self, record: bytes) -> bytes | None:
-        """What an encrypted record carries, None when it is not the peer's or came before."""
+    def control(self, record: bytes) -> bool:
+        """See Engine."""
+        payload = self.open(record)
+        if payload and record[0] == ALERT:
+            if payload == CLOSE_NOTIFY:
+                return False
+            if payload[:1] == b"\2":
+                raise EngineError(DtlsFailure.ALERT, f"alert {payload[1:].hex()}")
+        return True
+
+    def seal(self, data: bytes) -> bytes:
+        """See Records."""
+        return self._encrypted(APPLICATION_DATA, data)
+
+    def open(self, record: bytes) -> bytes:
+        """See Records. What other encrypted records carry as well."""
         number = int.from_bytes(record[3:11], "big") - FIRST_ENCRYPTED
         age = self._highest - number
         if len(record) < RECORD_HEADER + NONCE + TAG or not record.endswith(self._peer_tag):
-            return None
+            return b""
         if age >= WINDOW or (age >= 0 and self._seen >> age & 1):
-            return None
+            return b""
         if age < 0:
             self._seen = (self._seen << min(-age, WINDOW) | 1) & ((1 << WINDOW) - 1)
             self._highest = number
@@ -247,10 +242,6 @@ class PlainEngine:
             self._seen |= 1 << age
         return record[RECORD_HEADER + NONCE : -TAG]
 
-    def seal(self, data: bytes) -> bytes:
-        """See Engine."""
-        return self._encrypted(APPLICATION_DATA, data)
-
     def close(self) -> bytes:
-        """See Engine."""
+        """See Records."""
         return self._encrypted(ALERT, CLOSE_NOTIFY)

@@ -32,7 +32,7 @@ from ..base.contract import Address, Interface, SignalFailure
 from ..base.entropy import Entropy
 from ..base.errors import LocalProtocolError
 from ..base.wallclock import WallClock
-from ..dtls.engine import Accept, DtlsFailure, Engine, EngineError, Role, SrtpProfile
+from ..dtls.engine import Accept, DtlsFailure, Engine, EngineError, Records, Role, SrtpProfile
 from ..dtls.identity import DtlsIdentity
 from ..dtls.plain import PlainEngine
 from ..ice.paths import TurnServerConfig
@@ -84,7 +84,7 @@ LEFT_OUT = (
     "unsubscribe_data_track",
 )
 """Operations with objects of the caller's own, of which a recording says only that they were there."""
-FORMAT = 1
+FORMAT = 2
 
 
 class Diverged(AssertionError):
@@ -348,9 +348,9 @@ class _Tap:
         self._engine = engine
         self._note = note
 
-    def _ask(self, name: str, *args: Any) -> Any:
+    def _ask(self, question: Callable[..., Any], *args: Any) -> Any:
         try:
-            result = getattr(self._engine, name)(*args)
+            result = question(*args)
         except EngineError as error:
             self._note("error", error.reason.name, error.detail)
             raise
@@ -358,13 +358,13 @@ class _Tap:
         return result
 
     def handshake(self, datagram: bytes) -> bool:
-        return bool(self._ask("handshake", datagram))
+        return bool(self._ask(self._engine.handshake, datagram))
 
     def take(self) -> bytes:
-        return bytes(self._ask("take"))
+        return bytes(self._ask(self._engine.take))
 
     def peer_certificate(self) -> bytes:
-        return bytes(self._ask("peer_certificate"))
+        return bytes(self._ask(self._engine.peer_certificate))
 
     def srtp_profile(self) -> SrtpProfile | None:
         profile = self._engine.srtp_profile()
@@ -374,22 +374,24 @@ class _Tap:
     def srtp_keys(self, profile: SrtpProfile) -> tuple[bytes, bytes]:
         return self._engine.srtp_keys(profile)
 
-    def open(self, datagram: bytes, records: int, into: deque[bytes]) -> int:
-        before = len(into)
-        count = 0
-        try:
-            count = self._engine.open(datagram, records, into)
-        except EngineError as error:
-            self._note("error", error.reason.name, error.detail)
-            raise
-        self._note("answer", [count, *[to_json(plain) for plain in list(into)[before:]]])
-        return count
+    def records(self) -> Records:
+        return _TappedRecords(self._engine.records(), self._ask)
 
-    def seal(self, data: bytes) -> bytes:
-        return self._engine.seal(data)
+    def control(self, record: bytes) -> bool:
+        return bool(self._ask(self._engine.control, record))
 
-    def close(self) -> bytes:
-        return self._engine.close()
+
+class _TappedRecords:
+    """Writes down what application data is received."""
+
+    def __init__(self, records: Records, ask: Callable[..., Any]) -> None:
+        self._ask = ask
+        self._open = records.open
+        self.seal = records.seal
+        self.close = records.close
+
+    def open(self, record: bytes) -> bytes:
+        return bytes(self._ask(self._open, record))
 
 
 # ------------------------------------------------------------------ replaying
@@ -435,10 +437,14 @@ class _Answers:
         key = bytes(profile.key + profile.salt)
         return key, key
 
-    def open(self, datagram: bytes, records: int, into: deque[bytes]) -> int:
-        count, *plaintexts = self._next()
-        into.extend([from_json(plaintext) for plaintext in plaintexts])
-        return int(count)
+    def records(self) -> Records:
+        return self
+
+    def control(self, record: bytes) -> bool:
+        return bool(self._next())
+
+    def open(self, record: bytes) -> bytes:
+        return bytes(from_json(self._next()))
 
     def seal(self, data: bytes) -> bytes:
         return bytes(13 + 8) + data + bytes(16)

@@ -24,13 +24,17 @@ PATIENCE = 15.0
 class Meeting:
     """One of our endpoints on a socket, with the other process."""
 
-    def __init__(self, role: str, *, lose: int = 0, mtu: int = 1200, fingerprint: list[str] | None = None) -> None:
+    def __init__(
+        self, role: str, *, lose: int = 0, lose_ours: int = 0, mtu: int = 1200, fingerprint: list[str] | None = None
+    ) -> None:
+        """``lose`` and ``lose_ours``: how many datagrams with a ChangeCipherSpec get lost."""
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(PEER), "server" if role == "client" else "client", str(lose)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.lose_ours = lose_ours
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         identity = DtlsIdentity.generate(time.time())
@@ -67,7 +71,11 @@ class Meeting:
         while True:
             due = self.end.advance(time.monotonic())
             while self.end.datagrams:
-                self.socket.send(self.end.datagrams.popleft())
+                datagram = self.end.datagrams.popleft()
+                if self.lose_ours and b"\x14\xfe\xfd\0\0" in datagram:
+                    self.lose_ours -= 1
+                else:
+                    self.socket.send(datagram)
             self.events.extend(self.end.outbox)
             self.end.outbox.clear()
             if until():
@@ -139,6 +147,25 @@ def test_its_last_flight_is_lost(role):
         connected = meeting.connect()
         assert meeting.hear()["state"] == "connected"
         assert time.monotonic() - meeting.began < 4
+        check_traffic(meeting, connected)
+
+
+@pytest.mark.parametrize("early", [1, 200])
+def test_our_last_flight_is_lost_and_our_data_is_not(early):
+    """It repeats its own with a new Finished, and takes ours after all that data."""
+    with Meeting("server", lose_ours=1) as meeting:
+        connected = meeting.connect()
+        for _ in range(early):
+            meeting.socket.send(meeting.end.seal(b"early"))
+        meeting.run(lambda: meeting.end.counters["dtls_resent"])
+        assert meeting.hear()["state"] == "connected"
+        check_traffic(meeting, connected)
+
+
+def test_our_answer_is_lost():
+    with Meeting("client", lose_ours=1) as meeting:
+        connected = meeting.connect()
+        assert meeting.hear()["state"] == "connected"
         check_traffic(meeting, connected)
 
 

@@ -26,7 +26,7 @@ ONCE = "made whole from one message or one call, and replaced as a whole"
 BOUNDS: dict[str, dict[str, str]] = {
     "base/counters.py": {"_counts": FIXED},
     "base/timers.py": {"_at": FIXED},
-    "dtls/endpoint.py": {"datagrams": TAKEN, "plaintexts": TAKEN, "outbox": TAKEN},
+    "dtls/endpoint.py": {"datagrams": TAKEN, "plaintexts": TAKEN, "outbox": TAKEN, "_early": "DTLS_EARLY_RECORDS"},
     "dtls/identity.py": {"contexts": OURS},
     "dtls/plain.py": {"_profiles": OURS, "_early": "DTLS_EARLY_RECORDS"},
     "dtls/reassembly.py": {"_whole": "DTLS_MESSAGES_AHEAD", "_partial": "DTLS_MESSAGES_AHEAD"},

@@ -711,12 +711,12 @@ class Repeater(PlainEngine):
             self._out += self.again()
         return super().handshake(datagram)
 
-    def open(self, datagram, records, into):
-        opened = super().open(datagram, records, into)
+    def control(self, record):
+        going_on = super().control(record)
         if self.due:
             self.due = False
             self._out += self.again()
-        return opened
+        return going_on
 
     def again(self):
         """The last flight with fresh numbers everywhere."""
@@ -824,6 +824,31 @@ def test_an_engine_may_give_up_on_its_own_clock():
     assert end.advance(0.08) == INF
     assert list(end.outbox) == [DtlsFailed(DtlsFailure.PROTOCOL, "read timeout expired")]
     assert not end.datagrams
+
+
+def test_an_engine_may_give_up_over_data():
+    class Touchy(PlainEngine):
+        __slots__ = ()
+
+        def open(self, record):
+            if record[:1] == b"\x17":
+                raise EngineError(DtlsFailure.PROTOCOL, "bad record")
+            return super().open(record)
+
+    ends = {}
+    for name, engine in (("client", PlainEngine), ("server", Touchy)):
+        ends[name] = DtlsEndpoint(plain_identity(Entropy(b"x")), entropy=Entropy(name.encode()), engine=engine)
+        ends[name].set_remote_fingerprint(*plain_identity(Entropy(b"x")).fingerprint)
+        ends[name].start(name, 0.0)
+    client, server = ends["client"], ends["server"]
+    while not client.connected:
+        server.handle_datagram(client.datagrams.popleft(), 0.0)
+        client.handle_datagram(server.datagrams.popleft(), 0.0)
+    server.handle_datagram(client.seal(b"data"), 1.0)
+    assert server.outbox[-1] == DtlsFailed(DtlsFailure.PROTOCOL, "bad record")
+    assert not server.plaintexts
+    client.handle_datagram(server.datagrams.popleft(), 1.0)
+    assert client.outbox[-1] == DtlsClosed()
 
 
 def test_a_connected_engine_may_send_alerts(pair):

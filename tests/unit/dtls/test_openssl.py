@@ -290,7 +290,7 @@ def test_renegotiation_is_refused():
     (warning,) = end.datagrams
     assert warning[0] == ALERT
     end.datagrams.clear()
-    assert end.counters.snapshot() == {"dtls_undecryptable": 1}
+    assert end.counters.snapshot() == {"dtls_unexpected": 1}
     check_connected(end, other, "AES128_CM_SHA1_80")
 
     other = Other(other_context(), "client")

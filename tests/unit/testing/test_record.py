@@ -299,7 +299,7 @@ def test_a_replay_that_differs_is_seen():
 def test_recordings_of_other_kinds_are_refused():
     lines = short()
     with pytest.raises(ValueError, match="format 99"):
-        replay([lines[0].replace('"format":1', '"format":99')])
+        replay([lines[0].replace('"format":2', '"format":99')])
     with pytest.raises(ValueError, match="__init__"):
         replay([lines[0], '["call","__init__",[],{}]'])
     assert replay([lines[0], '["something else"]']).calls == 0
@@ -312,28 +312,42 @@ def test_a_dtls_engine_that_fails_fails_again():
         def handshake(self, datagram):
             raise EngineError(DtlsFailure.ALERT, "alert 40")
 
-        def open(self, datagram, records, into):
-            into.append(b"before")
+        def records(self):
+            return self
+
+        def control(self, record):
+            raise EngineError(DtlsFailure.ALERT, "alert 80")
+
+        def open(self, record):
             raise EngineError(DtlsFailure.PROTOCOL, "odd")
 
         def srtp_profile(self):
             return None
 
+        def seal(self, data):
+            return data
+
         def close(self):
             return b"closing"
 
     tap = _Tap(Broken(), lambda *line: notes.append(list(line)))
-    for call in (lambda engine: engine.handshake(b""), lambda engine: engine.open(b"", 1, deque())):
+    for call in (
+        lambda engine: engine.handshake(b""),
+        lambda engine: engine.records().open(b""),
+        lambda engine: engine.control(b""),
+    ):
         with pytest.raises(EngineError):
             call(tap)
     assert tap.srtp_profile() is None
-    assert tap.close() == b"closing"
+    assert tap.records().close() == b"closing"
     answers = _Answers(deque(json.loads(json.dumps(notes))))
     with pytest.raises(EngineError, match="alert 40"):
         answers.handshake(b"")
     with pytest.raises(EngineError, match="odd"):
-        answers.open(b"", 1, deque())
+        answers.records().open(b"")
+    with pytest.raises(EngineError, match="alert 80"):
+        answers.control(b"")
     assert answers.srtp_profile() is None
-    assert answers.close()
+    assert answers.records().close()
     with pytest.raises(Diverged):
         answers.take()
