@@ -159,6 +159,8 @@ def test_our_last_flight_is_lost_and_our_data_is_not(early):
             meeting.socket.send(meeting.end.seal(b"early"))
         meeting.run(lambda: meeting.end.counters["dtls_resent"])
         assert meeting.hear()["state"] == "connected"
+        for _ in range(early):  # it reads one record a datagram, and OpenSSL has kept some of the early ones
+            meeting.socket.send(meeting.end.seal(b"early"))
         check_traffic(meeting, connected)
 
 
