@@ -282,18 +282,20 @@ class DtlsEndpoint:
         if not whole or not records:
             self.counters.add("dtls_malformed")
         repeated = False
+        sealed = []
         for content, epoch, start, end in records:
-            if not self.connected:
-                return
             if epoch:
-                take = self._open if content == APPLICATION_DATA else self._control
-                take(data[start:end])
+                sealed.append(data[start:end])
             elif content in (HANDSHAKE, CHANGE_CIPHER_SPEC):
                 repeated = True
             else:
                 self.counters.add("dtls_unexpected")
         if repeated:
             self._resend_for_peer()
+        for record in sealed:
+            if self.connected:  # an alert ends it
+                take = self._open if record[0] == APPLICATION_DATA else self._control
+                take(record)
 
     # ------------------------------------------------------------------ the handshake
 
