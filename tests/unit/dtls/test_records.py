@@ -13,13 +13,22 @@ from sansio.base.entropy import Entropy
 from sansio.base.limits import DTLS_EARLY_RECORDS
 from sansio.dtls import DtlsClosed, DtlsConnected, DtlsEndpoint, DtlsFailed, DtlsFailure, DtlsIdentity, default_engine
 from sansio.dtls.engine import DEFAULT_PROFILES
-from sansio.dtls.flights import ALERT, APPLICATION_DATA, HANDSHAKE, VERSION, pack_record, split_records
+from sansio.dtls.flights import (
+    ALERT,
+    APPLICATION_DATA,
+    HANDSHAKE,
+    RECORD_HEADER,
+    VERSION,
+    pack_record,
+    split_records,
+)
 from sansio.dtls.openssl import OpenSslEngine, make_context
-from sansio.dtls.records import FIRST, OVERHEAD, SUITES, WINDOW, RecordLayer, expand, pack_additional
+from sansio.dtls.records import FIRST, NONCE, OVERHEAD, SUITES, WINDOW, RecordLayer, expand, pack_additional
 
 OTHER_SUITES = ["ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES256-SHA", "ECDHE-ECDSA-AES128-SHA"]
 AEAD = [*SUITES, "ECDHE-ECDSA-CHACHA20-POLY1305"]
 ROLES = ["client", "server"]
+CHANGE_CIPHER_SPEC_SIZE = RECORD_HEADER + 1
 
 
 # ------------------------------------------------------------------ keys
@@ -345,6 +354,13 @@ class RawClient:
         self.connection.set_app_data(lambda certificate: True)
         self.connection.set_ciphertext_mtu(1200)
         self.connection.set_connect_state()
+        self._sealing = None
+
+    @property
+    def finished(self):
+        """What seals new Finished messages, each with a number of its own."""
+        self._sealing = self._sealing or self.layer(server=False)
+        return self._sealing
 
     def take(self, datagram):
         """Feed a datagram and return what is written."""
@@ -359,26 +375,36 @@ class RawClient:
         suite = raw.get_cipher_name()
         return RecordLayer(suite, raw.master_key(), raw.client_random(), raw.server_random(), server=server)
 
-    def again(self, flight):
-        """The last flight with new numbers and a new Finished, as after OpenSSL's second of waiting."""
+    def again(self, flight, *, anew):
+        """The last flight with new numbers; with a new Finished too, as after OpenSSL's second of waiting."""
         made = b""
         for index, (content, epoch, start, end) in enumerate(split_records(flight)[0]):
             record = flight[start:end]
-            if epoch:
+            if not epoch:
+                made += pack_record(content, VERSION, 100 + index, end - start - RECORD_HEADER) + record[RECORD_HEADER:]
+            elif anew:
                 number = int.from_bytes(record[3:11], "big")
                 theirs = self.layer(server=True)
                 additional = pack_additional(number, content, VERSION, len(record) - OVERHEAD)
-                finished = theirs._decrypt(theirs._their_salt + record[13:21], record[21:], additional)
-                made += self.layer(server=False).seal(finished, HANDSHAKE)
+                finished = theirs._decrypt(
+                    theirs._their_salt + record[RECORD_HEADER : RECORD_HEADER + NONCE],
+                    record[RECORD_HEADER + NONCE :],
+                    additional,
+                )
+                made += self.finished.seal(finished, HANDSHAKE)
             else:
-                made += pack_record(content, VERSION, 100 + index, len(record) - 13) + record[13:]
+                made += record
         return made
 
 
 @pytest.mark.parametrize("changed_cipher", [False, True], ids=["flight lost", "only Finished lost"])
 @pytest.mark.parametrize("anew", [False, True], ids=["Finished repeated", "new Finished"])
-def test_our_finished_is_lost_and_our_data_is_not(changed_cipher, anew):
-    """A peer whose window is 64 takes our Finished, old or new, after the first of our data."""
+@pytest.mark.parametrize("answers", [1, 2])
+def test_our_finished_is_lost_and_our_data_is_not(changed_cipher, anew, answers):
+    """A peer whose window is 64 takes our Finished, old or new, after the first of our data.
+
+    The first answer is the flight that was lost; a new Finished has OpenSSL make one too, which is the second answer.
+    """
     server = DtlsEndpoint(DtlsIdentity.generate(1.8e9, Entropy(b"us")), entropy=Entropy(b"us"))
     client = RawClient(server)
     server.handle_datagram(client.take(b""), 0.0)
@@ -387,25 +413,22 @@ def test_our_finished_is_lost_and_our_data_is_not(changed_cipher, anew):
     assert server.connected
     lost = server.datagrams.popleft()
     if changed_cipher:
-        client.connection.bio_write(lost[:14])
+        client.connection.bio_write(lost[:CHANGE_CIPHER_SPEC_SIZE])
     for i in range(WINDOW - 32):
         client.connection.bio_write(server.seal(b"early %d" % i))
         with pytest.raises(SSL.WantReadError):
             client.connection.do_handshake()
-    for when in (1.0, 2.0):  # once more: the first answer might be lost as well
-        again = client.again(flight) if anew else client.again(flight)[: -len(lost[14:])] + flight[-len(lost[14:]) :]
-        server.handle_datagram(again, when)
-        (answer,) = server.datagrams
-        assert len(answer) == len(lost)
-        assert (answer[14:] != lost[14:]) is anew
-        if when == 1.0:
-            server.datagrams.clear()
-    client.connection.bio_write(answer)
+    for answer in range(answers):
+        server.handle_datagram(client.again(flight, anew=anew), 1.0 + answer)
+        (again,) = server.datagrams
+        server.datagrams.clear()
+        finished, lost_finished = again[CHANGE_CIPHER_SPEC_SIZE:], lost[CHANGE_CIPHER_SPEC_SIZE:]
+        assert (finished != lost_finished) is (anew and answer == 1)
+    client.connection.bio_write(again)
     client.connection.do_handshake()
     client.connection.bio_write(server.seal(b"late"))
-    words = [client.connection.recv(100)]
-    while words[-1] != b"late":
-        words.append(client.connection.recv(100))
+    while client.connection.recv(100) != b"late":
+        pass
     client.connection.send(b"answer")
     server.handle_datagram(client.connection.bio_read(1000), 3.0)
     assert list(server.plaintexts) == [b"answer"]
