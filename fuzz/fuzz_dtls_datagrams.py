@@ -1,4 +1,4 @@
-"""A client and a server whose datagrams are delivered, lost, repeated, broken and invented as the bytes say."""
+"""A client and a server whose datagrams are delivered, lost, repeated, joined, broken and invented as the bytes say."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Side:
         for plaintext in end.plaintexts:
             assert not real or plaintext in other.sealed, "data that the peer has not sent"
         self.received += end.plaintexts
+        assert not real or len(set(self.received)) == len(self.received), "data that came twice"
         end.plaintexts.clear()
         self.events += end.outbox
         end.outbox.clear()
@@ -115,6 +116,8 @@ def _act(op: int, source: Iterator[int], side: Side, other: Side, now: float) ->
         side.under_way.append(sealed)
     elif what == 7 and op >> 4 == 15:
         side.end.close(now)
+    elif what == 7 and other.under_way:
+        other.under_way[:2] = [b"".join(other.under_way[:2])]
 
 
 def _finish(client: Side, server: Side, now: float, real: bool) -> None:

@@ -1,8 +1,8 @@
 """Records of application data under AES-GCM, past OpenSSL (RFC 6347 section 4.1, RFC 5288).
 
-Every packet of data comes through here, and through OpenSSL's memory buffers it would cost five times as much. The
-keys are those that OpenSSL has agreed on. The peer's handshake records and alerts stay with OpenSSL and application
-data never gets there, so each record meets one replay window, always the same one.
+Every packet of data comes through here, and through OpenSSL's memory buffers it would cost twice as much. The keys are
+those that OpenSSL has agreed on. The peer's handshake records and alerts stay with OpenSSL and application data never
+gets there, so each record meets one replay window, always the same one.
 """
 
 from __future__ import annotations
