@@ -50,9 +50,12 @@ class Setting:
 
 
 class ServerPeer:
-    """One peer connection of a client. ``channels`` maps labels to ids; of two with one label the later one counts."""
+    """One peer connection of a client. ``channels`` maps labels to ids; of two with one label the later one counts.
 
-    __slots__ = ("channels", "connection", "due", "labels", "lossy", "owner", "target", "transmits", "up")
+    ``opened``: ours have been opened, as the server does on the subscriber connection.
+    """
+
+    __slots__ = ("channels", "connection", "due", "labels", "lossy", "opened", "owner", "target", "transmits", "up")
 
     def __init__(
         self, target: int, entropy: Entropy, setting: Setting, owner: ServerParticipant, *, offerer: bool
@@ -66,6 +69,7 @@ class ServerPeer:
         self.channels: dict[str, int] = {}
         self.labels: dict[int, str] = {}
         self.lossy: dict[int, bool] = {}
+        self.opened = False
         self.due = NOW
         self.up = False
 
@@ -276,7 +280,8 @@ class ServerParticipant:
             return
         self._check_formats()
         channels = peer.connection.transport.channels
-        if channels is not None and not peer.channels:
+        if channels is not None and not peer.opened:
+            peer.opened = True  # once: a client may have closed them, and the association may be over
             for label in (RELIABLE, LOSSY, DATA_TRACK):
                 lossy = label != RELIABLE
                 number = channels.open(label, ordered=not lossy, max_retransmits=0 if lossy else None, now=now)

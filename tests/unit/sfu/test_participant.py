@@ -347,6 +347,30 @@ def test_a_channel_that_is_opened_again_gets_what_was_held_meanwhile(halves):
     assert halves.participant.counters.snapshot() == {}
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["closed", "aborted"])
+def test_our_channels_are_opened_once(ends):
+    """A client that closes them does without; it may have ended the whole association."""
+    halves = Halves(single=False)
+    halves.offer()
+    halves.answer()
+    halves.world.run_for(1.0)
+    peer, transport = halves.participant.peers[1], halves.clients[1].transport
+    assert len(peer.channels) == 3
+    for number in peer.channels.values():
+        transport.channels.close(number, halves.world.now)
+    transport.touch_data()
+    halves.poke()
+    halves.world.run_for(1.0)
+    if ends:
+        transport.association.abort(halves.world.now)
+        transport.touch_data()
+        halves.poke()
+        halves.world.run_for(1.0)
+    assert peer.channels == {}
+    halves.answer()
+    assert peer.channels == {}
+
+
 # ------------------------------------------------------------------ what clients may get wrong
 
 
