@@ -217,12 +217,16 @@ class SdpSession:
         return None
 
 
+class Contradiction(ParseError):
+    """The sections of a description, each whole, say different things of the one transport below them."""
+
+
 def parse_sdp(text: str) -> SdpSession:
     """Parse and interpret a description. Raises ParseError, also for rules that ``check_sdp`` finds broken."""
     session = read_sdp(parse_description(text))
-    problems = check_sdp(session)
+    problems, contradictions = check_sdp(session), _contradictions(session)
     if problems:
-        raise ParseError(problems[0])
+        raise Contradiction(problems[0]) if problems == contradictions else ParseError(problems[0])
     return session
 
 
@@ -264,14 +268,21 @@ def check_sdp(session: SdpSession) -> list[str]:
             problems.append("a media section has no setup attribute")
         if media.kind != "application" and not media.rtcp_mux:
             problems.append("a media section does without rtcp-mux")
-        for first in live[:1]:
-            if (media.ice_ufrag, media.ice_pwd) != (first.ice_ufrag, first.ice_pwd):
-                problems.append("the media sections have different ICE credentials")
-            if media.fingerprints != first.fingerprints:
-                problems.append("the media sections have different fingerprints")
-            if media.setup != first.setup:
-                problems.append("the media sections have different setup attributes")
-    return problems
+    return problems + _contradictions(session)
+
+
+def _contradictions(session: SdpSession) -> list[str]:
+    live = [media for media in session.media if not media.rejected]
+    found = []
+    for media in live[1:]:
+        first = live[0]
+        if (media.ice_ufrag, media.ice_pwd) != (first.ice_ufrag, first.ice_pwd):
+            found.append("the media sections have different ICE credentials")
+        if media.fingerprints != first.fingerprints:
+            found.append("the media sections have different fingerprints")
+        if media.setup != first.setup:
+            found.append("the media sections have different setup attributes")
+    return found
 
 
 # ------------------------------------------------------------------ one section

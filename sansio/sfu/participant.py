@@ -20,6 +20,7 @@ from ..ice.candidate import Candidate, parse_init
 from ..peer.transport import TransportConnected, TransportFailed
 from ..sctp.channel import ChannelClosed, ChannelOpened, ChannelReadable, DataChannels
 from ..sdp.build import MAX_MESSAGE_SIZE
+from ..sdp.media import Contradiction
 from .connection import ServerConnection
 from .downstream import DownTrack
 from .token import Claims
@@ -211,11 +212,13 @@ class ServerParticipant:
         connection = peer.connection
         try:
             connection.read_offer(offer.sdp, now)
-        except ParseError as error:
+        except Contradiction:
+            self.counters.add("bad_offer")
+            self.failed_negotiation()
+            return
+        except ParseError:
             # One that cannot be read at all is passed over, as LiveKit's server does; the client's own timer ends it.
             self.counters.add("bad_offer")
-            if "different" in str(error):
-                self.failed_negotiation()
             return
         peer.due = NOW
         fresh = self.room.match_sections(self)

@@ -11,6 +11,7 @@ from sansio.base.errors import ParseError
 from sansio.sdp.description import parse_description
 from sansio.sdp.media import (
     Codec,
+    Contradiction,
     Extension,
     Fingerprint,
     Msid,
@@ -349,8 +350,9 @@ def test_a_rejected_application_section_is_none() -> None:
 def test_broken_rules_are_named(text: str, problem: str) -> None:
     problems = check_sdp(read_sdp(parse_description(text)))
     assert [found for found in problems if problem in found]
-    with pytest.raises(ParseError):
+    with pytest.raises(ParseError) as raised:
         parse_sdp(text)
+    assert (raised.type is Contradiction) == problem.startswith("different")
 
 
 def test_a_single_section_needs_no_bundle() -> None:
