@@ -411,6 +411,8 @@ class SfuServer(Registry):
     def handle_http(self, method: str, target: str, headers: Headers, body: bytes, now: float) -> HttpResponse | int:
         """Answer an HTTP request that is not for a WebSocket; a number when the answer comes later."""
         now = self._time(now)
+        if self.closed:
+            return HttpResponse.plain(503, "server is shutting down")
         try:
             path, _ = split_target(target)
         except Refused as refused:

@@ -9,6 +9,7 @@ import pytest
 from sansio import proto
 from sansio.base.contract import CloseSignal
 from sansio.base.limits import SFU_ATTRIBUTES, SFU_HTTP_BODY, SFU_METADATA, SFU_NAME
+from sansio.sfu.api import SERVICE
 from sansio.sfu.server import SfuServer
 from sansio.sfu.token import Claims, mint
 from tests.unit.sfu.door import UNIX, Door, sending
@@ -284,3 +285,9 @@ def test_validation_says_what_a_handshake_would(door):
     assert get(door, f"/rtc/v1/validate?access_token={good}") == (400, "join_request is required")
     assert get(door, "/rtc/validate?access_token=x")[0] == 401
     assert isinstance(door.server, SfuServer)
+
+
+def test_a_server_that_has_stopped_makes_no_rooms(door):
+    door.server.stop(door.now)
+    assert door.server.handle_http("POST", f"/twirp/{SERVICE}/CreateRoom", (), b"", door.now).status == 503
+    assert door.server.handle_http("GET", "/", (), b"", door.now).status == 503
