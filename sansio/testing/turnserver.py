@@ -20,6 +20,7 @@ from ..ice.framing import TurnReader
 
 PERMISSION_TIME = 300.0
 CHANNEL_TIME = 600.0
+_FAMILIES: dict[bytes, tuple[int, ...]] = {b"\1": (4,), b"\2": (6,)}
 
 Client = tuple[int, Address]
 """A client's transport: our port (the UDP one, or its stream) and its address."""
@@ -209,9 +210,9 @@ class TurnServer:
         if sum(allocation.username == username for allocation in self.allocations.values()) >= self.quota:
             self._refuse(client, message, 486, "Allocation Quota Reached", key)
             return
-        wanted = [6 if message.attributes.get(stun.REQUESTED_ADDRESS_FAMILY, b"\1")[0] == 2 else 4]
+        wanted = _FAMILIES.get(message.attributes.get(stun.REQUESTED_ADDRESS_FAMILY, b"\1")[:1], ())
         if stun.ADDITIONAL_ADDRESS_FAMILY in message.attributes:
-            wanted.append(6)
+            wanted = (*wanted, 6)
         hosts = [host for version in wanted for host in self.hosts if (":" in host) == (version == 6)]
         if not hosts or (":" in hosts[0]) != (wanted[0] == 6):
             self._refuse(client, message, 440, "Address Family not Supported", key)

@@ -149,6 +149,8 @@ def test_data_both_ways():
 def test_families():
     desk = Desk(hosts=("2001:db8::1",))
     assert desk.code(ALLOCATE) == 440
+    for family in (b"", b"\7\0\0\0"):
+        assert desk.code(ALLOCATE, (stun.REQUESTED_ADDRESS_FAMILY, family)) == 440
     desk.allocate((stun.REQUESTED_ADDRESS_FAMILY, b"\2\0\0\0"))
     both = Desk(hosts=("203.0.113.1", "2001:db8::1"))
     answer = stun.decode(both.allocate((stun.ADDITIONAL_ADDRESS_FAMILY, b"\2\0\0\0")))
