@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ..base.contract import INF
 from ..base.entropy import Entropy
@@ -44,19 +44,7 @@ class Link:
 
     def copy(self) -> Link:
         """A link of the same behaviour with a state of its own."""
-        return Link(
-            latency=self.latency,
-            jitter=self.jitter,
-            loss=self.loss,
-            burst=self.burst,
-            duplication=self.duplication,
-            reorder=self.reorder,
-            hold_back=self.hold_back,
-            rate=self.rate,
-            queue=self.queue,
-            mtu=self.mtu,
-            down=self.down,
-        )
+        return evolve(self)
 
     def judge(self, length: int, now: float, entropy: Entropy) -> list[tuple[str, float]]:
         """The fate of one datagram: a verdict and an arrival time (INF when it never arrives) for each copy of it.

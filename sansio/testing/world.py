@@ -459,12 +459,12 @@ class World:
             self.answer(node, 0.0, "port_failed", request.port, f"{request.host} is not an address of {node.name}")
             return
         low, high = (request.low, request.high) if request.low else (self._next_port, 65535)
-        free = [n for n in range(low, high + 1) if (request.host, n) not in self._routes][:1]
+        free = next((number for number in range(low, high + 1) if (request.host, number) not in self._routes), 0)
         if not free:
             self.answer(node, 0.0, "port_failed", request.port, "no port is free")
             return
-        self._next_port = max(self._next_port, free[0] + 1)
-        address = (request.host, free[0])
+        self._next_port = max(self._next_port, free + 1)
+        address = (request.host, free)
         self._bind(node, request.port, address)
         self.answer(node, 0.0, "port_opened", request.port, address)
 
