@@ -61,6 +61,7 @@ class DownTrack:
         self._wake: Callable[[], None] = lambda: None
         self._codecs: tuple[Codec, ...] = ()
         self._formats: dict[int, tuple[int, int, int]] = {}
+        self._inner = 0  # payload type inside redundant audio, as the subscriber has it
         self._send_time = 0
         self._descriptor = 0
         self._resync = True
@@ -214,8 +215,6 @@ class DownTrack:
                 if ours.name.lower() == "opus":
                     return ours.payload_type, 0, _OPEN
         return -1, 0, _KEEP
-
-    _inner = 0
 
     def _send(
         self, second: int, sequence: int, timestamp: int, packet: RtpPacket, codec: Codec, payload: bytes, now: float

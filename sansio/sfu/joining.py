@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .. import proto
 from ..base.limits import SFU_JOIN_REQUEST
@@ -32,9 +32,9 @@ class Refused(Exception):
 
 @frozen
 class Knock:
-    """A request to join: what the client asks for, and what it may."""
+    """A request to join: what the client asks for, and what it may. ``single``: with one peer connection."""
 
-    join: rtc.JoinRequest
+    join: rtc.JoinRequest = field(repr=False)
     claims: Claims
     single: bool
 

@@ -48,12 +48,11 @@ def leave_signal(signal: int, action: Any, reason: Any) -> SendSignal:
 
 @frozen
 class Note:
-    """Something for the log of a person who watches: ``what`` is one word such as "joined", "left", "published"."""
+    """Something for the log of a person who watches: ``what`` is "joined", "resumed" or "left"."""
 
     what: str
     room: str
-    identity: str = ""
-    detail: str = ""
+    identity: str
 
 
 CORS = ("Access-Control-Allow-Origin", "*")

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _RIDS = {"q": 0, "h": 1, "f": 2, "2": 0, "1": 1, "0": 2}
 _SOURCES = {1: "C", 2: "M", 3: "S", 4: "s"}
-_ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def track_prefix(kind: int, source: int) -> str:
