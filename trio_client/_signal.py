@@ -167,8 +167,8 @@ class WebSocketLink:
     async def _open_tcp(self, host: str, port: int) -> trio.SocketStream:
         """Connect. Silence is answered by a fresh attempt every ``CONNECT_AGAIN``, in place of the one before.
 
-        The first one goes on beside them, for a network that takes longer than that. Every second one leaves from the
-        address that media goes by, if there is one.
+        The first one goes on beside them where no media flows, since then the network may be one that takes longer than
+        that. Every second one leaves from the address that media goes by, if there is one.
         """
         found: list[trio.SocketStream] = []
 
@@ -188,7 +188,7 @@ class WebSocketLink:
 
         try:
             async with together() as attempts:
-                attempts.start_soon(attempt, "", INF)
+                attempts.start_soon(attempt, "", CONNECT_AGAIN if self._request.local else INF)
                 await trio.sleep(CONNECT_AGAIN)
                 start = trio.current_time()
                 await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
