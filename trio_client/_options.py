@@ -86,7 +86,8 @@ class ConnectOptions:
     * ``ssl_context``: for ``wss://``; None trusts the system's certificate authorities.
     * ``single_peer_connection``: True insists on one peer connection, False on two, None tries one and falls back to
       two with a server that is too old.
-    * ``allow_pause``: let the server pause videos for which the way to us has no room (TrackStreamStateChanged).
+    * ``allow_pause``: let the server pause videos for which the way to us has no room (TrackStreamStateChanged,
+      which LiveKit 1.13 sends only to clients with two peer connections).
     * ``metadata``, ``attributes``: of this participant, from the start. The token needs the grant canUpdateOwnMetadata.
     * ``max_stream_bytes``: of one incoming stream, decompressed; a larger one fails with StreamFailure.TOO_LARGE.
     * ``close_timeout``: seconds that leaving may take. A cancelled block leaves within a quarter of a second.

@@ -81,12 +81,16 @@ class RemoteTrackPublication(core_publication.RemoteTrackPublication):
         self._tell()
 
     def set_video_quality(self, quality: VideoQuality) -> None:
-        """The best simulcast layer that is to come."""
+        """The best simulcast layer that is to come, whatever dimensions were asked for before."""
         self._quality = quality
+        self._dimensions = (0, 0)  # to the server these go before any quality
         self._tell()
 
     def set_video_dimensions(self, width: int, height: int) -> None:
-        """The size in which the video is shown: the server sends the smallest layer that covers it."""
+        """The size in which the video is shown: the server sends the smallest layer that covers it.
+
+        A quality that was asked for before counts no longer.
+        """
         self._dimensions = (width, height)
         self._tell()
 

@@ -606,6 +606,9 @@ async def test_what_is_asked_of_a_remote_publication(stage):
     assert (name, subscribed) == ("set_subscribed", False)
     last = dict(settings[-1][2:])
     assert last == {"enabled": False, "quality": VideoQuality.LOW, "width": 320, "height": 180, "fps": 5}
+    publication.set_video_quality(VideoQuality.MEDIUM)  # to the server dimensions go before any quality
+    last = dict(stage.engine.calls[-1][2:])
+    assert last == {"enabled": False, "quality": VideoQuality.MEDIUM, "width": 0, "height": 0, "fps": 5}
 
 
 @on_stage

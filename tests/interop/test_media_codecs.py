@@ -75,12 +75,13 @@ def test_we_hear_the_tone_of_a_native_client(server, room, native, single):
     run(scenario)
 
 
+@MODES
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
-def test_a_native_client_sees_our_colour(server, room, native, codec):
+def test_a_native_client_sees_our_colour(server, room, native, single, codec):
     peer = native("them")
 
     async def scenario() -> None:
-        async with joined(server, room) as ours:
+        async with joined(server, room, single=single) as ours:
             track = RawVideoTrack("cam", 320, 240, codec, fps=15)
             publication = await ours.local_participant.publish_track(track)
             ours.start_soon(paint, track, RED)
@@ -91,12 +92,13 @@ def test_a_native_client_sees_our_colour(server, room, native, codec):
     run(scenario)
 
 
-def test_we_see_the_colour_of_a_native_client(server, room, native):
+@MODES
+def test_we_see_the_colour_of_a_native_client(server, room, native, single):
     peer = native("them")
     peer.call("publish_colour", rgb=BLUE)
 
     async def scenario() -> None:
-        async with joined(server, room) as ours, ours.events(TrackSubscribed) as events:
+        async with joined(server, room, single=single) as ours, ours.events(TrackSubscribed) as events:
             track = (await anext(events)).track
             picture = await look(track)
             assert (picture.width, picture.height) == (320, 240)
@@ -105,12 +107,14 @@ def test_we_see_the_colour_of_a_native_client(server, room, native):
     run(scenario)
 
 
-def test_a_browser_hears_and_sees_us(server, room, browser):
+@MODES
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+def test_a_browser_hears_and_sees_us(server, room, browser, single, codec):
     peer = browser("them")
 
     async def scenario() -> None:
-        async with joined(server, room) as ours:
-            voice, cam = PcmAudioTrack("voice"), RawVideoTrack("cam", 320, 240, fps=15)
+        async with joined(server, room, single=single) as ours:
+            voice, cam = PcmAudioTrack("voice"), RawVideoTrack("cam", 320, 240, codec, fps=15)
             heard = await ours.local_participant.publish_track(voice)
             seen = await ours.local_participant.publish_track(cam)
             ours.start_soon(sing, voice)
@@ -126,13 +130,14 @@ def test_a_browser_hears_and_sees_us(server, room, browser):
     run(scenario, seconds=90)
 
 
-def test_we_hear_and_see_a_browser(server, room, browser):
+@MODES
+def test_we_hear_and_see_a_browser(server, room, browser, single):
     peer = browser("them")
     tone = peer.call("publish_tone", hz=HZ, peak=PEAK)["sid"]
     peer.call("publish_colour", rgb=BLUE)
 
     async def scenario() -> None:
-        async with joined(server, room) as ours, ours.events(TrackSubscribed) as events:
+        async with joined(server, room, single=single) as ours, ours.events(TrackSubscribed) as events:
             tracks = {}
             for _ in range(2):
                 event = await anext(events)
@@ -145,13 +150,14 @@ def test_we_hear_and_see_a_browser(server, room, browser):
     run(scenario, seconds=90)
 
 
-def test_layers_of_pictures(server, room):
+@MODES
+def test_layers_of_pictures(server, room, single):
     """The other side chooses the size, and layers that it does not choose are not encoded."""
 
     async def scenario() -> None:
         async with (
-            joined(server, room) as ours,
-            joined(server, room, "theirs") as theirs,
+            joined(server, room, single=single) as ours,
+            joined(server, room, "theirs", single=single) as theirs,
             theirs.events(TrackSubscribed) as events,
         ):
             layers = [VideoLayer(width=160, height=120), VideoLayer(width=320, height=240)]
