@@ -6,7 +6,7 @@ from sansio.base.entropy import Entropy
 from sansio.base.errors import ParseError
 from sansio.base.wallclock import WallClock
 from sansio.rtp.format import Format
-from sansio.rtp.rtcp import Nack, decode_rtcp, encode_rtcp
+from sansio.rtp.rtcp import Nack, TransportFeedback, decode_rtcp, encode_rtcp
 from sansio.rtp.session import RtpSession
 
 OPUS = Format(111, "opus", 48000, nack=True)
@@ -33,4 +33,6 @@ def one(data: bytes) -> None:
 def _plain(packet: object) -> object:
     if isinstance(packet, Nack):  # an order of its own, and numbers told twice
         return packet.sender, packet.media, sorted(set(packet.sequences))
+    if isinstance(packet, TransportFeedback):  # filled up to a word
+        return packet._replace(body=packet.body + bytes(-len(packet.body) & 3))
     return packet

@@ -164,7 +164,10 @@ def decode_rtcp(data: bytes) -> list[RtcpPacket]:
             raise ParseError("RTCP: a packet that reaches beyond the end")
         if first & 0x20:
             fill = data[end - 1]
-            if end != size or fill == 0 or fill & 3 or fill > 4 * words:
+            # Whole words (RFC 3550, 6.4.1), except that LiveKit's server and libwebrtc fill transport-wide feedback up
+            # to a word by a byte, two or three.
+            part = fill & 3 and kind != TRANSPORT_FEEDBACK
+            if end != size or fill == 0 or part or fill > 4 * words:
                 raise ParseError("RTCP: padding that lies about its length")
             end -= fill
         packet = _decode_one(first & 0x1F, kind, data, at + 4, end)
@@ -338,7 +341,7 @@ def _encode_one(packet: RtcpPacket) -> bytes:
         case Nack(sender, media, sequences):
             return _packet(1, TRANSPORT_FEEDBACK, _pack_pair(sender, media) + _encode_sequences(sequences))
         case TransportFeedback(sender, media, body):
-            return _packet(15, TRANSPORT_FEEDBACK, _pack_pair(sender, media) + body)
+            return _packet(15, TRANSPORT_FEEDBACK, _pack_pair(sender, media) + _filled(body))
         case PictureLoss(sender, media):
             return _packet(1, PAYLOAD_FEEDBACK, _pack_pair(sender, media))
         case FullIntra(sender, requests):

@@ -1,4 +1,4 @@
-"""What a subscriber asks of the real server: whether a track comes, how large, how often; and what the server pauses."""
+"""What a subscriber asks of the real server: whether a track comes, how large, how often; and what it pauses."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sansio.base.errors import ParseError
+from sansio.rtp.feedback import decode_arrivals
 from sansio.rtp.rtcp import (
     CNAME,
     MID,
@@ -122,6 +123,18 @@ def test_both_extended_blocks_in_one():
 def test_padding_on_the_last_packet():
     data = bytes.fromhex("80c90001 00000001 a0c90002 00000002 00000004")
     assert decode_rtcp(data) == [ReceiverReport(1), ReceiverReport(2)]
+
+
+def test_transport_feedback_of_the_real_server_is_filled_up_by_bytes():
+    data = bytes.fromhex(
+        "afcd000c f1e523bc 18a1c3f7 00000015 3d831500 200ce556 2002e700"
+        "00000000 fa000000 00000107 00000000 00010c00 00000003"
+    )
+    (feedback,) = decode_rtcp(data)
+    assert feedback == TransportFeedback(0xF1E523BC, 0x18A1C3F7, data[12:-3])
+    assert len(decode_arrivals(feedback.body).deltas) == 21
+    with pytest.raises(ParseError, match="padding"):
+        decode_rtcp(data[:-1] + bytes([49]))
 
 
 @pytest.mark.parametrize(
