@@ -13,8 +13,9 @@ from .packet import RtpPacket
 from .payload.red import decode_red, primary
 from .receiver import DEFAULT_RTT, REORDER, RtpReceiver
 
-PATIENCE = 0.5
-"""Seconds that the sound is held up at most for a packet that was asked for again."""
+PATIENCE_LEAST = 0.15
+PATIENCE_MOST = 0.5
+"""Seconds that the sound is held up for a packet that was asked for again."""
 
 
 class AudioReceiver(RtpReceiver):
@@ -100,5 +101,7 @@ class AudioReceiver(RtpReceiver):
     def _patience(self) -> float:
         if self.format is None or not self.format.nack:
             return REORDER
-        # Room for three requests, the first at once.
-        return min(PATIENCE, 0.05 + 3.5 * (DEFAULT_RTT if self.rtt is None else self.rtt))
+        # Room for three requests, the first at once. LiveKit's server answers none in the first 100 ms after a packet,
+        # or two round trips where it has measured that they take a millisecond or more.
+        patience = 0.05 + 3.5 * (DEFAULT_RTT if self.rtt is None else self.rtt)
+        return min(PATIENCE_MOST, max(PATIENCE_LEAST, patience))

@@ -218,58 +218,6 @@ def test_a_browser_chooses_among_our_layers(server, room, browser, single):
     see_each_layer(server, room, browser("them"), single, "vp8")
 
 
-@MODES
-def test_what_is_lost_on_the_way_to_the_server_is_sent_again_layer_by_layer(server, room, single):
-    frames = [pictures("vp8", layer.width, layer.height) for layer in LAYERS]
-    count = 0
-
-    def lossy(sendto: Any) -> Any:
-        def send(data: bytes, address: Any) -> int:
-            nonlocal count
-            if 128 <= data[0] < 192 and not 192 <= data[1] < 224:  # RTP, and not RTCP
-                count += 1
-                if count % 20 == 0:
-                    return len(data)
-            sent: int = sendto(data, address)
-            return sent
-
-        return send
-
-    async def scenario() -> None:
-        async with (
-            joined(server, room, single=single) as ours,
-            joined(server, room, "other", single=single) as other,
-            other.events(TrackSubscribed) as events,
-        ):
-            track = LocalVideoTrack("cam", layers=LAYERS, dynacast=False)
-            await ours.local_participant.publish_track(track)
-            for port in ours._session.driver._ports.values():
-                port.sendto, port.send_run = lossy(port.sendto), None
-            got: list[Any] = []
-
-            async def watch(remote: trio_client.RemoteTrack) -> None:
-                async for frame in remote.frames():
-                    got.append(frame)
-
-            for place in range(150):
-                for layer, pictured in zip(track.layers, frames, strict=True):
-                    await layer.write(pictured[place % len(pictured)])
-                await trio.sleep(1 / 30)
-                if place == 30:  # others see a track with layers from its first packets on
-                    remote = (await anext(events)).track
-                    other.start_soon(watch, remote)
-            await trio.sleep(0.5)
-            for layer in track.layers:
-                print(layer.stats())
-                assert layer.stats().nacks > 2
-                assert layer.stats().resent_packets > 2
-            print(remote.stats(), [(place, frame.lost) for place, frame in enumerate(got) if frame.lost])
-            assert len(got) > 90
-            assert sum(frame.lost for frame in got[1:]) == 0
-
-    run(scenario)
-
-
 def choose_among_theirs(server: Server, room: str, single: bool, sizes: dict[VideoQuality, int]) -> None:
     async def scenario() -> None:
         async with joined(server, room, single=single) as ours, ours.events(TrackSubscribed) as events:
