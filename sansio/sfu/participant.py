@@ -315,6 +315,10 @@ class ServerParticipant:
 
     # ------------------------------------------------------------------ what it takes
 
+    def takes_from(self, publisher: ServerParticipant) -> bool:
+        """Whether it gets any track of somebody."""
+        return any(sid in self.downs for sid in publisher.tracks)
+
     def subscribe(self, track: UpTrack) -> DownTrack:
         """A track begins its way to the client."""
         down = self.subscriber.connection.make_down(track, self.sid)

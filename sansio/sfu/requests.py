@@ -172,7 +172,7 @@ def set_muted(participant: ServerParticipant, track: UpTrack, muted: bool, now: 
     """Mute a track, and tell everybody."""
     if track.info.muted != muted:
         track.set_muted(muted, now)
-        participant.room.refresh_track(participant)
+        participant.room.refresh_tracks(participant)
 
 
 def update_audio_track(participant: ServerParticipant, request: rtc.UpdateLocalAudioTrack) -> None:
@@ -183,7 +183,7 @@ def update_audio_track(participant: ServerParticipant, request: rtc.UpdateLocalA
         return
     track.info.ClearField("audio_features")
     track.info.audio_features.extend(request.features[:SHORT_LIST])
-    participant.room.refresh_track(participant)
+    participant.room.refresh_tracks(participant)
 
 
 def update_video_track(participant: ServerParticipant, request: rtc.UpdateLocalVideoTrack) -> None:
@@ -193,7 +193,7 @@ def update_video_track(participant: ServerParticipant, request: rtc.UpdateLocalV
         refuse(participant, "NOT_FOUND", "track not found", update_video_track=request)
         return
     track.info.width, track.info.height = request.width, request.height
-    participant.room.refresh_track(participant)
+    participant.room.refresh_tracks(participant)
 
 
 # ------------------------------------------------------------------ subscribing
@@ -333,7 +333,7 @@ def update_permission(
         participant.send("track_unpublished", proto.rtc.TrackUnpublishedResponse(track_sid=track.sid))
         room.unpublish(participant, track)
     if forbidden:
-        room.refresh_track(participant)
+        room.refresh_tracks(participant)
     room.reconcile_all(participant, now)
     server.refresh_token(participant, now)
 
@@ -345,7 +345,7 @@ def simulate(server: SfuServer, participant: ServerParticipant, request: rtc.Sim
     """Misbehave as told. Scenarios that need a second server do nothing."""
     match request.WhichOneof("scenario"):
         case "speaker_update":
-            participant.room.force_speaker(participant, now + request.speaker_update, now)
+            participant.room.speakers.force(participant, now + request.speaker_update, now)
         case "node_failure" | "migration":
             server.vanish(participant, now)
         case "server_leave":

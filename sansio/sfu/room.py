@@ -1,31 +1,25 @@
-"""A room: who is in it, which tracks there are, who gets which, and what everybody is told."""
+"""A room: who is in it, which tracks there are, who gets which, and whom data goes to."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from .. import proto
-from ..base.contract import INF, NOW
+from ..base.contract import INF
 from ..base.counters import Counters
 from ..base.limits import SFU_GONE
 from .calls import CallEnded, RoomCalls
 from .data_tracks import DataTrackRoom
+from .layers import Layers
 from .participant import Choice, ServerParticipant
+from .quality import Quality
+from .speakers import Speakers
 from .track import UpTrack
 
 if TYPE_CHECKING:
     from ..proto import models
-
-SPEAKER_INTERVAL = 0.4
-"""Seconds between two looks at who speaks."""
-LEAST_LEVEL = 10 ** (-35 / 20)
-QUALITY_INTERVAL = 5.0
-"""Seconds between two judgements of connections."""
-PAUSE_DELAY = 5.0
-"""Seconds after which a publisher is told that a layer is not needed any more."""
 
 
 class Room:
@@ -48,10 +42,9 @@ class Room:
         self.closes_at = now + info.empty_timeout
         self.gone: dict[str, tuple[models.ParticipantInfo, float]] = {}
         self._told_counts = (0, 0)
-        self._speaker_due = INF
-        self._quality_due = INF
-        self._forced: dict[str, float] = {}
-        self._pauses: dict[str, float] = {}
+        self.speakers = Speakers(self)
+        self.quality = Quality(self)
+        self.layers = Layers(self)
 
     # ------------------------------------------------------------------ who is here
 
@@ -61,7 +54,7 @@ class Room:
         participant.room = self
         self.closes_at = INF
         self._count()
-        self._quality_due = min(self._quality_due, now + QUALITY_INTERVAL)
+        self.quality.watch(now)
 
     def leave(self, participant: ServerParticipant, reason: Any, now: float) -> None:
         """Somebody is gone: tracks end, others are told; but not when the same identity is about to come anew."""
@@ -73,15 +66,14 @@ class Room:
         for track_sid in list(participant.downs):
             track = participant.downs[track_sid].track
             participant.unsubscribe(track)
-            self._judge_layers(track, now)
+            self.layers.judge(track, now)
         info = participant.info
         info.state = proto.models.ParticipantInfo.DISCONNECTED
         info.disconnect_reason = reason
         info.version += 1
         info.ClearField("tracks")
-        self._forced.pop(participant.sid, None)
-        for other in self.participants.values():
-            other.told_qualities.pop(participant.sid, None)
+        self.speakers.forget(participant)
+        self.quality.forget(participant)
         if not participant.claims.hidden and reason != proto.models.DUPLICATE_IDENTITY:
             if len(self.gone) >= SFU_GONE:
                 del self.gone[next(iter(self.gone))]
@@ -99,13 +91,6 @@ class Room:
     def visible(self) -> list[ServerParticipant]:
         """Those who are not hidden."""
         return [participant for participant in self.participants.values() if not participant.claims.hidden]
-
-    def by_sid(self, sid: str) -> ServerParticipant | None:
-        """Somebody by the sid of the session."""
-        for participant in self.participants.values():
-            if participant.sid == sid:
-                return participant
-        return None
 
     def broadcast(self, kind: str, message: Any) -> None:
         """Tell everybody."""
@@ -153,7 +138,7 @@ class Room:
             participant.tracks[track.sid] = track
             fresh.append(track)
         if ended and not fresh:
-            self._update_tracks(participant)
+            self.refresh_tracks(participant)
         return fresh
 
     def _take_pending(self, participant: ServerParticipant, kind: str, name: str) -> UpTrack | None:
@@ -165,24 +150,21 @@ class Room:
 
     def published(self, participant: ServerParticipant, track: UpTrack, now: float) -> None:
         """A track has got its section: everybody is told, and gets it who wants it."""
-        self._update_tracks(participant)
-        if track.kind == "audio" and self._speaker_due == INF:
-            self._speaker_due = now + SPEAKER_INTERVAL
+        self.refresh_tracks(participant)
+        if track.kind == "audio":
+            self.speakers.watch(now)
         for other in self.participants.values():
             if other is not participant:
                 self.reconcile(other, track, participant, now)
 
-    def _update_tracks(self, participant: ServerParticipant) -> None:
+    def refresh_tracks(self, participant: ServerParticipant) -> None:
+        """A participant has other tracks, or the description of one has changed."""
         info = participant.info
         info.ClearField("tracks")
         info.tracks.extend([track.info for track in participant.tracks.values()])
         info.is_publisher = bool(participant.tracks)
         self._count()
         self.announce(participant)
-
-    def refresh_track(self, participant: ServerParticipant) -> None:
-        """The description of a track has changed."""
-        self._update_tracks(participant)
 
     def unpublish(self, participant: ServerParticipant, track: UpTrack) -> None:
         """A track ends, and nobody gets it any more."""
@@ -191,11 +173,10 @@ class Room:
         self._end_track(track)
 
     def _end_track(self, track: UpTrack) -> None:
-        self._pauses.pop(track.sid, None)
-        for down in list(track.downs.values()):
-            subscriber = self.by_sid(down.subscriber)
-            assert subscriber is not None
-            subscriber.unsubscribe(track)
+        self.layers.forget(track)
+        by_sid = {participant.sid: participant for participant in self.participants.values()}
+        for sid in list(track.downs):
+            by_sid[sid].unsubscribe(track)
 
     def find_track(self, sid: str) -> tuple[ServerParticipant, UpTrack] | None:
         """A published track and who publishes it."""
@@ -236,13 +217,13 @@ class Room:
                 if not track.told_subscribed:
                     track.told_subscribed = True
                     publisher.send("track_subscribed", proto.rtc.TrackSubscribed(track_sid=track.sid))
-                self._judge_layers(track, now)
+                self.layers.judge(track, now)
         elif has:
             subscriber.unsubscribe(track)
             if not allowed:
                 told = proto.rtc.SubscriptionPermissionUpdate(participant_sid=publisher.sid, track_sid=track.sid)
                 subscriber.send("subscription_permission_update", told)
-            self._judge_layers(track, now)
+            self.layers.judge(track, now)
 
     def permits(self, publisher: ServerParticipant, track: UpTrack, subscriber: ServerParticipant) -> bool:
         """Whether a publisher lets somebody have a track."""
@@ -266,7 +247,7 @@ class Room:
             down = subscriber.downs.get(track_sid)
             if down is not None:
                 _apply_choice(choice, down, now)
-                self._judge_layers(track, now)
+                self.layers.judge(track, now)
 
     def restrict(self, publisher: ServerParticipant, now: float) -> None:
         """The publisher has said who may have its tracks."""
@@ -274,37 +255,6 @@ class Room:
             for other in self.participants.values():
                 if other is not publisher:
                     self.reconcile(other, track, publisher, now)
-
-    def _judge_layers(self, track: UpTrack, now: float) -> None:
-        """Tell a publisher of video which layers somebody takes: more at once, fewer after a while."""
-        if track.kind != "video":
-            return
-        wanted = max([down.max_layer for down in track.downs.values() if down.enabled], default=-1)
-        needed = tuple([layer <= wanted for layer in range(3)])
-        before = track.told_qualities
-        if needed == before or (before is None and wanted < 0):
-            self._pauses.pop(track.sid, None)
-        elif before is None or needed > before:
-            self._tell_layers(track, needed)
-        else:
-            self._pauses.setdefault(track.sid, now + PAUSE_DELAY)
-
-    def _tell_layers(self, track: UpTrack, needed: tuple[bool, ...]) -> None:
-        self._pauses.pop(track.sid, None)
-        track.told_qualities = needed
-        found = self.find_track(track.sid)
-        if found is None:
-            return
-        rtc = proto.rtc
-        update = rtc.SubscribedQualityUpdate(track_sid=track.sid)
-        layers = [
-            rtc.SubscribedQuality(quality=name, enabled=enabled)
-            for name, enabled in zip(("LOW", "MEDIUM", "HIGH"), needed, strict=True)
-        ]
-        update.subscribed_qualities.extend(layers)
-        codec = track.info.mime_type.partition("/")[2].lower()
-        update.subscribed_codecs.append(rtc.SubscribedCodec(codec=codec, qualities=layers))
-        found[0].send("subscribed_quality_update", update)
 
     # ------------------------------------------------------------------ data
 
@@ -356,107 +306,24 @@ class Room:
     @property
     def due(self) -> float:
         """When ``tick`` has to be called."""
-        pause = min(self._pauses.values(), default=INF)
-        return min(self._speaker_due, self._quality_due, self.closes_at, self.calls.due, pause)
-
-    def force_speaker(self, participant: ServerParticipant, until: float, now: float) -> None:
-        """Count somebody as speaking for a while."""
-        self._forced[participant.sid] = until
-        self._speaker_due = min(self._speaker_due, now + SPEAKER_INTERVAL)
+        return min(self.speakers.due, self.quality.due, self.closes_at, self.calls.due, self.layers.due)
 
     def tick(self, now: float) -> None:
         """Do what is due, except to end."""
-        for sid, at in list(self._pauses.items()):
-            if at <= now:
-                del self._pauses[sid]
-                found = self.find_track(sid)
-                if found is not None:
-                    wanted = max([down.max_layer for down in found[1].downs.values() if down.enabled], default=-1)
-                    self._tell_layers(found[1], tuple([layer <= wanted for layer in range(3)]))
+        self.layers.tick(now)
         if self.calls.due <= now:
             self.calls.tick(now)
-        if self._speaker_due <= now:
-            self._judge_speakers(now)
-        if self._quality_due <= now:
-            self._judge_quality(now)
+        if self.speakers.due <= now:
+            self.speakers.tick(now)
+        if self.quality.due <= now:
+            self.quality.tick(now)
+            self._tell_counts()
 
-    def _judge_speakers(self, now: float) -> None:
-        levels: dict[str, float] = {}
-        audible = False
-        for participant in self.participants.values():
-            level = 0.0
-            for track in participant.tracks.values():
-                if track.kind == "audio" and not track.info.muted:
-                    level = max(level, track.meter.read(now))
-                    audible = True
-            until = self._forced.get(participant.sid, NOW)
-            if until > now:
-                level, audible = 0.9, True
-            else:
-                self._forced.pop(participant.sid, None)
-            if level >= LEAST_LEVEL:
-                levels[participant.sid] = ceil(level * 8) / 8
-        for participant in self.participants.values():
-            self._tell_speakers(participant, levels)
-        self._speaker_due = now + SPEAKER_INTERVAL if audible or levels else INF
-
-    def _tell_speakers(self, participant: ServerParticipant, levels: dict[str, float]) -> None:
-        mine = {sid: level for sid, level in levels.items() if sid == participant.sid or self._hears(participant, sid)}
-        told = participant.told_speakers
-        if mine == told:
-            return
-        participant.told_speakers = mine
-        changed = [(sid, level, True) for sid, level in mine.items() if told.get(sid) != level]
-        changed += [(sid, 0.0, False) for sid in told if sid not in mine]
-        update = proto.rtc.SpeakersChanged()
-        for sid, level, active in changed:
-            update.speakers.append(proto.models.SpeakerInfo(sid=sid, level=level, active=active))
-        participant.send("speakers_changed", update)
-
-    def _hears(self, participant: ServerParticipant, sid: str) -> bool:
-        other = self.by_sid(sid)
-        return other is not None and (
-            sid in self._forced or any(track.sid in participant.downs for track in other.tracks.values())
-        )
-
-    def _judge_quality(self, now: float) -> None:
-        self._quality_due = now + QUALITY_INTERVAL if self.participants else INF
-        scores = {}
-        for participant in self.participants.values():
-            if participant.active:
-                scores[participant.sid] = _score(participant)
-        for participant in self.participants.values():
-            updates = []
-            for sid, (quality, score) in scores.items():
-                other = self.by_sid(sid)
-                if other is not participant and not self._hears(participant, sid):
-                    continue
-                if participant.told_qualities.get(sid) != quality:
-                    participant.told_qualities[sid] = quality
-                    updates.append(
-                        proto.rtc.ConnectionQualityInfo(participant_sid=sid, quality=quality, score=score)  # type: ignore[arg-type]
-                    )
-            if updates:
-                participant.send("connection_quality", proto.rtc.ConnectionQualityUpdate(updates=updates))
+    def _tell_counts(self) -> None:
         counts = (self.info.num_participants, self.info.num_publishers)
         if counts != self._told_counts:
             self._told_counts = counts
             self.broadcast("room_update", proto.rtc.RoomUpdate(room=self.info))
-
-
-def _score(participant: ServerParticipant) -> tuple[int, float]:
-    """Quality and score of a participant's connections, by what is lost on the way."""
-    losses = [stream.loss for peer in participant.peers for stream in peer.connection.media.streams if stream.started]
-    losses += [down.loss for peer in participant.peers for down in peer.connection.media.downs]
-    loss = max(losses, default=0.0)
-    qualities = proto.models
-    if not all(peer.connection.transport.ice.selected_addr is not None for peer in participant.peers if peer.up):
-        return int(qualities.LOST), 0.0
-    if loss < 0.02:
-        return int(qualities.EXCELLENT), 4.5
-    if loss < 0.1:
-        return int(qualities.GOOD), 3.5
-    return int(qualities.POOR), 2.0
 
 
 def _apply_choice(choice: Choice, down: Any, now: float) -> None:

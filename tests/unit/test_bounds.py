@@ -214,6 +214,7 @@ BOUNDS: dict[str, dict[str, str]] = {
         "_subscriptions": "SFU_DATA_SUBSCRIPTIONS",
     },
     "sfu/downstream.py": {"_out": TAKEN, "_formats": FIXED, "_history": "RTP_HISTORY_VIDEO"},
+    "sfu/layers.py": {"_pauses": "SFU_TRACKS"},
     "sfu/media.py": {
         "rtp": TAKEN,
         "rtcp": TAKEN,
@@ -249,10 +250,9 @@ BOUNDS: dict[str, dict[str, str]] = {
     "sfu/room.py": {
         "participants": "SFU_PARTICIPANTS",
         "gone": "SFU_GONE",
-        "_forced": "participants",
-        "_pauses": "SFU_TRACKS",
     },
     "sfu/routes.py": {"addresses": "SFU_ADDRESSES", "_names": "SFU_PARTICIPANTS", "_streams": "SFU_STREAMS"},
+    "sfu/speakers.py": {"_forced": "SFU_PARTICIPANTS"},
     "sfu/server.py": {
         "transmits": TAKEN,
         "outbox": TAKEN,

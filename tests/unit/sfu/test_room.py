@@ -1,4 +1,4 @@
-"""A room: who hears of whom, who speaks, how good the lines are."""
+"""A room: who hears of whom, and whom data goes to."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from sansio import proto
 from sansio.base.contract import INF
 from sansio.base.limits import SFU_GONE
 from sansio.peer.transport import TransportConnected
-from sansio.sfu.room import QUALITY_INTERVAL, SPEAKER_INTERVAL, _mime
+from sansio.sfu.quality import QUALITY_INTERVAL
+from sansio.sfu.room import _mime
 from sansio.sfu.track import UpTrack
 from sansio.sfu.upstream import UpStream
-from tests.unit.sfu.door import Door, receiving, sending
+from tests.unit.sfu.door import Door, receiving
 
 rtc, models = proto.rtc, proto.models
 
@@ -115,97 +116,6 @@ def test_the_numbers_of_a_room_are_told_when_they_change():
     assert (told.num_participants, told.num_publishers) == (1, 0)
 
 
-# ------------------------------------------------------------------ speakers and quality
-
-
-def test_speakers_are_told_to_those_who_hear_them():
-    door, alice, bob = pair()
-    deaf = door.enter("deaf", auto_subscribe=False)
-    track = door.there("alice").tracks[door.publish(alice, "mic", "1")]
-    door.publish(alice, "cam", "2", "video", [sending("audio", "1", "mic")])
-    track.meter.level, track.meter._since = 0.3, door.now
-    door.turn(SPEAKER_INTERVAL)
-    for link in (alice, bob):
-        (told,) = door.messages("speakers_changed", link)
-        assert [(each.sid, each.level, each.active) for each in told.speakers] == [
-            (door.there("alice").sid, 0.375, True)
-        ]
-    assert not door.messages("speakers_changed", deaf)
-    door.turn(SPEAKER_INTERVAL)
-    assert len(door.messages("speakers_changed", bob)) == 1
-    track.set_muted(True, door.now)
-    door.turn(SPEAKER_INTERVAL)
-    told = door.messages("speakers_changed", bob)[-1]
-    assert [(each.level, each.active) for each in told.speakers] == [(0.0, False)]
-    door.offer(alice, receiving("audio", "1", "inactive"), sending("video", "2", "cam"))
-    door.turn(SPEAKER_INTERVAL)
-    assert door.server.room("room")._speaker_due == INF
-
-
-def test_the_quality_of_connections_is_told_when_it_changes():
-    door, alice, bob = pair()
-    sid = door.publish(alice, "mic", "1")
-    active(door, "alice", "bob")
-    stream = door.there("alice").tracks[sid].streams[0]
-    stream._base = stream._highest = 0
-
-    def qualities(loss, lost=0.0):
-        stream.loss = loss
-        door.there("bob").downs[sid].loss = lost
-        door.server.room("room")._quality_due = door.now  # sooner than ICE gives up for want of a client
-        door.turn()
-        told = door.messages("connection_quality", bob)
-        names = {door.there(name).sid: name for name in ("alice", "bob")}
-        return [(names[each.participant_sid], each.quality) for each in told[-1].updates], len(told)
-
-    assert qualities(0.0) == ([("alice", models.EXCELLENT), ("bob", models.EXCELLENT)], 1)
-    assert qualities(0.01) == ([("alice", models.EXCELLENT), ("bob", models.EXCELLENT)], 1)
-    assert qualities(0.05) == ([("alice", models.GOOD)], 2)
-    assert qualities(0.5, 0.05) == ([("alice", models.POOR), ("bob", models.GOOD)], 3)
-    door.there("alice").peers[0].connection.transport.ice.selected_addr = None
-    assert qualities(0.0) == ([("alice", models.LOST), ("bob", models.EXCELLENT)], 4)
-    told = door.there("bob").told_qualities
-    assert len(told) == 2
-    door.request(alice, leave=rtc.LeaveRequest())
-    assert list(told) == [door.there("bob").sid]
-
-
-# ------------------------------------------------------------------ layers
-
-
-def test_a_publisher_that_leaves_is_told_nothing_more():
-    door, alice, bob = pair()
-    sid = door.publish(alice, "cam", "1", "video")
-    track = door.there("alice").tracks[sid]
-    door.request(bob, subscription=rtc.UpdateSubscription(track_sids=[sid], subscribe=False))
-    room = door.server.room("room")
-    assert room._pauses
-    room._pauses["TR_gone"] = door.now + 5.0
-    door.request(alice, leave=rtc.LeaveRequest())
-    assert list(room._pauses) == ["TR_gone"]
-    room._tell_layers(track, (True, True, True))
-    door.turn(5.0)
-    assert not room._pauses
-    assert len(door.messages("subscribed_quality_update", alice)) == 1
-
-
-def test_a_wish_that_comes_back_in_time_pauses_nothing():
-    door, alice, bob = pair()
-    sid = door.publish(alice, "cam", "1", "video")
-    for wanted in (False, True):
-        door.request(bob, subscription=rtc.UpdateSubscription(track_sids=[sid], subscribe=wanted))
-    door.turn(5.0)
-    assert len(door.messages("subscribed_quality_update", alice)) == 1
-
-
-def test_nobody_needs_layers_of_a_track_that_nobody_takes():
-    door = Door()
-    alice = door.enter("alice")
-    door.publish(alice, "cam", "1", "video")
-    door.turn(10.0)
-    assert not door.messages("subscribed_quality_update", alice)
-
-
 # ------------------------------------------------------------------ data
 
 
@@ -259,8 +169,8 @@ def test_messages_on_channels_of_other_names_are_user_data(monkeypatch):
 def test_who_is_not_there_is_not_found():
     door, _, _ = pair()
     room = door.server.room("room")
-    assert room.by_sid("PA_x") is None
-    assert not room._hears(door.there("bob"), "PA_x")
+    assert room.find_track("TR_x") is None
+    assert not door.there("bob").takes_from(door.there("alice"))
 
 
 def test_a_section_without_codecs_has_a_kind_at_least():

@@ -554,13 +554,13 @@ def test_what_wakes_a_room_wakes_its_participants():
     door.knock()
     there = door.server._find("room", "alice")
     room = door.server.room("room")
-    room._quality_due = 0.0
-    judge = room._judge_quality
+    room.quality.due = 0.0
+    judge = room.quality.tick
 
     def judging(now):
         there.wake()
         judge(now)
 
-    room._judge_quality = judging
+    room.quality.tick = judging
     door.turn()
     assert not door.server._ready

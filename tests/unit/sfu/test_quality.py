@@ -1,0 +1,54 @@
+"""How good the lines are."""
+
+from __future__ import annotations
+
+from sansio import proto
+from sansio.peer.transport import TransportConnected
+from tests.unit.sfu.door import Door, receiving
+
+rtc, models = proto.rtc, proto.models
+
+
+def pair():
+    door = Door()
+    alice, bob = door.enter("alice"), door.enter("bob")
+    door.offer(bob, receiving("audio", "1"), receiving("video", "2"))
+    return door, alice, bob
+
+
+def active(door, *names):
+    """Let the primary connections of these come up."""
+    for name in names:
+        transport = door.there(name).peers[-1].connection.transport
+        transport.outbox.append(TransportConnected(None, 0.0))
+        transport.ice.selected_addr = ("10.0.0.9", 9)
+        door.there(name).peers[-1].wake()
+    door.turn()
+
+
+def test_the_quality_of_connections_is_told_when_it_changes():
+    door, alice, bob = pair()
+    sid = door.publish(alice, "mic", "1")
+    active(door, "alice", "bob")
+    stream = door.there("alice").tracks[sid].streams[0]
+    stream._base = stream._highest = 0
+
+    def qualities(loss, lost=0.0):
+        stream.loss = loss
+        door.there("bob").downs[sid].loss = lost
+        door.server.room("room").quality.due = door.now  # sooner than ICE gives up for want of a client
+        door.turn()
+        told = door.messages("connection_quality", bob)
+        names = {door.there(name).sid: name for name in ("alice", "bob")}
+        return [(names[each.participant_sid], each.quality) for each in told[-1].updates], len(told)
+
+    assert qualities(0.0) == ([("alice", models.EXCELLENT), ("bob", models.EXCELLENT)], 1)
+    assert qualities(0.01) == ([("alice", models.EXCELLENT), ("bob", models.EXCELLENT)], 1)
+    assert qualities(0.05) == ([("alice", models.GOOD)], 2)
+    assert qualities(0.5, 0.05) == ([("alice", models.POOR), ("bob", models.GOOD)], 3)
+    door.there("alice").peers[0].connection.transport.ice.selected_addr = None
+    assert qualities(0.0) == ([("alice", models.LOST), ("bob", models.EXCELLENT)], 4)
+    told = door.there("bob").told_qualities
+    assert len(told) == 2
+    door.request(alice, leave=rtc.LeaveRequest())
+    assert list(told) == [door.there("bob").sid]
