@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -25,8 +26,27 @@ def start(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     )
 
 
+def on_terminal(*arguments: str, cwd: Path | None = None) -> tuple[int, str]:
+    """Run a command to its end with a terminal before it; its exit code, and all that it has written there."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=theirs, stderr=theirs, env=environment(), cwd=cwd)
+    os.close(theirs)
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    shown = b""
+    try:
+        while data := os.read(ours, 4096):
+            shown += data
+    except OSError:  # the other end is closed
+        pass
+    finally:
+        watchdog.cancel()
+        os.close(ours)
+    return process.wait(), shown.decode()
+
+
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 
 
 def line_with(process: subprocess.Popen[str], *texts: str) -> str:

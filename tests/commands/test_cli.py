@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import pty
 import re
 import shlex
 import signal
 import socket
-import subprocess
 import time
 from types import SimpleNamespace
 
@@ -55,11 +52,11 @@ from trio_client import (
 )
 from trio_client.cli import Exit, Failure, main
 from trio_client.cli._arguments import EXITS, build
-from trio_client.cli._exits import MEANING, explain
+from trio_client.cli._exits import MEANING, explain, sent_away
 from trio_client.cli._join import REFRESH, Levels
 from trio_client.cli._transcript import Transcript, describe, show
 
-from .processes import COMMAND, ROOT, environment, line_with, start, stop
+from .processes import ROOT, line_with, on_terminal, start, stop
 
 DEMO = "trio-livekit demo --out demo-out"
 
@@ -247,6 +244,12 @@ def test_a_bug_is_shown(monkeypatch):
         main(["token"])
 
 
+def test_what_the_server_says_of_the_end():
+    for reason in DisconnectReason:
+        assert reason.name in sent_away(reason).text
+    assert "--identity" in sent_away(DisconnectReason.DUPLICATE_IDENTITY).text
+
+
 def test_a_reader_that_goes_away(url):
     process = start("join", url)
     line_with(process, "joined")
@@ -292,24 +295,37 @@ def test_join_is_told_to_go(url, capsys):
 
 def test_join_on_a_terminal(url):
     """The levels are the last line, taken away and written again around every other line."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "join", url, "--room", "tty", "--seconds", "1"], stdout=theirs, stderr=theirs, env=environment()
-    )
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            data = os.read(ours, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not data:
-            break
-        shown += data
-    os.close(ours)
-    assert process.wait(10) == 0
-    assert b"\r\x1b[Ktty: 0 others" in shown
-    assert shown.endswith(b"  left\r\ntty: 0 others\r\x1b[K")
+    code, shown = on_terminal("join", url, "--room", "tty", "--seconds", "1")
+    assert code == 0
+    assert "\r\x1b[Ktty: 0 others" in shown
+    assert shown.endswith("  left\r\ntty: 0 others\r\x1b[K")
+
+
+def test_publishing_and_recording_on_a_terminal(url, tmp_path):
+    """The last line says how long, how much, and how loud."""
+    publisher = start("publish", "test:", url, "--room", "loud", "--identity", "alice")
+    line_with(publisher, "publishing camera")
+    both = ["--room", "loud", "--seconds", "3"]
+    code, shown = on_terminal("record", url, *both, "--out", str(tmp_path))
+    assert code == 0
+    assert re.search(r"\r\x1b\[K\d+ s  \d+ kbit/s  alice \[[█▇▆▅▄▃▂▁]", shown)
+    assert stop(publisher) == Exit.OK
+    code, shown = on_terminal("publish", "test:", url, *both, "--identity", "bob")
+    assert code == 0
+    assert re.search(r"\r\x1b\[K\d+ s  \d+ kbit/s  bob \[[█▇▆▅▄▃▂▁]", shown)
+
+
+def test_a_recording_that_the_server_ends(url, tmp_path):
+    publisher = start("publish", "test:", url, "--room", "ended", "--identity", "alice")
+    recorder = start("record", url, "--room", "ended", "--out", str(tmp_path))
+    line_with(recorder, "recording alice audio")
+    assert main(["join", url, "--room", "ended", "--identity", "record", "--seconds", "0.1"]) == 0
+    out, errors = recorder.communicate(timeout=20)
+    assert recorder.returncode == Exit.DISCONNECTED
+    assert "Disconnected: DUPLICATE_IDENTITY" in out
+    assert f"{tmp_path}/alice-microphone" in out.splitlines()[-2] + out.splitlines()[-1]
+    assert errors.startswith("trio-livekit record: The server ended the session: DUPLICATE_IDENTITY. Somebody joined")
+    assert stop(publisher) == Exit.OK
 
 
 # ------------------------------------------------------------------ load

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import trio
 
-from .._core import UnusableToken, UrlError
+from .._core import DisconnectReason, UnusableToken, UrlError
 from .._errors import (
     ConnectError,
     DisconnectedError,
@@ -76,6 +76,14 @@ class Failure(Exception):
         self.text = text
 
 
+def sent_away(reason: DisconnectReason) -> Failure:
+    """What a command ends with when the server has ended its session."""
+    text = f"The server ended the session: {reason.name}."
+    if reason is DisconnectReason.DUPLICATE_IDENTITY:
+        text += " Somebody joined with the same identity: take another one, with --identity or in the token."
+    return Failure(Exit.DISCONNECTED, text)
+
+
 def explain(error: BaseException) -> Failure | None:
     """How to end for this exception, or group of some; None if it is a bug."""
     failures = [_explain(leaf) for leaf in leaves(error)]
@@ -95,7 +103,7 @@ def _explain(error: BaseException) -> Failure | None:
             lines = [str(error), *error.report.pairs, *error.report.ways]
             return Failure(_CONNECT.get(type(error), Exit.REFUSED), "\n  ".join(lines))
         case DisconnectedError():
-            return Failure(Exit.DISCONNECTED, f"The server ended the session: {error.reason.name}.")
+            return sent_away(error.reason)
         case trio.TooSlowError():
             return Failure(Exit.CHECK, "It took too long: what was waited for did not come.")
         case RequestRejected():

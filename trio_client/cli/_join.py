@@ -9,7 +9,7 @@ import trio
 
 from .. import _core as core
 from .._connect import connect
-from ._exits import Exit, Failure
+from ._exits import Exit, sent_away
 from ._places import find_token, find_url
 from ._stop import stop_after, until_stopped
 from ._transcript import Transcript, describe
@@ -59,8 +59,7 @@ class Levels:
 
     def _line(self) -> str:
         parts = [f"{self._room.name}: {len(self._room.remote_participants)} others"]
-        for participant in self._room.active_speakers:
-            parts.append(f"{participant.identity} [{self._transcript.bar(participant.audio_level)}]")
+        parts += self._transcript.speakers(self._room)
         for meter in self._meters.values():
             rate = meter.bytes * 8 / 1000 / REFRESH
             parts.append(f"{meter.who} {meter.frames / REFRESH:.0f}/s {rate:.0f} kbit/s")
@@ -105,5 +104,5 @@ async def run(arguments: Namespace) -> int:
     finally:
         transcript.close()
     if ended is not None:
-        raise Failure(Exit.DISCONNECTED, f"The server ended the session: {ended.name}.")
+        raise sent_away(ended)
     return Exit.OK

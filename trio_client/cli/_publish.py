@@ -70,7 +70,8 @@ async def _play(room: Any, media: Any, arguments: Namespace) -> None:
         try:
             await media.play_file(room, arguments.file)
         except ValueError as error:  # of PyAV, for a file that it does not understand
-            raise Failure(Exit.SYSTEM, f"{arguments.file}: this file cannot be played: {error}.") from None
+            why = getattr(error, "strerror", None) or error
+            raise Failure(Exit.SYSTEM, f"{arguments.file}: this file cannot be played: {why}.") from None
         if not arguments.loop:
             return
 
@@ -82,4 +83,5 @@ async def _progress(room: Any, transcript: Transcript) -> None:
         sent = room.stats().bytes_sent
         rate = (sent - last) * 8 / 1000 / REFRESH
         last = sent
-        transcript.status(f"{transcript.elapsed - begun:.0f} s  {rate:.0f} kbit/s")
+        parts = [f"{transcript.elapsed - begun:.0f} s", f"{rate:.0f} kbit/s", *transcript.speakers(room)]
+        transcript.status("  ".join(parts))

@@ -11,7 +11,7 @@ import trio
 
 from .. import _core as core
 from .._connect import connect
-from ._exits import Exit, Failure
+from ._exits import Exit, Failure, sent_away
 from ._places import find_token, find_url
 from ._stop import stop_after, until_stopped
 from ._testcard import need_media
@@ -57,6 +57,7 @@ async def run(arguments: Namespace) -> int:
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
     transcript = Transcript()
+    ended: core.DisconnectReason | None = None
     try:
         recorder = _Recorder(media, folder, transcript)
         async with connect(url, token) as room:
@@ -70,12 +71,15 @@ async def run(arguments: Namespace) -> int:
                         nursery.start_soon(recorder.run, event.track, event.participant)
                     elif isinstance(event, core.Disconnected):
                         transcript.say(f"Disconnected: {event.reason.name}")
+                        ended = event.reason
                 nursery.cancel_scope.cancel()
     finally:
         transcript.close()
     kept = [path for path in recorder.files if path.exists()]
     for path in kept:
         print(f"{path}  {path.stat().st_size} bytes")
+    if ended is not None:
+        raise sent_away(ended)
     if not kept:
         raise Failure(Exit.CHECK, "Nothing was recorded: no track brought anything.")
     return Exit.OK
@@ -93,5 +97,7 @@ async def _progress(room: Any, transcript: Transcript) -> None:
     while True:
         await trio.sleep(REFRESH)
         received = room.stats().bytes_received
-        transcript.status(f"{transcript.elapsed:.0f} s  {(received - last) * 8 / 1000 / REFRESH:.0f} kbit/s")
+        rate = (received - last) * 8 / 1000 / REFRESH
         last = received
+        parts = [f"{transcript.elapsed:.0f} s", f"{rate:.0f} kbit/s", *transcript.speakers(room)]
+        transcript.status("  ".join(parts))

@@ -46,6 +46,10 @@ class Transcript:
         full, part = divmod(steps, len(self._bars) - 1)
         return (self._bars[-1] * full + (self._bars[part] if part else "")).ljust(width)
 
+    def speakers(self, room: Any) -> list[str]:
+        """Everybody in the room who is heard, with a bar."""
+        return [f"{speaker.identity} [{self.bar(speaker.audio_level)}]" for speaker in room.active_speakers]
+
     def close(self) -> None:
         """Take the status line away."""
         self.status("")
