@@ -265,6 +265,18 @@ def test_a_reader_that_goes_away(url):
 # ------------------------------------------------------------------ join
 
 
+@pytest.mark.parametrize("command", [("join",), ("publish", "test:")])
+def test_an_interrupt_before_anybody_has_joined(command):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = start(*command, f"ws://127.0.0.1:{silent.getsockname()[1]}")
+        connection, _ = silent.accept()
+        connection.recv(1)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=30)
+        connection.close()
+    assert (out, errors, process.returncode) == ("", "", Exit.INTERRUPTED)
+
+
 def test_join_piped(url, capsys):
     process = start("join", url, "--room", "piped", "--identity", "alice")
     line_with(process, "joined piped as alice, with nobody else")

@@ -75,8 +75,8 @@ async def run(arguments: Namespace) -> int:
     ended: core.DisconnectReason | None = None
     try:
         async with (
-            until_stopped() as scope,
             connect(url, token, auto_subscribe=not arguments.no_subscribe) as room,
+            until_stopped() as scope,
         ):
             stop_after(scope, arguments.seconds)
             me = room.local_participant.identity

@@ -30,8 +30,8 @@ async def run(arguments: Namespace) -> int:
     transcript = Transcript()
     try:
         async with (
-            until_stopped() as scope,
             connect(url, token, auto_subscribe=False, options=_cancelling()) as room,
+            until_stopped() as scope,
         ):
             stop_after(scope, arguments.seconds)
             transcript.say(f"joined {room.name} as {room.local_participant.identity}")
