@@ -12,6 +12,7 @@ from .. import _core as core
 from .._connect import connect
 from ._exits import Exit, Failure
 from ._places import find_token, find_url
+from ._rates import rates
 from ._stop import stop_after, until_stopped
 from ._testcard import FPS, HEIGHT, WIDTH, move, need_media, sing
 from ._transcript import Transcript
@@ -77,11 +78,7 @@ async def _play(room: Any, media: Any, arguments: Namespace) -> None:
 
 
 async def _progress(room: Any, transcript: Transcript) -> None:
-    last, begun = room.stats().bytes_sent, transcript.elapsed
-    while True:
-        await trio.sleep(REFRESH)
-        sent = room.stats().bytes_sent
-        rate = (sent - last) * 8 / 1000 / REFRESH
-        last = sent
+    begun = transcript.elapsed
+    async for rate in rates(lambda: room.stats().bytes_sent, REFRESH):
         parts = [f"{transcript.elapsed - begun:.0f} s", f"{rate:.0f} kbit/s", *transcript.speakers(room)]
         transcript.status("  ".join(parts))

@@ -13,6 +13,7 @@ from .. import _core as core
 from .._connect import connect
 from ._exits import Exit, Failure, sent_away
 from ._places import find_token, find_url
+from ._rates import rates
 from ._stop import stop_after, until_stopped
 from ._testcard import need_media
 from ._transcript import Transcript
@@ -93,11 +94,6 @@ async def _time(recorder: _Recorder, scope: trio.CancelScope, arguments: Namespa
 
 
 async def _progress(room: Any, transcript: Transcript) -> None:
-    last = room.stats().bytes_received
-    while True:
-        await trio.sleep(REFRESH)
-        received = room.stats().bytes_received
-        rate = (received - last) * 8 / 1000 / REFRESH
-        last = received
+    async for rate in rates(lambda: room.stats().bytes_received, REFRESH):
         parts = [f"{transcript.elapsed:.0f} s", f"{rate:.0f} kbit/s", *transcript.speakers(room)]
         transcript.status("  ".join(parts))

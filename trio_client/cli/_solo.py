@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from ._rates import rates
 from ._stage import MESSAGES, PATIENCE, SILENCE, Playing, Side, Stage, until
 from ._testcard import FPS, PITCH
 from ._timeline import BLUE, Lane, curve
@@ -95,12 +96,7 @@ class Solo:
     async def _measure(self) -> None:
         """What is sent, for the picture and the last line of the terminal."""
         room, transcript = self.side.room, self.stage.transcript
-        last = room.stats().bytes_sent
-        while True:
-            await trio.sleep(REFRESH)
-            sent = room.stats().bytes_sent
-            rate = (sent - last) * 8 / 1000 / REFRESH
-            last = sent
+        async for rate in rates(lambda: room.stats().bytes_sent, REFRESH):
             self._rates.append((transcript.elapsed, rate))
             transcript.status(f"sending {rate:.0f} kbit/s, {len(room.remote_participants)} others here")
 
