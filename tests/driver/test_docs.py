@@ -228,7 +228,7 @@ OWNERS: dict[str, tuple[type, ...]] = {
     "local": (trio_client.LocalParticipant,),
     "participant": (trio_client.RemoteParticipant,),
     "publication": (trio_client.RemoteTrackPublication, trio_client.LocalTrackPublication),
-    "track": (PcmAudioTrack, trio_client.LocalAudioTrack, trio_client.RemoteTrack),
+    "track": (PcmAudioTrack, trio_client.LocalAudioTrack, trio_client.RemoteTrack, trio_client.RemoteDataTrack),
     "reader": (trio_client.TextStreamReader,),
 }
 
