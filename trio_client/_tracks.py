@@ -356,12 +356,17 @@ class Frames(Closing):
     async def _before(self, deadline: float) -> Frame | None:
         """The next frame, or None when none has come by then, by Trio's clock; also when the track has ended, which
         ``__anext__`` tells. Raises StopAsyncIteration when the reader was closed. No checkpoint unless it waits."""
+        over = False
         while not self.ended:
             frame = self.read()
-            if frame is not None or trio.current_time() >= deadline:
+            if frame is not None or over:
                 return frame
-            with trio.CancelScope(deadline=deadline):
-                await self._track._park()
+            over = trio.current_time() >= deadline
+            if over:  # we may be what is late, and frames wait in a socket: its turn comes first
+                await trio.lowlevel.checkpoint()
+            else:
+                with trio.CancelScope(deadline=deadline):
+                    await self._track._park()
         raise StopAsyncIteration
 
     def read(self) -> Frame | None:

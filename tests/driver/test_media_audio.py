@@ -19,6 +19,7 @@ from sansio.rtp.packet import RtpPacket, build_rtp
 from trio_client import DisconnectedError, EncodedFrame, LocalProtocolError
 from trio_client._tracks import make_remote_track
 from trio_client.media import PcmAudioTrack, decode_audio
+from trio_client.media._decode import PATIENCE
 from trio_client.media._opus import OpusDecoder, OpusEncoder, loudness
 
 from .sweep import sweep
@@ -605,6 +606,19 @@ async def test_bursts_and_late_frames_are_no_outage(stage):
     assert not listener.made_up
     await trio.sleep(0.15)
     assert listener.made_up
+
+
+@on_air
+async def test_a_frame_that_comes_just_when_it_would_be_replaced(stage):
+    """After a time in which the process had no turn everything is due at once, in any order."""
+    listener = Listener(stage)
+    for _ in range(20):
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep_until(listener.decoded._due + PATIENCE)
+        listener.come(10)
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(listener.frames) == 200
+    assert not listener.made_up
 
 
 @on_air
