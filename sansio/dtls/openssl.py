@@ -16,16 +16,14 @@ from .identity import DtlsIdentity
 from .records import SUITES, RecordLayer
 
 DTLS_1_2 = 0xFEFD
-CIPHERS = (
-    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:"
-    b"ECDHE-ECDSA-AES256-SHA:ECDHE-ECDSA-AES128-SHA"
-)
-"""What Pion, browsers and aiortc have with an ECDSA certificate; the last two only for peers without AEAD."""
+CIPHERS = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305"
+"""What Pion, browsers and aiortc have with an ECDSA certificate. None with CBC: there OpenSSL gives up an association
+for one forged record, and every peer has to have the first of these (RFC 8827 section 6.5)."""
 EXPORTER_LABEL = b"EXTRACTOR-dtls_srtp"
 ENGINE_MTU = 16384
 """Beyond any flight, so that messages come whole: fragments are made in ``flights``, to the endpoint's MTU."""
-RECORD_OVERHEAD = 96
-"""More than any of the suites adds to a record: 13 + IV 16 + MAC 20 + padding 16 in the worst case."""
+RECORD_OVERHEAD = 37
+"""Bytes that a suite adds to a record at most: header, nonce and tag of AES-GCM."""
 
 
 def make_context(identity: DtlsIdentity, profiles: tuple[str, ...]) -> SSL.Context:
