@@ -171,7 +171,7 @@ window.commands = {
     const publication = await room.localParticipant.publishTrack(track, { source: 'microphone', dtx: false });
     return { sid: publication.trackSid };
   },
-  async publish_colour({ rgb }) {
+  async publish_colour({ rgb, codec = 'vp8' }) {
     const canvas = document.createElement('canvas');
     [canvas.width, canvas.height] = [320, 240];
     const paint = canvas.getContext('2d');
@@ -185,7 +185,7 @@ window.commands = {
     }, 66);
     const [track] = canvas.captureStream(15).getVideoTracks();
     const publication = await room.localParticipant.publishTrack(
-      track, { source: 'camera', simulcast: false, videoCodec: 'vp8' });
+      track, { source: 'camera', simulcast: false, videoCodec: codec });
     return { sid: publication.trackSid };
   },
   async measure_sound({ sid }) {
