@@ -253,6 +253,16 @@ class Peer:
         crossings = sum((a < 0) != (b < 0) for a, b in itertools.pairwise(half))
         return {"hz": crossings / 2 / (len(half) / 48000), "peak": max(map(abs, half))}
 
+    async def measure_ears(self, sid: str) -> dict[str, Any]:
+        """The frequency for each ear, of half a second after the first half."""
+        samples = array.array("h")
+        async for event in rtc.AudioStream(self.find(sid), sample_rate=48000, num_channels=2):
+            samples.extend(event.frame.data)
+            if len(samples) >= 96000:
+                break
+        ears = [samples[48000::2], samples[48001::2]]
+        return {"hz": [sum((a < 0) != (b < 0) for a, b in itertools.pairwise(ear)) for ear in ears]}
+
     async def measure_colour(self, sid: str) -> dict[str, Any]:
         """The colour in the middle of the fifth picture."""
         count = 0

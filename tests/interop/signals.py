@@ -104,6 +104,15 @@ async def sing(track: Any, hz: float = HZ) -> None:
         at += piece
 
 
+async def sing_two(track: Any, left: float, right: float) -> None:
+    """Two tones, one for each ear."""
+    at, piece = 0, track.sample_rate // 50
+    while True:
+        pairs = zip(*[sine(at, piece, track.sample_rate, hz=hz) for hz in (left, right)], strict=True)
+        await track.write(array.array("h", itertools.chain.from_iterable(pairs)))
+        at += piece
+
+
 async def paint(track: Any, rgb: Sequence[int]) -> None:
     """Pictures of one colour, with a corner that changes."""
     frame = av.VideoFrame(320, 240, "rgb24")
@@ -129,6 +138,19 @@ async def listen(track: Any, seconds: float = 0.5) -> tuple[float, int]:
                 break
     crossings = sum([(a < 0) != (b < 0) for a, b in itertools.pairwise(samples)])
     return crossings / 2 / (len(samples) / 24000), max(map(abs, samples))
+
+
+async def listen_twice(track: Any) -> list[float]:
+    """The frequencies of half a second for each ear, after a second."""
+    samples = array.array("h")
+    async with decode_audio(track, 48000, 2, frame_ms=20) as decoded:
+        async for frame in decoded:
+            if frame.time > 1:
+                samples.extend(frame.data)
+            if len(samples) > 48000:
+                break
+    ears = [samples[0::2], samples[1::2]]
+    return [sum([(a < 0) != (b < 0) for a, b in itertools.pairwise(ear)]) / 2 / (len(ear) / 48000) for ear in ears]
 
 
 async def look(track: Any) -> Any:

@@ -16,7 +16,7 @@ from trio_client import (
 from trio_client.media import PcmAudioTrack, RawVideoTrack, decode_video
 
 from .ours import MODES, joined, run
-from .signals import HZ, PEAK, colour, listen, look, paint, sing
+from .signals import HZ, PEAK, colour, listen, listen_twice, look, paint, sing, sing_two
 
 RED, BLUE = (220, 30, 40), (30, 60, 210)
 
@@ -37,6 +37,29 @@ def test_a_native_client_hears_our_tone(server, room, native, single, rate, chan
             assert heard["hz"] == pytest.approx(HZ, rel=0.02)
             assert heard["peak"] == pytest.approx(PEAK, rel=0.25)
             assert track.stats().lost < 10
+
+    run(scenario)
+
+
+@MODES
+@pytest.mark.parametrize("red", [True, False], ids=["red", "plain"])
+def test_each_ear_hears_its_own_tone(server, room, native, single, red):
+    """Of a stereo track: the native client and ours."""
+    peer = native("them")
+
+    async def scenario() -> None:
+        async with (
+            joined(server, room, single=single) as ours,
+            joined(server, room, "other", single=single) as other,
+            other.events(TrackSubscribed) as events,
+        ):
+            track = PcmAudioTrack("music", 48000, 2, red=red)
+            publication = await ours.local_participant.publish_track(track)
+            ours.start_soon(sing_two, track, 400, 900)
+            assert await listen_twice((await anext(events)).track) == pytest.approx([400, 900], rel=0.03)
+            await peer.await_("track_subscribed")
+            heard = await peer.acall("measure_ears", sid=publication.sid)
+            assert heard["hz"] == pytest.approx([400, 900], rel=0.03)
 
     run(scenario)
 
