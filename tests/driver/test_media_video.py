@@ -156,12 +156,15 @@ async def test_pictures_of_any_form(stage):
     own.pts = 77
     small = plain(81, 90, 240)
     small.pts, small.pict_type = 78, 2
+    television = plain(63, 102, 240)
+    television.colorspace = 1  # BT.709
     for frame, format in [
         (red, "rgb24"),
         (red[:, :, ::-1].copy(), "bgr24"),
         (yuv.astype(numpy.uint8), "yuv420p"),
         (own, ""),
         (small, ""),
+        (television, ""),
     ]:
         await track.write(frame, format=format)
         await sent.carry()
@@ -172,6 +175,18 @@ async def test_pictures_of_any_form(stage):
             await track.write(wrong, format=format)
     with pytest.raises(LocalProtocolError, match="encoded"):
         await track.write(EncodedFrame(data=b"x"))
+
+
+@on_stage
+async def test_a_decoder_is_told_which_colours_are_meant(stage):
+    """Chromium takes those of H.264 for BT.709 otherwise."""
+    track = RawVideoTrack("cam", 160, 120, "h264")
+    sent = await published(stage, track, "h264")
+    decoded = decode_video(sent.remote)
+    await track.write(plain(81, 90, 240))
+    await sent.carry()
+    picture = await anext(decoded)
+    assert int(picture.colorspace) == 6  # SMPTE 170M, which are those of BT.601
 
 
 @on_stage

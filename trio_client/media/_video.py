@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
-from ._av import Flags, PictureType, av
+from ._av import Colorspace, Flags, PictureType, av
 
 CLOCK = 90000
 """Of the timestamps of video."""
@@ -21,12 +21,13 @@ DECODERS = {"vp8": "vp8", "h264": "h264", "vp9": "vp9", "av1": "libdav1d"}
 OPTIONS = {
     "vp8": {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "error-resilient": "1"},
     # Constrained baseline, which every receiver takes; parameter sets go with each key frame (RFC 6184 section 8.4).
+    # Chromium takes the colours for those of BT.709 unless told otherwise. VP8 has no others than those of BT.601.
     "h264": {
         "preset": "superfast",
         "tune": "zerolatency",
         "profile": "baseline",
         "forced-idr": "1",
-        "x264-params": "repeat-headers=1:scenecut=0",
+        "x264-params": "repeat-headers=1:scenecut=0:colormatrix=smpte170m:colorprim=smpte170m:transfer=smpte170m",
     },
 }
 
@@ -46,7 +47,8 @@ class VideoEncoder:
         """The encoded picture; empty if the encoder leaves it out. Timestamps only grow."""
         if self._context is None:
             self._context = self._open()
-        picture = picture.reformat(self.width, self.height, "yuv420p")
+        matrix = Colorspace.ITU601 if picture.colorspace == Colorspace.ITU709 else None
+        picture = picture.reformat(self.width, self.height, "yuv420p", dst_colorspace=matrix)
         kept = picture.pts, picture.time_base or Fraction(0), picture.pict_type  # it may be the caller's own
         picture.pts, picture.time_base = timestamp, Fraction(1, CLOCK)
         picture.pict_type = PictureType.I if keyframe else PictureType.NONE
