@@ -6,10 +6,10 @@ import pytest
 import trio
 
 from tests.driver.mediafiles import HZ, KINDS, Measured, make
-from trio_client import LocalProtocolError, TrackSubscribed
+from trio_client import LocalProtocolError, TrackKind, TrackSubscribed
 from trio_client.media import play_file, record
 
-from .ours import joined, run
+from .ours import MODES, joined, run
 
 SECONDS = 3
 JOURNEYS = [
@@ -72,6 +72,59 @@ def test_a_file_is_played_and_recorded(server, room, tmp_path, kind, other, code
         assert abs(found.apart()) < 0.1
     if codecs != ["opus"]:
         assert found.pictures > 30
+
+
+@MODES
+@pytest.mark.parametrize("other", ["native", "browser"])
+@pytest.mark.parametrize("kind", ["webm", "mp4"])
+def test_another_client_hears_and_sees_a_file(server, room, tmp_path, single, other, kind, request):
+    source = make(tmp_path / f"source.{kind}", SECONDS * 3)
+    peer = request.getfixturevalue(other)("them")
+
+    async def scenario() -> None:
+        async with joined(server, room, "player", single=single) as player:
+            player.start_soon(play_file, player, source)
+            tracks = {}
+            for _ in range(2):
+                event = await peer.await_("track_subscribed")
+                sid = event["args"][1]["sid"]
+                tracks[player.local_participant.track_publications[sid].kind] = sid
+            # It sounds for half of each second, and is white meanwhile.
+            peak = 0
+            with trio.move_on_after(6):
+                while peak < 6000:
+                    peak = (await peer.acall("measure_sound", sid=tracks[TrackKind.AUDIO]))["peak"]
+            assert peak == pytest.approx(12000, rel=0.3)
+            red, green, blue = (await peer.acall("measure_colour", sid=tracks[TrackKind.VIDEO]))["rgb"]
+            assert red == pytest.approx(green, abs=16)
+            assert green == pytest.approx(blue, abs=16)
+            assert red > 200 or red < 50
+
+    run(scenario, seconds=60)
+
+
+@MODES
+@pytest.mark.parametrize("other", ["native", "browser"])
+def test_another_client_is_recorded(server, room, tmp_path, single, other, request):
+    target = tmp_path / "target.webm"
+    peer = request.getfixturevalue(other)("them")
+    peer.call("publish_tone", hz=HZ, peak=8000)
+    peer.call("publish_colour", rgb=[200, 200, 200])
+
+    async def scenario() -> None:
+        async with joined(server, room, "recorder", single=single) as recorder:
+            tracks = await collect(recorder, 2)
+            with trio.move_on_after(4):
+                await record(tracks, target)
+
+    run(scenario, seconds=60)
+    found = Measured(target)
+    print(vars(found))
+    assert sorted(found.codecs) == ["opus", "vp8"]
+    assert found.hz == pytest.approx(HZ, rel=0.05)
+    assert 2 < found.sound < 5
+    assert found.pictures > 20
+    assert 2 < found.video < 5
 
 
 def test_what_cannot_pass_is_encoded(server, room, tmp_path):
