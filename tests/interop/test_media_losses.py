@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import trio
 
+from sansio.rtp import session
+from sansio.rtp.feedback import decode_arrivals
+from sansio.rtp.rtcp import TransportFeedback
 from trio_client import LocalAudioTrack, LocalVideoTrack, RemoteTrack, TrackSubscribed
 from trio_client._ports import UdpPort
 
@@ -185,5 +188,36 @@ def test_the_server_tells_which_packets_came(server, room, single):
             counted = json.loads(ours.diagnostics())["core"]
             assert "bad_rtcp" not in str(counted)
             assert "bad_twcc" not in str(counted)
+
+    run(scenario)
+
+
+@MODES
+def test_we_tell_the_server_which_packets_came(own_server, room, single, monkeypatch):
+    """Where it numbers them, which it does when it estimates the way to us by itself."""
+    server = own_server(rtc="  congestion_control:\n    use_send_side_bwe: true\n")
+    frames = [frame + bytes(6000) for frame in pictures("vp8", 640, 480)]
+    told: list[Any] = []
+    encode = session.encode_rtcp
+
+    def watch(packets: Sequence[Any]) -> bytes:
+        told.extend([packet for packet in packets if isinstance(packet, TransportFeedback)])
+        return encode(packets)
+
+    async def scenario() -> None:
+        async with (
+            joined(server, room, single=single) as ours,
+            joined(server, room, "other", single=single) as other,
+            ours.events(TrackSubscribed) as events,
+        ):
+            track = LocalVideoTrack("cam", width=640, height=480)
+            await other.local_participant.publish_track(track)
+            other.start_soon(show, [track], [frames])
+            remote = (await anext(events)).track
+            monkeypatch.setattr(session, "encode_rtcp", watch)
+            await collect(remote, 60)
+            came = sum([delta is not None for report in told for delta in decode_arrivals(report.body).deltas])
+            print(len(told), came, remote.stats())
+            assert came > 0.9 * remote.stats().packets
 
     run(scenario)
