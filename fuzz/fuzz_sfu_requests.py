@@ -92,6 +92,8 @@ class House:
             self.own[response.join.participant.identity] = response.join.participant.sid
         elif kind == "track_published":
             self.sids.append(response.track_published.track.sid)
+        elif kind == "publish_data_track_response":
+            self.sids.append(response.publish_data_track_response.info.sid)
         elif kind == "offer":
             parse_sdp(response.offer.sdp)
             self.offers[output.signal] = response.offer
@@ -159,14 +161,14 @@ def _join(choice: int, argument: int, house: House) -> None:
 
 
 def _offer(link: int, choice: int, source: Iterator[int], house: House) -> Any:
-    """An offer that grows, and whose sections change from time to time."""
+    """An offer that grows, and whose sections change from time to time; now and then they have other mids and kinds."""
     kinds = house.sections.setdefault(link, [])
     change = next(source, 0)
     if choice & 1 and len(kinds) < 8:
         kinds.append(change)
     elif kinds:
         place = change % len(kinds)
-        kinds[place] = kinds[place] & 1 | change & ~1
+        kinds[place] = change if choice & 8 else kinds[place] & 1 | change & ~1
     sections = [LocalSection(kind="application", mid="0")]
     for number, bits in enumerate(kinds, 1):
         audio = not bits & 1
@@ -176,7 +178,7 @@ def _offer(link: int, choice: int, source: Iterator[int], house: House) -> Any:
         sections.append(
             LocalSection(
                 kind="audio" if audio else "video",
-                mid=str(number),
+                mid=str(number + (choice & 8)),
                 direction=direction,
                 codecs=AUDIO_CODECS if audio else VIDEO_CODECS,
                 extensions=AUDIO_EXTENSIONS if audio else VIDEO_EXTENSIONS,
@@ -225,6 +227,14 @@ def _request(what: int, choice: int, source: Iterator[int], house: House) -> Any
             if choice & 8:
                 return rtc.SignalRequest(sync_state={"publish_tracks": [{"track": {"sid": sid}}]})
             return rtc.SignalRequest(sync_state={"track_sids_disabled": [sid]})
+        case _ if choice & 8:
+            if choice & 4:
+                return rtc.SignalRequest(publish_data_track_request={"pub_handle": argument & 3, "name": f"n{choice}"})
+            if choice & 2:
+                return rtc.SignalRequest(unpublish_data_track_request={"pub_handle": argument & 3})
+            return rtc.SignalRequest(
+                update_data_subscription={"updates": [{"track_sid": sid, "subscribe": bool(argument & 1)}]}
+            )
         case _:
             scenario = (
                 *("speaker_update", "node_failure", "migration", "server_leave", "switch_candidate_protocol"),
@@ -240,7 +250,13 @@ def _call_api(choice: int, source: Iterator[int], house: House) -> None:
     request: dict[str, Any] = {"room": "room", "identity": NAMES[argument % 3]}
     request |= {"trackSid": house.sids[argument % len(house.sids)], "muted": bool(argument & 4), "name": "room"}
     if argument & 8:
-        request |= {"permission": {"canSubscribe": bool(argument & 16), "canPublish": bool(argument & 32)}}
+        request |= {
+            "permission": {
+                "canSubscribe": bool(argument & 16),
+                "canPublish": bool(argument & 32),
+                "canPublishData": bool(argument & 2),
+            }
+        }
     if argument & 64:
         request |= {"metadata": "m" * argument, "attributes": {"k": "v"}, "data": "AAAA"}
     body = json.dumps(request).encode()
