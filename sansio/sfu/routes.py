@@ -31,12 +31,20 @@ class Routes:
         self.addresses: dict[Address, Owner] = {}
         self._counters = counters
         self._names: dict[str, Owner] = {}
+        self._learnt: dict[ServerParticipant, list[str]] = {}
 
     def learn_names(self, participant: ServerParticipant) -> None:
         """Packets are led by the user names of now; those of before an ICE restart come from known addresses."""
-        self._names = {name: owner for name, owner in self._names.items() if owner[0] is not participant}
-        for peer in participant.peers:
-            self._names[peer.connection.transport.ice.local_ufrag] = (participant, peer.target)
+        names = [peer.connection.transport.ice.local_ufrag for peer in participant.peers]
+        if self._learnt.get(participant) != names:
+            self._forget_names(participant)
+            self._learnt[participant] = names
+            for name, peer in zip(names, participant.peers, strict=True):
+                self._names[name] = (participant, peer.target)
+
+    def _forget_names(self, participant: ServerParticipant) -> None:
+        for name in self._learnt.pop(participant, ()):
+            self._names.pop(name, None)  # by chance somebody else may have had the same
 
     def learn_address(self, addr: Address, owner: Owner) -> None:
         """Packets from there are for them."""
@@ -55,7 +63,7 @@ class Routes:
 
     def forget(self, participant: ServerParticipant) -> None:
         """Somebody has gone."""
-        self._names = {name: owner for name, owner in self._names.items() if owner[0] is not participant}
+        self._forget_names(participant)
         self.addresses = {addr: owner for addr, owner in self.addresses.items() if owner[0] is not participant}
 
 

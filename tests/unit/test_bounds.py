@@ -251,7 +251,12 @@ BOUNDS: dict[str, dict[str, str]] = {
         "participants": "SFU_PARTICIPANTS",
         "gone": "SFU_GONE",
     },
-    "sfu/routes.py": {"addresses": "SFU_ADDRESSES", "_names": "SFU_PARTICIPANTS", "_streams": "SFU_STREAMS"},
+    "sfu/routes.py": {
+        "addresses": "SFU_ADDRESSES",
+        "_names": "SFU_PARTICIPANTS",
+        "_learnt": "SFU_PARTICIPANTS",
+        "_streams": "SFU_STREAMS",
+    },
     "sfu/speakers.py": {"_forced": "SFU_PARTICIPANTS"},
     "sfu/server.py": {
         "transmits": TAKEN,
