@@ -297,7 +297,7 @@ class SfuServer(Registry):
             request = None
         if request is None:
             # LiveKit's server ends the session over a message that it cannot decode, or that is too long.
-            self._hang_up(participant, proto.models.SIGNAL_CLOSE, now)
+            self._end_session(participant, proto.models.SIGNAL_CLOSE, now)
             return
         if self._scripts.swallows(signal, request.WhichOneof("message")):
             return
@@ -323,7 +323,7 @@ class SfuServer(Registry):
     def dismiss(self, participant: ServerParticipant, reason: Any, now: float) -> None:
         """Tell a client why its session is over, and end it."""
         participant.send("leave", proto.rtc.LeaveRequest(reason=reason))
-        self._hang_up(participant, reason, now)
+        self._end_session(participant, reason, now)
 
     def _lose(self, participant: ServerParticipant, now: float) -> None:
         """A client's media has failed: it has some seconds to resume. Without a link it is gone."""
@@ -333,13 +333,15 @@ class SfuServer(Registry):
         participant.send("leave", actions(action=actions.RESUME, reason=proto.models.CONNECTION_TIMEOUT))
         self._signals.pop(participant.hang_up(), None)
 
-    def _hang_up(self, participant: ServerParticipant, reason: Any, now: float) -> None:
+    def _end_session(self, participant: ServerParticipant, reason: Any, now: float) -> None:
+        """End a session, and close its link."""
         signal = participant.signal
         self._forget(participant, reason, now)
         if signal:
             self.outbox.append(self._scripts.closing(signal))
 
     def _forget(self, participant: ServerParticipant, reason: Any, now: float) -> None:
+        """End a session whose link is closed, or is to be."""
         room = participant.room
         self._signals.pop(participant.signal, None)
         participant.signal = 0
@@ -377,7 +379,7 @@ class SfuServer(Registry):
 
     def vanish(self, participant: ServerParticipant, now: float) -> None:
         """End somebody's session without a word, as when the server dies."""
-        self._hang_up(participant, proto.models.UNKNOWN_REASON, now)
+        self._end_session(participant, proto.models.UNKNOWN_REASON, now)
 
     def refresh_token(self, participant: ServerParticipant, now: float) -> None:
         """A token with what the participant is and may do now, for its next connection."""
@@ -552,7 +554,7 @@ class SfuServer(Registry):
             else:
                 room.relay_raw(participant, reliable, data, now)
         if participant.closed:
-            self._hang_up(participant, proto.models.STATE_MISMATCH, now)
+            self._end_session(participant, proto.models.STATE_MISMATCH, now)
             return
         if participant.refresh_due <= now:
             self.refresh_token(participant, now)
@@ -561,7 +563,7 @@ class SfuServer(Registry):
             if participant.failed:
                 self._lose(participant, now)
             if now >= participant.lost_due:
-                self._hang_up(participant, proto.models.CONNECTION_TIMEOUT, now)
+                self._end_session(participant, proto.models.CONNECTION_TIMEOUT, now)
             else:
                 self._dues[participant] = min(due, participant.lost_due)
         elif now >= participant.join_due:
