@@ -16,13 +16,8 @@ from .calls import CallEnded
 from .joining import LONGEST_NAME, Refused, authorise
 from .options import CORS, Headers, HttpResponse, ServerOptions
 from .participant import ServerParticipant
-from .requests import (
-    set_muted,
-    subscription,
-    update_info,
-    update_permission,
-    within_limits,
-)
+from .permissions import update_permission
+from .requests import set_muted, subscription, update_info, within_limits
 from .room import Room
 from .token import Claims
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
-
 from .. import proto
 from ..base.limits import (
     SFU_ATTRIBUTES,
@@ -19,12 +17,12 @@ from ..base.limits import (
     SFU_TRACKS,
     SHORT_LIST,
 )
-from .participant import SOURCES, Choice, ServerParticipant
-from .token import Claims
+from .participant import Choice, ServerParticipant
+from .permissions import may_publish
 from .track import UpTrack, track_prefix
 
 if TYPE_CHECKING:
-    from ..proto import models, rtc
+    from ..proto import rtc
     from .server import SfuServer
 
 ARMED = 5.0
@@ -100,12 +98,6 @@ def refuse(participant: ServerParticipant, reason: str, text: str, **echo: Any) 
 
 
 # ------------------------------------------------------------------ publishing
-
-
-def may_publish(claims: Claims, source: int) -> bool:
-    """Whether tracks of a source may be published."""
-    sources = claims.can_publish_sources
-    return claims.can_publish and (not sources or source in [SOURCES.get(name, -1) for name in sources])
 
 
 def add_track(server: SfuServer, participant: ServerParticipant, request: rtc.AddTrackRequest, now: float) -> None:
@@ -304,38 +296,6 @@ def update_metadata(
         response.reason = proto.rtc.RequestResponse.LIMIT_EXCEEDED
         response.message = "name, metadata or attributes too long"
     participant.send("request_response", response)
-
-
-def update_permission(
-    server: SfuServer, participant: ServerParticipant, permission: models.ParticipantPermission, now: float
-) -> None:
-    """The API changes what a participant may do: what it may not publish or get any more ends."""
-    names = {number: name for name, number in SOURCES.items()}
-    claims = evolve(
-        participant.claims,
-        can_publish=permission.can_publish,
-        can_subscribe=permission.can_subscribe,
-        can_publish_data=permission.can_publish_data,
-        can_update_own_metadata=permission.can_update_metadata,
-        can_publish_sources=tuple([names[source] for source in permission.can_publish_sources if source in names]),
-        hidden=permission.hidden,
-    )
-    participant.set_permission(claims)
-    room = participant.room
-    if not claims.can_publish_data:
-        room.data_tracks.withdraw(participant)
-    room.announce(participant)
-    participant.pending = {
-        cid: track for cid, track in participant.pending.items() if may_publish(claims, track.info.source)
-    }
-    forbidden = [track for track in participant.tracks.values() if not may_publish(claims, track.info.source)]
-    for track in forbidden:
-        participant.send("track_unpublished", proto.rtc.TrackUnpublishedResponse(track_sid=track.sid))
-        room.unpublish(participant, track)
-    if forbidden:
-        room.refresh_tracks(participant)
-    room.reconcile_all(participant, now)
-    server.refresh_token(participant, now)
 
 
 # ------------------------------------------------------------------ drills
