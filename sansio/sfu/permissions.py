@@ -26,13 +26,14 @@ def update_permission(
 ) -> None:
     """The API changes what a participant may do: what it may not publish or get any more ends."""
     names = {number: name for name, number in SOURCES.items()}
+    sources = dict.fromkeys([names.get(source, "unknown") for source in permission.can_publish_sources])
     claims = evolve(
         participant.claims,
         can_publish=permission.can_publish,
         can_subscribe=permission.can_subscribe,
         can_publish_data=permission.can_publish_data,
         can_update_own_metadata=permission.can_update_metadata,
-        can_publish_sources=tuple([names[source] for source in permission.can_publish_sources if source in names]),
+        can_publish_sources=tuple(sources),
         hidden=permission.hidden,
     )
     participant.set_permission(claims)

@@ -35,7 +35,7 @@ def test_what_is_not_allowed_any_more_ends():
     door.add_track(alice, "screen", "video", source=models.SCREEN_SHARE)
     door.request(alice, publish_data_track_request=rtc.PublishDataTrackRequest(pub_handle=1, name="n"))
     there = door.there("alice")
-    permission = models.ParticipantPermission(can_publish=True, can_publish_sources=[models.MICROPHONE, 99])
+    permission = models.ParticipantPermission(can_publish=True, can_publish_sources=[models.MICROPHONE] * 2)
     update_permission(door.server, there, permission, door.now)
     door.turn()
     assert there.claims.can_publish_sources == ("microphone",)
@@ -49,3 +49,14 @@ def test_what_is_not_allowed_any_more_ends():
     update_permission(door.server, there, permission, door.now)
     assert list(there.tracks) == [mine]
     assert there.claims.can_publish_data
+
+
+def test_sources_that_nobody_knows_allow_nothing():
+    """None named would allow everything."""
+    door = Door()
+    alice = door.enter("alice")
+    door.publish(alice, "mic", "1", source=models.MICROPHONE)
+    there = door.there("alice")
+    update_permission(door.server, there, models.ParticipantPermission(can_publish=True, can_publish_sources=[99]), 0.0)
+    assert not there.tracks
+    assert door.add_track(alice, "cam", "video", source=models.CAMERA) is None
