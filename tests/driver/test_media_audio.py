@@ -433,8 +433,17 @@ async def test_what_is_made_up_before_a_packet_that_is_no_opus_is_made_up_once(s
     received.send(b"\xff\xff\xff")
     received.feed(4)
     frames = await received.all(decoded)
+    stage.engine.rtp.remove_receiver(received.track.receiver)
     assert [round(frame.time * 50) for frame in frames] == list(range(17))
     assert [number for number, frame in enumerate(frames) if frame.concealed] == [10, 11, 12]
+    received = Received(stage)
+    decoded = decode_audio(received.track)
+    received.feed(10)
+    received.skip(0.04)
+    received.send(b"\xff\xff\xff")
+    received.at = 11  # a step back
+    received.feed()
+    assert [round((await anext(decoded)).time * 50) for _ in range(13)] == [*range(12), 11]
 
 
 @on_stage
@@ -583,6 +592,46 @@ async def test_sound_that_is_later_than_before_is_not_replaced_for_ever(stage):
 
 
 @on_air
+async def test_a_late_frame_tells_when_the_next_is_due(stage):
+    listener = Listener(stage)
+    await listener.hear(10)
+    await trio.sleep(0.1)
+    listener.come()  # 60 ms of sound have been made up from its beginning on
+    await trio.sleep(0.5)
+    assert listener.made_up == list(range(10, 20))  # the rest of the bridge
+    assert listener.times[13] == pytest.approx(0.3 + 0.06 + PATIENCE)
+
+
+@on_air
+async def test_what_is_made_up_within_a_burst_lasts_too(stage):
+    listener = Listener(stage)
+    listener.come(5)
+    listener.received.skip(0.2)
+    listener.received.send(b"\xff\xff\xff")  # no Opus
+    await trio.sleep(1)
+    assert listener.made_up == list(range(5, 25))
+    assert listener.times[15] == pytest.approx(0.3 + PATIENCE, abs=0.002)
+    listener.check()
+
+
+@on_air
+async def test_a_decoder_that_makes_up_nothing_ends_the_bridge(stage):
+    class Helpless(OpusDecoder):
+        __slots__ = ()
+
+        def conceal(self):
+            return self.decode(b"")
+
+    listener = Listener(stage)
+    listener.decoded._decoder = Helpless(1)
+    await listener.hear(5)
+    stage.end(listener.received.track)
+    await trio.sleep(1)
+    assert len(listener.frames) == 5
+    assert listener.decoded.ended == "unpublished"
+
+
+@on_air
 async def test_the_wall_clock_of_what_is_made_up(stage):
     listener = Listener(stage)
     await listener.hear(5)
@@ -712,6 +761,13 @@ async def test_who_reads_slowly_gets_what_has_come(stage):
         await trio.sleep(0.2)
         for _ in range(10):
             assert not (await anext(decoded)).concealed
+    await trio.sleep(1)
+    received.feed()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await anext(decoded)
+    assert scope.cancelled_caught
+    assert not (await anext(decoded)).concealed
     await trio.sleep(1)
     before = trio.current_time()
     for _ in range(10):  # overdue
