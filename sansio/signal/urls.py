@@ -248,7 +248,8 @@ def _split(url: str) -> SplitResult:
         raise UrlError("the server address has an invalid host or port") from None
     if parts.scheme not in _WEBSOCKET:
         found = f"{parts.scheme!r}" if parts.scheme else "none"
-        raise UrlError(f"the server address needs the scheme ws, wss, http or https, but has {found}")
+        wanted = "the scheme ws, wss, http or https, as in ws://localhost:7880"
+        raise UrlError(f"the server address needs {wanted}, but has {found}")
     if not host:
         raise UrlError("the server address has no host")
     if "@" in parts.netloc:

@@ -189,7 +189,11 @@ def test_failures(url, capsys, monkeypatch):
     for command in ("join", "ftp://127.0.0.1"), ("join", "not a url"), ("load", "ws://["), ("demo", "--url", "x"):
         code, text = failed(command, capsys)
         assert code == Exit.USAGE
-        assert "address" in text or "the scheme ws" in text
+        assert "address" in text
+    for address, found in ("localhost:7880", "'localhost'"), ("127.0.0.1:7880", "none"):
+        code, text = failed(["join", address], capsys)
+        assert code == Exit.USAGE
+        assert f"as in ws://localhost:7880, but has {found}" in text
     assert failed(["join", url, "nonsense"], capsys)[0] == Exit.TOKEN_REJECTED
     assert failed(["join", url, "--key", "k", "--secret", "s"], capsys)[0] == Exit.TOKEN_REJECTED
     code, text = failed(["join", "ws://127.0.0.1:9"], capsys)
