@@ -175,7 +175,8 @@ _LEAVE = {
 
 def _of_status(status: int, body: str, detail: str) -> Refusal:
     lowered = body.lower()
-    why = _sentence(f'The server says "{body}"') if body else ""
+    # A page for browsers says nothing that fits into a sentence; ``body`` has it.
+    why = _sentence(f'The server says "{body}"') if body and not body.startswith("<") else ""
     if status in (401, 403) or (status == 400 and ("identity" in lowered or "room name" in lowered)):
         what = f"The server rejected the token (HTTP {status})."
         for part, meaning, advice in _TOKEN:

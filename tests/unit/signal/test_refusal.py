@@ -57,6 +57,12 @@ ANSWERS = [
 ]
 
 
+def test_a_page_for_browsers_is_kept_and_not_read_out():
+    refusal = refusal_of_failure(SignalFailure("http", "detail", 404, "<!DOCTYPE HTML><html><h1>Error</h1></html>"))
+    assert "<" not in str(refusal)
+    assert "Error" in refusal.body
+
+
 @pytest.mark.parametrize(("status", "body", "kind", "word"), ANSWERS)
 def test_http_answers(status: int, body: str, kind: RefusalKind, word: str) -> None:
     refusal = refusal_of_failure(SignalFailure("http", "detail", status, body))
