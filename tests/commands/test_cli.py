@@ -309,6 +309,25 @@ def test_join_is_told_to_go(url, capsys):
     stop(process)
 
 
+def test_a_server_that_is_stopped_says_so():
+    server = start("devserver", "--port", "0")
+    process = start("join", line_with(server, "  URL").split()[1])
+    line_with(process, "joined")
+    assert stop(server) == Exit.OK
+    out, errors = process.communicate(timeout=20)
+    assert process.returncode == Exit.DISCONNECTED
+    assert "Disconnected: SERVER_SHUTDOWN" in out
+    assert errors == "trio-livekit join: The server ended the session: SERVER_SHUTDOWN.\n"
+
+
+def test_data_that_may_not_be_sent(url, capsys):
+    """The server would only drop it, without a word."""
+    assert main(["token", "--no-data"]) == 0
+    code, text = failed(["join", url, capsys.readouterr().out.strip(), "--send", "hello", "--seconds", "1"], capsys)
+    assert code == Exit.REJECTED
+    assert "does not allow to publish data" in text
+
+
 def test_join_on_a_terminal(url):
     """The levels are the last line, taken away and written again around every other line."""
     code, shown = on_terminal("join", url, "--room", "tty", "--seconds", "1")

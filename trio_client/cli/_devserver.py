@@ -17,7 +17,6 @@ async def run(arguments: Namespace) -> int:
 
     transcript = Transcript()
     async with (
-        until_stopped() as scope,
         serve(
             port=arguments.port,
             udp_port=arguments.udp_port,
@@ -27,6 +26,7 @@ async def run(arguments: Namespace) -> int:
             keys=arguments.keys,
             log=lambda what, room, identity: transcript.say(f"{identity} {what} {room}"),
         ) as server,
+        until_stopped() as scope,  # inside, so that the server ends in peace and tells everybody
     ):
         key, secret = next(iter(server.keys.items()))
         known = f": {secret}" if arguments.keys is None else ""  # to everybody, and so no secret

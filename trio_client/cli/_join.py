@@ -9,7 +9,7 @@ import trio
 
 from .. import _core as core
 from .._connect import connect
-from ._exits import Exit, sent_away
+from ._exits import Exit, Failure, sent_away
 from ._places import find_token, find_url
 from ._stop import stop_after, until_stopped
 from ._transcript import Transcript, describe
@@ -87,6 +87,9 @@ async def run(arguments: Namespace) -> int:
                 if transcript.live:
                     room.start_soon(levels.run)
                 if arguments.send is not None:
+                    permissions = room.local_participant.permissions
+                    if permissions is not None and not permissions.can_publish_data:  # which no server says
+                        raise Failure(Exit.REJECTED, "The token does not allow to publish data.")
                     await room.local_participant.publish_data(arguments.send.encode(), topic=arguments.topic)
                     transcript.say("sent")
                 async for event in events:
