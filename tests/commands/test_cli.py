@@ -354,11 +354,15 @@ def test_a_recording_that_the_server_ends(url, tmp_path):
     publisher = start("publish", "test:", url, "--room", "ended", "--identity", "alice")
     recorder = start("record", url, "--room", "ended", "--out", str(tmp_path))
     line_with(recorder, "recording alice audio")
+    end = time.monotonic() + 20
+    while not list(tmp_path.glob("alice-microphone*")):  # which comes with the first packet
+        assert time.monotonic() < end
+        time.sleep(0.05)
     assert main(["join", url, "--room", "ended", "--identity", "record", "--seconds", "0.1"]) == 0
     out, errors = recorder.communicate(timeout=20)
     assert recorder.returncode == Exit.DISCONNECTED
     assert "Disconnected: DUPLICATE_IDENTITY" in out
-    assert f"{tmp_path}/alice-microphone" in out.splitlines()[-2] + out.splitlines()[-1]
+    assert re.search(rf"^{tmp_path}/alice-microphone\S+  \d+ bytes$", out, re.MULTILINE)
     assert errors.startswith("trio-livekit record: The server ended the session: DUPLICATE_IDENTITY. Somebody joined")
     assert stop(publisher) == Exit.OK
 
