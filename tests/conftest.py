@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -12,3 +14,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("same-every-time")
+
+# Whoever starts the tests in the background of a shell has them ignore interrupts, and so what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)

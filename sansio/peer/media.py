@@ -23,6 +23,7 @@ from ..rtp.session import RtpSession
 from ..sdp.build import LocalSection
 from ..sdp.codecs import (
     ABS_SEND_TIME,
+    AUDIO_CODECS,
     AUDIO_EXTENSIONS,
     AUDIO_LEVEL,
     AUDIO_RECEIVE_CODECS,
@@ -188,7 +189,7 @@ class PeerMedia:
             kind=kind,
             mid=mid or str(len(self.sections)),
             direction="sendonly",
-            codecs=SENDING_CODECS[codec],
+            codecs=self._offered(codec, kind),
             extensions=AUDIO_EXTENSIONS if kind == "audio" else VIDEO_EXTENSIONS,
             msid=Msid(stream, cid),
             streams=streams,
@@ -202,6 +203,18 @@ class PeerMedia:
             self._append(section)
         sending = self._sending[section.mid] = Sending(kind, codec, cid, section.mid, streams, rids)
         return sending
+
+    def _offered(self, codec: str, kind: str) -> tuple[CodecSpec, ...]:
+        """Those of a track of ours, the wanted ones first.
+
+        Pion, below the server, learns the codecs of a kind from the first section of that kind and from no other: what
+        that leaves out can neither be sent nor received as long as the connection lives.
+        """
+        wanted = SENDING_CODECS[codec]
+        if any(section.kind == kind for section in self.sections):
+            return wanted
+        known = AUDIO_CODECS if kind == "audio" else VIDEO_CODECS
+        return (*wanted, *[other for other in known if other not in wanted])
 
     def remove_sending(self, sending: Sending, now: float) -> None:
         """The track ends: its section is offered inactive next."""
@@ -266,11 +279,13 @@ class PeerMedia:
             self._outbox.append(TrackMapped(mid, ref.participant_sid, ref.track_sid, receiver))
 
     def _start(self, sending: Sending, media: SdpMedia) -> None:
-        """Send by the first format of the answer, if the server takes the track."""
-        if not media.receives:
+        """Send by the first format of the answer that is one of the track's, if the server takes it."""
+        names = [spec.name.lower() for spec in SENDING_CODECS[sending.codec]]
+        format = next((found for found in _formats(media) if found.codec in names), None)
+        if not media.receives or format is None:
             self._counters.add("sending_refused")
             return
-        format, ids, rtp = _formats(media)[0], _extension_ids(media.extensions), self._rtp
+        ids, rtp = _extension_ids(media.extensions), self._rtp
         if not sending.rids:
             ((ssrc, rtx_ssrc),) = sending.streams
             sender = rtp.add_sender(format, mid=media.mid, ssrc=ssrc, rtx_ssrc=rtx_ssrc or 0, extensions=ids)

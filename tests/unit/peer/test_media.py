@@ -165,6 +165,40 @@ def test_a_track_is_sent_and_arrives(pair, codec, frame):
     assert repr(sending) == f"Sending({codec}, cid='TR_voice', mid='1')"
 
 
+@pytest.mark.parametrize(
+    ("codec", "first", "second"),
+    [
+        ("opus", ["opus", "red"], ["opus"]),
+        ("red", ["red", "opus"], ["red", "opus"]),
+        ("vp8", ["VP8", "H264", "H264"], ["VP8"]),
+        ("h264", ["H264", "VP8", "H264"], ["H264"]),
+    ],
+)
+def test_the_first_section_of_a_kind_offers_every_codec(pair, codec, first, second):
+    """Else the server's connection does not know the others, neither for tracks of ours nor for those of others."""
+    a = pair.ends["a"]
+    for number in range(2):
+        a.media.add_sending(codec, f"TR_{number}", STREAM)
+    offer, _ = exchange(pair)
+    offered = [[spec.name for spec in media.codecs if spec.name != "rtx"] for media in parse_sdp(offer).media[1:]]
+    assert offered == [first, second]
+    assert [sending.senders[0].format.codec for sending in a.media.sending] == [codec, codec]
+
+
+def test_a_track_is_sent_by_a_codec_of_its_own_or_not_at_all(pair):
+    a = pair.ends["a"]
+    cam = a.media.add_sending("vp8", "TR_cam", STREAM)
+
+    def without(name):
+        return lambda sdp: sdp.replace(f"{name}/90000", "other/90000")
+
+    exchange(pair, without("VP8"))
+    assert cam.senders == ()
+    assert a.counters["sending_refused"] == 1
+    exchange(pair, without("H264"))
+    assert cam.senders[0].format.codec == "vp8"
+
+
 def test_each_section_has_its_own_extensions(pair):
     a = pair.ends["a"]
     voice = a.media.add_sending("opus", "TR_voice", STREAM)
