@@ -276,14 +276,16 @@ class MediaRelay:
                     for ssrc, _ in requests:
                         self._want_keyframe(ssrc, now)
                 case ExtendedReport(sender=sender, ntp=reference):
-                    if reference is not None and (
-                        sender in self._references or len(self._references) < RTCP_REFERENCES
-                    ):
-                        self._references[sender] = (reference >> 16 & 0xFFFFFFFF, now)
-                        if self._report_due == INF:
-                            self._report_due = now + REPORT_INTERVAL
+                    if reference is not None:
+                        self._note_reference(sender, reference, now)
                 case _:
                     pass  # descriptions, estimates, goodbyes: nothing is done about them
+
+    def _note_reference(self, sender: int, reference: int, now: float) -> None:
+        """A receiver's clock, which it will be told of again (RFC 3611 section 4.4)."""
+        if sender in self._references or len(self._references) < RTCP_REFERENCES:
+            self._references[sender] = (reference >> 16 & 0xFFFFFFFF, now)
+            self._report_due = min(self._report_due, now + REPORT_INTERVAL)
 
     def _handle_blocks(self, blocks: Sequence[ReportBlock]) -> None:
         for block in blocks:

@@ -448,8 +448,7 @@ class ServerParticipant:
             match event:
                 case TransportConnected():
                     peer.up = True
-                    if peer is self.peers[-1]:
-                        self.active = True
+                    self.active = self.active or peer is self.peers[-1]
                 case TransportFailed(layer=layer):
                     # What a client closes on its way out (SCTP, DTLS) is no failure: it says leave, or falls silent.
                     self.failed = self.failed or layer == "ice"

@@ -328,9 +328,7 @@ class Stage:
             case Action.MOVE:
                 self._move(person, step.seconds)
             case Action.REBIND:
-                if person.site is not None:
-                    self.world.rebind(person.site)
-                    self.over = max(self.over, self.now + NOTICED)
+                self._rebind(person)
             case Action.ASK_RESUME:
                 self._ask(name, proto.rtc.LeaveRequest.RESUME)
             case Action.ASK_RESTART:
@@ -405,6 +403,11 @@ class Stage:
 
     def _there(self, name: str) -> ServerParticipant | None:
         return self.rooms.server.participant("room", name) if self.server_up else None
+
+    def _rebind(self, person: Person) -> None:
+        if person.site is not None:
+            self.world.rebind(person.site)
+            self.over = max(self.over, self.now + NOTICED)
 
     def _ask(self, name: str, action: Any) -> None:
         there = self._there(name)
