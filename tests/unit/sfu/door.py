@@ -10,6 +10,7 @@ from sansio.base.contract import SendSignal
 from sansio.base.entropy import Entropy
 from sansio.base.wallclock import WallClock
 from sansio.dtls.plain import PlainEngine, plain_identity
+from sansio.peer.transport import TransportConnected
 from sansio.sdp.build import LocalSection, LocalTransport, build_answer, build_offer
 from sansio.sdp.codecs import AUDIO_CODECS, AUDIO_EXTENSIONS, VIDEO_CODECS, VIDEO_EXTENSIONS
 from sansio.sdp.media import Fingerprint, Msid, parse_sdp
@@ -165,3 +166,21 @@ class Door:
     def there(self, identity, room="room"):
         """The server's half of somebody's session."""
         return self.server._find(room, identity)
+
+
+def pair():
+    """A door, alice behind it, and bob, who receives."""
+    door = Door()
+    alice, bob = door.enter("alice"), door.enter("bob")
+    door.offer(bob, receiving("audio", "1"), receiving("video", "2"))
+    return door, alice, bob
+
+
+def active(door, *names):
+    """Let the primary connections of these come up."""
+    for name in names:
+        transport = door.there(name).peers[-1].connection.transport
+        transport.outbox.append(TransportConnected(None, 0.0))
+        transport.ice.selected_addr = ("10.0.0.9", 9)
+        door.there(name).peers[-1].wake()
+    door.turn()

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from sansio import proto
 from sansio.sfu.layers import PAUSE_DELAY
-from tests.unit.sfu.door import Door, receiving, sending
+from tests.unit.sfu.door import Door, pair, sending
 
 rtc, models = proto.rtc, proto.models
-
-
-def pair():
-    door = Door()
-    alice, bob = door.enter("alice"), door.enter("bob")
-    door.offer(bob, receiving("audio", "1"), receiving("video", "2"))
-    return door, alice, bob
 
 
 def test_a_publisher_that_leaves_is_told_nothing_more():

@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 from sansio import proto
-from sansio.peer.transport import TransportConnected
-from tests.unit.sfu.door import Door, receiving
+from tests.unit.sfu.door import active, pair
 
 rtc, models = proto.rtc, proto.models
-
-
-def pair():
-    door = Door()
-    alice, bob = door.enter("alice"), door.enter("bob")
-    door.offer(bob, receiving("audio", "1"), receiving("video", "2"))
-    return door, alice, bob
-
-
-def active(door, *names):
-    """Let the primary connections of these come up."""
-    for name in names:
-        transport = door.there(name).peers[-1].connection.transport
-        transport.outbox.append(TransportConnected(None, 0.0))
-        transport.ice.selected_addr = ("10.0.0.9", 9)
-        door.there(name).peers[-1].wake()
-    door.turn()
 
 
 def test_the_quality_of_connections_is_told_when_it_changes():

@@ -7,31 +7,13 @@ import pytest
 from sansio import proto
 from sansio.base.contract import INF
 from sansio.base.limits import SFU_GONE
-from sansio.peer.transport import TransportConnected
 from sansio.sfu.quality import QUALITY_INTERVAL
 from sansio.sfu.room import _mime
 from sansio.sfu.track import UpTrack
 from sansio.sfu.upstream import UpStream
-from tests.unit.sfu.door import Door, receiving
+from tests.unit.sfu.door import Door, active, pair
 
 rtc, models = proto.rtc, proto.models
-
-
-def pair():
-    door = Door()
-    alice, bob = door.enter("alice"), door.enter("bob")
-    door.offer(bob, receiving("audio", "1"), receiving("video", "2"))
-    return door, alice, bob
-
-
-def active(door, *names):
-    """Let the primary connections of these come up."""
-    for name in names:
-        transport = door.there(name).peers[-1].connection.transport
-        transport.outbox.append(TransportConnected(None, 0.0))
-        transport.ice.selected_addr = ("10.0.0.9", 9)
-        door.there(name).peers[-1].wake()
-    door.turn()
 
 
 # ------------------------------------------------------------------ coming and going

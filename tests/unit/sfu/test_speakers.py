@@ -5,16 +5,9 @@ from __future__ import annotations
 from sansio import proto
 from sansio.base.contract import INF
 from sansio.sfu.speakers import SPEAKER_INTERVAL
-from tests.unit.sfu.door import Door, receiving, sending
+from tests.unit.sfu.door import pair, receiving, sending
 
 rtc, models = proto.rtc, proto.models
-
-
-def pair():
-    door = Door()
-    alice, bob = door.enter("alice"), door.enter("bob")
-    door.offer(bob, receiving("audio", "1"), receiving("video", "2"))
-    return door, alice, bob
 
 
 def test_speakers_are_told_to_those_who_hear_them():
